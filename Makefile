@@ -1,0 +1,52 @@
+# Everything that a person does here, by one word. `make help` lists it.
+# The first command creates .venv and installs; later ones only when the requirements have changed.
+.DEFAULT_GOAL := help
+.PHONY: help train test lint format bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+REQUIREMENTS := pyproject.toml constraints.txt
+ARGS :=
+# The newest interpreter that runs, is supported, and can make an environment.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	$$p -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  Overrides and options are passed on: make train ARGS="trainer.max_epochs=2"'
+
+train: $(VENV)/.installed ## train the network (MNIST_ROOT or data/ holds the digits; otherwise they are fetched)
+	$(BIN)/python train.py $(ARGS)
+
+test: $(VENV)/.installed-dev ## run the tests; the slow ones too where CI is set
+	$(BIN)/python -m pytest $(if $(CI),,-m "not slow") $(ARGS)
+
+lint: $(VENV)/.installed-dev ## check format, style and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev ## put the format right, and what of the style can be
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(VENV)/.installed ## measure the loader and the training loop (benchmarks/)
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+clean: ## remove the environment and the caches; runs and data stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/.installed: $(REQUIREMENTS)
+	$(call install,.)
+	@touch $@
+
+$(VENV)/.installed-dev: $(REQUIREMENTS)
+	$(call install,.[dev])
+	@touch $(VENV)/.installed $@
+
+define install
+@test -n "$(PYTHON)" || { echo 'make: no Python 3.11, 3.12 or 3.13 with venv was found; name one: make PYTHON=/path/to/python' >&2; exit 2; }
+@echo 'Installing into $(VENV), once; torch with its GPU libraries is several gigabytes ...'
+@$(PYTHON) -m venv $(VENV)
+@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '$(1)'
+endef

@@ -1,0 +1,168 @@
+"""What watches a training: the article's line, a row per epoch, the clock, and the state of the random numbers."""
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+
+from digits.data.module import Batch
+from digits.run import Run
+
+log = logging.getLogger(__name__)
+
+
+class DivergedError(Exception):
+    """The loss is no number any more; the message says when, and what to try."""
+
+
+def rounded(value: float | Tensor) -> float:
+    """A metric without the digits that float32 does not have: 0.944, not 0.9440000057220459."""
+    return round(float(value), 7)
+
+
+class BatchLines(Callback):
+    """The article's line: loss and accuracy of the batch, every so many steps (``trainer.log_every_n_steps``)."""
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """Log the line; reading a value here waits for the device, so it is not done on every step."""
+        if (batch_idx + 1) % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return
+        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # which Lightning has divided it by
+        accuracy = (outputs["logits"].argmax(1) == batch[1]).float().mean().item()
+        log.info(
+            "epoch %d/%s, step %d/%d: loss of the batch %.4f, accuracy %.2f %%",
+            trainer.current_epoch + 1,
+            trainer.max_epochs,
+            batch_idx + 1,
+            int(trainer.num_training_batches),
+            loss,
+            100 * accuracy,
+        )
+        _check_finite(loss, trainer)
+
+
+class EpochRows(Checkpoint):
+    """A row of ``metrics.csv`` and a line of the log for every epoch.
+
+    It is a ``Checkpoint`` for its place in Lightning's order: after the classifier has logged the epoch, and, listed
+    before ModelCheckpoint, before ``last.ckpt`` says that the epoch is over.
+
+    Args:
+        run: Where ``metrics.csv`` goes; None writes none.
+    """
+
+    def __init__(self, run: Run | None) -> None:
+        self.run = run
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take over the rows of the epochs that a continued run has behind it."""
+        if self.run and trainer.current_epoch:
+            self.rows = [row for row in self.run.read_metrics() if row["epoch"] < trainer.current_epoch]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the row and the line."""
+        metrics = {name: rounded(value) for name, value in trainer.callback_metrics.items()}
+        _check_finite(metrics["train/loss"], trainer)
+        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": lr, **dict(sorted(metrics.items()))}
+        self.rows = [*self.rows, row]
+        if self.run and trainer.is_global_zero:
+            self.run.write_metrics(self.rows)
+        parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+        for stage, word in (("train", "training"), ("val", "validation")):
+            if f"{stage}/loss" in metrics:
+                loss, accuracy = metrics[f"{stage}/loss"], metrics[f"{stage}/accuracy"]
+                parts.append(f"{word} loss {loss:.4f}, accuracy {100 * accuracy:.2f} %")
+        log.info("%s", " | ".join(parts))
+
+
+class Stopwatch(Callback):
+    """Seconds from the first batch to the last optimizer step of each epoch, summed up; also over a continued run."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._started = 0.0
+        self._last_step = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start."""
+        self._started = self._last_step = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        """Take the time; on a GPU, of the last batch of an epoch only once the device has done its work."""
+        if trainer.is_last_batch and trainer.strategy.root_device.type == "cuda":
+            torch.cuda.synchronize()
+        self._last_step = time.perf_counter()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop: evaluation is left out."""
+        self._stop()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop, if no validation came first."""
+        self._stop()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seconds so far."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the seconds of a checkpoint."""
+        self.seconds = state_dict["seconds"]
+
+    def _stop(self) -> None:
+        self.seconds += self._last_step - self._started
+        self._started = self._last_step
+
+
+class RandomState(Callback):
+    """Saves the state of torch's random numbers, so that dropout goes on after a resume as if nothing had happened."""
+
+    def __init__(self) -> None:
+        self._loaded: Mapping[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the processor's generator, and of every GPU's."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the state until the first epoch starts; Lightning draws random numbers before."""
+        self._loaded = state_dict
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set the state."""
+        if self._loaded is None:
+            return
+        torch.set_rng_state(_cpu(self._loaded["cpu"]))
+        cuda = [_cpu(state) for state in self._loaded["cuda"]]
+        if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(cuda)
+        self._loaded = None
+
+
+def _cpu(state: Tensor) -> Tensor:
+    return state.cpu()  # Lightning loads a checkpoint's tensors onto the device that it trains on
+
+
+def _check_finite(loss: float, trainer: Trainer) -> None:
+    if not math.isfinite(loss):
+        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        raise DivergedError(
+            f"the loss is {loss} at step {trainer.global_step}, with a learning rate of {lr:.3g}: "
+            "try a smaller optimizer.lr, or trainer.gradient_clip_val=1"
+        )

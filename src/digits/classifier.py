@@ -1,0 +1,164 @@
+"""The LightningModule: loss, metrics, optimizer and learning rate around the network."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCalibrationError,
+    MulticlassConfusionMatrix,
+    MulticlassRecall,
+)
+
+from digits.data.module import Batch
+from digits.errors import UserError
+from digits.geometry import CLASSES, Block, Head, Pool
+from digits.network import Network
+
+
+class DigitClassifier(LightningModule):
+    """Trains and tests a `Network`.
+
+    Every argument is a plain number, list or dict, so that a checkpoint holds nothing but those and loads with
+    ``weights_only=True``. A ``_target_`` names a class of ``torch.optim``; nothing else is looked up, whoever wrote it.
+
+    Args:
+        model: ``blocks``, a list of the fields of `geometry.Block`, and ``head``, those of `geometry.Head`.
+        optimizer: ``_target_`` and the arguments of an optimizer.
+        scheduler: ``_target_``, ``interval`` (``step`` or ``epoch``) and the arguments of a learning rate scheduler;
+            what follows from the length of the training is filled in. None for a learning rate that stays.
+        label_smoothing: Share of the target that is spread over all classes, in training.
+    """
+
+    def __init__(
+        self,
+        model: Mapping[str, Any],
+        optimizer: Mapping[str, Any],
+        scheduler: Mapping[str, Any] | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.network = build_network(model)
+        self.optimizer = dict(optimizer)
+        self.scheduler = dict(scheduler) if scheduler else None
+        self.label_smoothing = label_smoothing
+
+        metrics = MetricCollection({"accuracy": MulticlassAccuracy(CLASSES, average="micro")})
+        self.train_metrics = metrics.clone(prefix="train/")
+        self.val_metrics = metrics.clone(prefix="val/")
+        self.test_metrics = metrics.clone(prefix="test/")
+        self.test_metrics.add_metrics(
+            {
+                "recall": MulticlassRecall(CLASSES, average="none"),
+                "calibration_error": MulticlassCalibrationError(CLASSES),
+                "confusion_matrix": MulticlassConfusionMatrix(CLASSES),
+            }
+        )
+        self.train_loss, self.val_loss, self.test_loss = MeanMetric(), MeanMetric(), MeanMetric()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify normalised digits: (batch, 1, 28, 28) float to logits, (batch, 10) float."""
+        logits: Tensor = self.network(images.to(self.dtype))
+        return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """One step; nothing is logged here, since a log on every step costs more than a small network's own work."""
+        loss, logits = self._step(batch, self.train_metrics, self.train_loss, self.label_smoothing)
+        return {"loss": loss, "logits": logits.detach()}
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean training loss and accuracy."""
+        self._log(self.train_metrics, self.train_loss)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one batch; the loss without label smoothing, so that it compares over all settings."""
+        with self._full_precision():
+            self._step(batch, self.val_metrics, self.val_loss)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/loss`` and ``val/accuracy``."""
+        self._log(self.val_metrics, self.val_loss)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one batch."""
+        with self._full_precision():
+            self._step(batch, self.test_metrics, self.test_loss)
+
+    def on_test_epoch_end(self) -> None:
+        """Log what is one number; keep what is several in ``test_details``."""
+        values = self._log(self.test_metrics, self.test_loss)
+        self.test_details = {name: value.tolist() for name, value in values.items() if value.ndim}
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build the optimizer, and the scheduler over all steps of the training."""
+        optimizer: torch.optim.Optimizer
+        optimizer_class, arguments = _resolve(self.optimizer, "torch.optim", torch.optim.Optimizer)
+        try:
+            optimizer = optimizer_class(self.parameters(), **arguments)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"optimizer: {error}") from error
+        if self.scheduler is None:
+            return optimizer
+        scheduler_class, arguments = _resolve(
+            self.scheduler, "torch.optim.lr_scheduler", torch.optim.lr_scheduler.LRScheduler
+        )
+        interval = arguments.pop("interval")
+        horizon = int(self.trainer.estimated_stepping_batches if interval == "step" else self.trainer.max_epochs or 1)
+        of_training: dict[str, dict[str, float]] = {
+            "OneCycleLR": {"max_lr": self.optimizer["lr"], "total_steps": horizon},
+            "CosineAnnealingLR": {"T_max": horizon},
+        }
+        scheduler = scheduler_class(optimizer, **arguments, **of_training.get(scheduler_class.__name__, {}))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
+
+    def _step(
+        self, batch: Batch, metrics: MetricCollection, mean_loss: MeanMetric, label_smoothing: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """Loss, (), and logits, (batch, 10) float32, of one batch, which the stage's metrics count."""
+        images, labels = batch
+        logits = self(images).float()
+        loss = cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        metrics.update(logits.detach(), labels)
+        mean_loss.update(loss.detach(), len(labels))
+        return loss, logits
+
+    def _log(self, metrics: MetricCollection, mean_loss: MeanMetric) -> dict[str, Tensor]:
+        """Log what is one number, start the stage's metrics anew, and return all of them."""
+        values: dict[str, Tensor] = {**metrics.compute(), f"{metrics.prefix}loss": mean_loss.compute()}
+        self.log_dict({name: value for name, value in values.items() if not value.ndim})
+        metrics.reset()
+        mean_loss.reset()
+        return values
+
+    def _full_precision(self) -> torch.autocast:
+        """Evaluation leaves bf16 out: logits of 8 bits tie, and the figures would depend on the machine."""
+        return torch.autocast(self.device.type, enabled=False)
+
+
+def build_network(model: Mapping[str, Any]) -> Network:
+    """Build the network that a plain description asks for: ``blocks`` and ``head``, as in ``conf/model``."""
+    blocks = [Block(**{**block, "pool": Pool(**block["pool"])}) for block in model["blocks"]]
+    return Network(blocks, Head(**model["head"]))
+
+
+def _resolve(description: Mapping[str, Any], module: str, base: type) -> tuple[type[Any], dict[str, Any]]:
+    """The class that ``_target_`` names, and its arguments.
+
+    Raises:
+        UserError: If the name is not that of a subclass of ``base`` in ``module``.
+    """
+    arguments = dict(description)
+    target = arguments.pop("_target_")
+    name = target.removeprefix(f"{module}.")
+    found = getattr(importlib.import_module(module), name, None)
+    if not isinstance(found, type) or not issubclass(found, base):
+        raise UserError(f"_target_: {target} is not allowed; it has to be a class of {module}.")
+    return found, arguments

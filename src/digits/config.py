@@ -1,0 +1,306 @@
+"""The typed schema of every configuration key, with its unit and its range.
+
+Hydra merges the files of ``conf/`` into these classes, so a wrong key or type is refused while composing; `check` adds
+what a type cannot say. Nothing here imports torch: a mistake is reported before anything slow begins.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from digits.errors import UserError, did_you_mean
+from digits.geometry import Block, GeometryError, Head, layers
+from digits.keys import Rule, key
+
+OFFICIAL_TRAIN_SIZE = 60_000
+SAMPLE_TRAIN_SIZE = 4_500
+
+
+@dataclass
+class DataConfig:
+    """Arguments of `digits.data.MNISTDataModule`."""
+
+    name: str = key("mnist", "data set", one_of=("mnist", "sample"))
+    root: str = key("data", "folder that holds the MNIST files, or receives them")
+    batch_size: int = key(200, "images per optimizer step and process", at_least=1)
+    val_size: int = key(5_000, "images of the training set kept for validation", at_least=0, below=OFFICIAL_TRAIN_SIZE)
+    split_seed: int = key(0, "seed of the split into training and validation", at_least=0, below=2**32)
+    mirrors: list[str] | None = key(None, "addresses to fetch from; null: those that torchvision lists")
+    offline_fallback: bool = key(True, "train on the sample of 5,000 digits where no mirror answers")
+
+
+@dataclass
+class ModelConfig:
+    """Arguments of `digits.network.Network`."""
+
+    blocks: list[Block] = field(default_factory=list)
+    head: Head = field(default_factory=Head)
+
+
+@dataclass
+class OptimizerConfig:
+    """What every optimizer of torch has; the subclasses add their own keys under torch's names."""
+
+    _target_: str = MISSING
+    lr: float = key(MISSING, "learning rate", above=0)
+    weight_decay: float = key(0.0, "weight decay", at_least=0)
+
+
+@dataclass
+class AdamConfig(OptimizerConfig):
+    """`torch.optim.Adam` and `torch.optim.AdamW`."""
+
+    betas: list[float] = key([0.9, 0.999], "decay of the two running means", at_least=0, below=1)
+    eps: float = key(1e-8, "added to the denominator", above=0)
+    amsgrad: bool = False
+    fused: bool | None = key(None, "one kernel for all parameters; null: torch decides")
+
+
+@dataclass
+class SGDConfig(OptimizerConfig):
+    """`torch.optim.SGD`."""
+
+    momentum: float = key(0.0, "momentum", at_least=0, below=1)
+    nesterov: bool = False
+    fused: bool | None = key(None, "one kernel for all parameters; null: torch decides")
+
+
+@dataclass
+class RMSpropConfig(OptimizerConfig):
+    """`torch.optim.RMSprop`."""
+
+    alpha: float = key(0.99, "decay of the running mean", at_least=0, below=1)
+    eps: float = key(1e-8, "added to the denominator", above=0)
+    momentum: float = key(0.0, "momentum", at_least=0, below=1)
+
+
+@dataclass
+class SchedulerConfig:
+    """What every scheduler has; the subclasses add their own keys under torch's names."""
+
+    _target_: str = MISSING
+    interval: str = key("step", "when it moves the learning rate", one_of=("step", "epoch"))
+
+
+@dataclass
+class StepConfig(SchedulerConfig):
+    """`torch.optim.lr_scheduler.StepLR`."""
+
+    step_size: int = key(MISSING, "intervals from one drop to the next", at_least=1)
+    gamma: float = key(0.1, "factor of a drop", above=0, at_most=1)
+
+
+@dataclass
+class CosineConfig(SchedulerConfig):
+    """`torch.optim.lr_scheduler.CosineAnnealingLR`, over the whole training."""
+
+    eta_min: float = key(0.0, "learning rate at the end", at_least=0)
+
+
+@dataclass
+class OneCycleConfig(SchedulerConfig):
+    """`torch.optim.lr_scheduler.OneCycleLR`, over the whole training, with its peak at `optimizer.lr`."""
+
+    pct_start: float = key(0.3, "share of the training in which the rate rises", above=0, below=1)
+    div_factor: float = key(25.0, "peak over the rate at the start", at_least=1)
+    final_div_factor: float = key(1e4, "rate at the start over the rate at the end", at_least=1)
+    cycle_momentum: bool = False
+
+
+@dataclass
+class TrainerConfig:
+    """Arguments of `lightning.Trainer`, under its names."""
+
+    accelerator: str = key("auto", "what to train on", one_of=("auto", "cpu", "gpu", "cuda", "mps", "tpu"))
+    devices: Any = "auto"
+    num_nodes: int = key(1, "machines", at_least=1)
+    strategy: str = key("auto", "how several devices share the work", one_of=("auto", "ddp", "ddp_spawn", "ddp_fork"))
+    precision: str = key(
+        "auto",
+        "arithmetic; auto: bf16-mixed where the device computes it natively",
+        one_of=("auto", "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"),
+    )
+    max_epochs: int = key(10, "passes over the training set", at_least=1)
+    gradient_clip_val: float | None = key(None, "largest norm of the gradient; null: any", above=0)
+    accumulate_grad_batches: int = key(1, "batches whose gradients make one optimizer step", at_least=1)
+    check_val_every_n_epoch: int = key(1, "epochs from one validation to the next", at_least=1)
+    log_every_n_steps: int = key(100, "steps from one line of the log to the next", at_least=1)
+    limit_train_batches: int | float = key(1.0, "batches of an epoch, or share of them (1.0 is all)", above=0)
+    deterministic: bool = key(False, "use only operations that repeat to the last bit on a GPU")
+
+
+@dataclass
+class CheckpointConfig:
+    """What makes a checkpoint the best one."""
+
+    monitor: str = key("val/accuracy", "metric", one_of=("val/accuracy", "val/loss"))
+
+    @property
+    def mode(self) -> str:
+        """Whether the largest (``max``) or the smallest (``min``) value is the best."""
+        return "min" if self.monitor.endswith("loss") else "max"
+
+
+@dataclass
+class EarlyStoppingConfig:
+    """Arguments of `lightning.pytorch.callbacks.EarlyStopping`."""
+
+    _target_: str = MISSING
+    monitor: str = key("val/loss", "metric", one_of=("val/accuracy", "val/loss"))
+    mode: str = key("min", "which value is the best", one_of=("min", "max"))
+    patience: int = key(3, "validations without improvement before it stops", at_least=1)
+    min_delta: float = key(0.0, "smallest change that counts as improvement", at_least=0)
+
+
+@dataclass
+class CallbacksConfig:
+    """What watches the training."""
+
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    early_stopping: EarlyStoppingConfig | None = None
+
+
+@dataclass
+class TensorBoardConfig:
+    """Arguments of `lightning.pytorch.loggers.TensorBoardLogger`; the run directory is filled in."""
+
+    _target_: str = MISSING
+    name: str = "tensorboard"
+    version: str = ""
+
+
+@dataclass
+class LoggerConfig:
+    """Where the metrics of each epoch are written."""
+
+    csv: bool = key(True, "write metrics.csv")
+    tensorboard: TensorBoardConfig | None = None
+
+
+@dataclass
+class TrainConfig:
+    """Everything that one training is told."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    scheduler: SchedulerConfig | None = None
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    seed: int = key(0, "seed of weights, order and dropout", at_least=0, below=2**32)
+    label_smoothing: float = key(0.0, "share of the target spread over all classes", at_least=0, below=1)
+
+
+SCHEMAS: dict[str | None, dict[str, type]] = {
+    None: {"base_train": TrainConfig},
+    "data": {"base_data": DataConfig},
+    "model": {"base_model": ModelConfig},
+    "optimizer": {"base_adam": AdamConfig, "base_sgd": SGDConfig, "base_rmsprop": RMSpropConfig},
+    "scheduler": {"base_step": StepConfig, "base_cosine": CosineConfig, "base_one_cycle": OneCycleConfig},
+    "trainer": {"base_trainer": TrainerConfig},
+    "callbacks": {"base_callbacks": CallbacksConfig},
+    "logger": {"base_logger": LoggerConfig},
+}
+
+
+def register() -> None:
+    """Make the schemas known to Hydra; their names start with ``base_``, which hides them from lists of options."""
+    for group, schemas in SCHEMAS.items():
+        for name, schema in schemas.items():
+            ConfigStore.instance().store(name=name, node=schema, group=group, provider="digits")
+
+
+def directory() -> Path:
+    """The folder ``conf/``: beside ``src/`` in a checkout, inside the package in a wheel."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def check(cfg: DictConfig | TrainConfig) -> TrainConfig:
+    """Check what types cannot: ranges, words, and keys that have to agree.
+
+    Args:
+        cfg: A composed configuration.
+
+    Returns:
+        The same as dataclasses, interpolations resolved, ``data.root`` absolute.
+
+    Raises:
+        UserError: For the first key that is wrong; the message names it, its value and what is allowed.
+    """
+    if isinstance(cfg, DictConfig):
+        cfg = cast(TrainConfig, OmegaConf.to_object(cfg))
+    if not isinstance(cfg, TrainConfig):
+        raise TypeError(f"expected a configuration composed from {directory()}, got {type(cfg).__name__}")
+    for name, value, rule in _ruled(cfg):
+        if not rule.allows(value):
+            near = did_you_mean(str(value), rule.one_of, f"{name}=")
+            raise UserError(
+                f"{name}={_shown(value)} is not allowed: it has to be {str(rule) or 'finite'} ({rule.meaning}).{near}"
+            )
+    cfg.data.root = os.path.abspath(Path(cfg.data.root).expanduser())
+    _check_devices(cfg.trainer)
+    if cfg.trainer.check_val_every_n_epoch > cfg.trainer.max_epochs:
+        raise UserError(
+            f"trainer.check_val_every_n_epoch={cfg.trainer.check_val_every_n_epoch} is never reached: "
+            f"it has to be at most trainer.max_epochs={cfg.trainer.max_epochs}."
+        )
+    if cfg.data.name == "sample" and cfg.data.val_size >= SAMPLE_TRAIN_SIZE:
+        raise UserError(
+            f"data.val_size={cfg.data.val_size} is not allowed: the sample has {SAMPLE_TRAIN_SIZE} training images, "
+            "so it has to be below that."
+        )
+    if cfg.callbacks.early_stopping and cfg.data.val_size == 0:
+        raise UserError(
+            "callbacks.early_stopping watches validation metrics, and data.val_size=0 leaves none: "
+            "set data.val_size=5000 or callbacks=default."
+        )
+    if isinstance(cfg.optimizer, AdamConfig) and len(cfg.optimizer.betas) != 2:
+        raise UserError(f"optimizer.betas={_shown(cfg.optimizer.betas)} is not allowed: it has to be two numbers.")
+    if isinstance(cfg.optimizer, SGDConfig) and cfg.optimizer.nesterov and cfg.optimizer.momentum == 0:
+        raise UserError("optimizer.nesterov=true needs momentum: set optimizer.momentum=0.9.")
+    try:
+        layers(cfg.model.blocks, cfg.model.head)
+    except GeometryError as error:
+        raise UserError(f"model: {error}") from error
+    return cfg
+
+
+def _check_devices(trainer: TrainerConfig) -> None:
+    devices = trainer.devices
+    words = devices in ("auto", "-1", -1) or (isinstance(devices, str) and devices.replace(",", "").isdigit())
+    count = isinstance(devices, int) and not isinstance(devices, bool) and devices >= 1
+    indices = isinstance(devices, list) and bool(devices) and all(isinstance(i, int) and i >= 0 for i in devices)
+    if not (words or count or indices):
+        raise UserError(
+            f"trainer.devices={_shown(devices)} is not allowed: it has to be auto, a number of devices (at least 1), "
+            "-1 for all, or a list of their indices such as [0,1]."
+        )
+
+
+def _ruled(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Rule]]:
+    """Yield (dotted name, value, rule) for every key below a dataclass that has a rule."""
+    for entry in dataclasses.fields(node):
+        name, value = prefix + entry.name, getattr(node, entry.name)
+        if dataclasses.is_dataclass(value):
+            yield from _ruled(value, f"{name}.")
+        elif isinstance(value, list) and value and dataclasses.is_dataclass(value[0]):
+            for index, item in enumerate(value):
+                yield from _ruled(item, f"{name}.{index}.")
+        elif rule := entry.metadata.get("rule"):
+            yield name, value, rule
+
+
+def _shown(value: Any) -> str:
+    """A value as a person types it on the command line."""
+    if isinstance(value, list):
+        return "[" + ",".join(map(_shown, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,1 @@
+"""From MNIST's files to normalised batches on the device."""

@@ -1,0 +1,269 @@
+"""MNIST's four files: found where people keep them, verified to the last bit, fetched where they are missing.
+
+A file is used only if its content has the official checksum. A damaged one is named and left where it is, or put aside
+when the fetched one needs its place; nothing that a person put there is deleted.
+"""
+
+import gzip
+import hashlib
+import logging
+import os
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import filelock
+import numpy as np
+import numpy.typing as npt
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from digits.errors import UserError
+
+log = logging.getLogger(__name__)
+
+NO_ANSWER = 10  # seconds of silence after which a mirror is given up
+SLOWEST = 10_000  # bytes a second; a mirror that stays below it is given up
+LARGEST_DOWNLOAD = 20_000_000  # bytes; the largest of the four has 9,912,422
+
+
+@dataclass(frozen=True)
+class Official:
+    """The content of one official file, as it is after decompression."""
+
+    size: int
+    sha256: str
+
+
+# Sizes in bytes, and SHA-256 of the IDX files whose MD5 torchvision pins in compressed form.
+OFFICIAL = {
+    "train-images-idx3-ubyte": Official(47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+    "train-labels-idx1-ubyte": Official(60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+    "t10k-images-idx3-ubyte": Official(7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+    "t10k-labels-idx1-ubyte": Official(10_008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+}
+
+
+class DownloadError(Exception):
+    """No mirror delivered a file; the message says what each of them did."""
+
+
+@dataclass
+class Found:
+    """What a folder holds.
+
+    Attributes:
+        contents: The verified IDX file of each name, decompressed.
+        paths: Where each of them lies.
+        damaged: What is wrong with each file that bears an official name and not its content.
+    """
+
+    contents: dict[str, bytes] = field(default_factory=dict)
+    paths: dict[str, Path] = field(default_factory=dict)
+    damaged: dict[Path, str] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[str]:
+        """Names without a verified file."""
+        return [name for name in OFFICIAL if name not in self.contents]
+
+
+def find(root: Path) -> Found:
+    """Look for the four files, raw or gz, in torchvision's ``MNIST/raw`` under a folder and in the folder itself."""
+    found = Found()
+    for name in OFFICIAL:
+        for path in _candidates(root, name):
+            try:
+                found.contents[name] = _verified(path, name)
+                found.paths[name] = path
+                break
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                found.damaged[path] = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    return found
+
+
+def obtain(root: Path, mirrors: Sequence[str] | None = None) -> Found:
+    """Find the four files, and fetch those that are missing or damaged.
+
+    Several processes may call it at once: one fetches, the others wait for it.
+
+    Args:
+        root: Folder to look in; files are fetched into its ``MNIST/raw``, where torchvision finds them too.
+        mirrors: Addresses of folders to fetch from; None for those that torchvision lists.
+
+    Returns:
+        All four files, verified.
+
+    Raises:
+        UserError: If the folder cannot be written, or a damaged file cannot be replaced.
+        DownloadError: If no mirror delivers a missing file.
+    """
+    found = find(root)
+    if not found.missing:
+        return found
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(root / ".fetching.lock"):
+            found = find(root)
+            for path, reason in found.damaged.items():
+                log.warning("Damaged: %s: %s.", path, reason)
+            _fetch(root, found.missing, torchvision_mirrors() if mirrors is None else mirrors)
+    except DownloadError as error:
+        if found.damaged:
+            path, reason = next(iter(found.damaged.items()))
+            raise UserError(
+                f"{path} is damaged ({reason}) and cannot be replaced: {error}. "
+                "Put a good file in its place, or set data.root to another folder."
+            ) from error
+        raise
+    except OSError as error:
+        raise UserError(
+            f"data.root={root} cannot take the MNIST files: {error.strerror}. Set it to a folder that you can write."
+        ) from error
+    return find(root)
+
+
+def torchvision_mirrors() -> list[str]:
+    """The addresses that torchvision fetches MNIST from."""
+    from torchvision.datasets import MNIST  # three seconds to import, so only to fetch
+
+    return list(MNIST.mirrors)
+
+
+def parse_idx(content: bytes) -> npt.NDArray[np.uint8]:
+    """Read an IDX file of bytes, the format of http://yann.lecun.com/exdb/mnist.
+
+    Args:
+        content: The whole file, decompressed.
+
+    Returns:
+        A uint8 array with the shape that the file states, such as (60000, 28, 28).
+
+    Raises:
+        ValueError: If it is not such a file, or its length is not what its header says.
+    """
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+        raise ValueError(f"not an IDX file of bytes: it begins with {content[:4].hex() or 'nothing'}")
+    start = 4 + 4 * content[3]
+    shape = np.frombuffer(content[4:start], dtype=">u4").tolist()
+    if len(shape) != content[3] or len(content) - start != np.prod(shape, dtype=object):
+        raise ValueError(f"an IDX file of {len(content)} bytes, whose header states the shape {tuple(shape)}")
+    return np.frombuffer(bytearray(content), dtype=np.uint8, offset=start).reshape(shape)
+
+
+def _candidates(root: Path, name: str) -> Iterator[Path]:
+    for folder in (root / "MNIST" / "raw", root):
+        yield folder / name
+        yield folder / f"{name}.gz"
+
+
+def _verified(path: Path, name: str) -> bytes:
+    """Read a file; raises ValueError if its content is not the official one."""
+    official = OFFICIAL[name]
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(official.size + 1)  # no more, so that a file made to unpack endlessly cannot
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError("empty" if path.stat().st_size == 0 else f"not a whole gz file: {error}") from error
+    if len(content) != official.size:
+        length = "more" if len(content) > official.size else f"{len(content):,}" if content else "none"
+        raise ValueError(f"it should hold {official.size:,} bytes and holds {length}")
+    if hashlib.sha256(content).hexdigest() != official.sha256:
+        raise ValueError("its checksum is not the official one")
+    return content
+
+
+def _fetch(root: Path, names: Iterable[str], mirrors: Sequence[str]) -> None:
+    mirrors = list(mirrors)
+    with _progress() as progress:
+        for name in names:
+            failures = []
+            for mirror in list(mirrors):
+                address = f"{mirror.rstrip('/')}/{name}.gz"
+                task = progress.add_task(f"{name}.gz", total=None)
+                try:
+                    _fetch_one(address, name, root / "MNIST" / "raw" / name, progress, task)
+                    break
+                except (ValueError, HTTPException, OSError) as error:
+                    if isinstance(error, _LocalError):
+                        raise
+                    failures.append(f"{address}: {error or type(error).__name__}")
+                    log.info("No luck with %s", failures[-1])
+                    progress.remove_task(task)
+                    mirrors.append(mirrors.pop(0))  # the next file is asked for where there is hope
+            else:
+                raise DownloadError("no mirror delivered it (" + "; ".join(failures or ["none is given"]) + ")")
+
+
+class _LocalError(OSError):
+    """The disk refused, not the network."""
+
+
+def _fetch_one(address: str, name: str, target: Path, progress: Progress, task: TaskID) -> None:
+    """Fetch one file, verify it, and only then put it in its place."""
+    compressed = b"".join(_download(address, progress, task))
+    temporary = target.with_name(f".{name}.{os.getpid()}.gz")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(compressed)
+            content = _verified(temporary, name)
+            temporary.write_bytes(content)
+            if target.exists():
+                aside = target.with_name(f"{name}.damaged-{time.time_ns()}")
+                target.rename(aside)
+                log.warning("The damaged file is kept as %s.", aside)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise _LocalError(error.errno, error.strerror) from error
+    log.info("Fetched %s", address)
+
+
+def _download(address: str, progress: Progress, task: TaskID) -> Iterator[bytes]:
+    """Yield a file in pieces; raises OSError if the mirror is silent, slow, or sends more than there can be."""
+    started, received = time.monotonic(), 0
+    with urlopen(Request(address, headers={"User-Agent": "digits"}), timeout=NO_ANSWER) as response:
+        length = response.headers.get("Content-Length")
+        progress.update(task, total=int(length) if length else None)
+        while piece := response.read1(65_536):
+            received += len(piece)
+            seconds = time.monotonic() - started
+            if seconds > NO_ANSWER and received < seconds * SLOWEST:
+                raise TimeoutError(f"slower than {SLOWEST / 1000:g} kB/s")
+            if received > LARGEST_DOWNLOAD:
+                raise ValueError(f"sends more than {LARGEST_DOWNLOAD:,} bytes")
+            progress.update(task, completed=received)
+            yield piece
+    if length and received < int(length):
+        raise ConnectionError(f"cut off after {received:,} of {int(length):,} bytes")
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    progress = Progress(*columns)
+    progress.disable = not progress.console.is_terminal  # in a pipe, the log's lines say it all
+    with progress:
+        yield progress

@@ -1,0 +1,270 @@
+"""The LightningDataModule: whole batches out of memory, moved as bytes, normalised on the device."""
+
+import hashlib
+import itertools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from digits.data import files, sample
+from digits.errors import UserError
+
+log = logging.getLogger(__name__)
+
+MEAN, STD = 0.1307, 0.3081
+"""Mean and standard deviation of MNIST's training pixels, scaled to 0 to 1; as people have used them since LeNet."""
+
+Batch = tuple[Tensor, Tensor]
+Array = npt.NDArray[np.uint8]
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Turn pixels into what the network takes: the one place where it is done.
+
+    Args:
+        images: (batch, 28, 28) uint8, bright strokes on 0.
+
+    Returns:
+        (batch, 1, 28, 28) float32 on the same device, with mean 0 and standard deviation 1 over MNIST.
+    """
+    return images.unsqueeze(1).float().sub_(255 * MEAN).div_(255 * STD)
+
+
+class Digits(Dataset[Batch]):
+    """Images and labels in memory, gathered a batch at a time by one indexing call.
+
+    Args:
+        images: (n, 28, 28) uint8.
+        labels: (n,) int64.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.images[index], self.labels[index]
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """What a DataLoader calls with the indices of a whole batch."""
+        chosen = torch.tensor(indices)
+        return self.images[chosen], self.labels[chosen]
+
+
+def stratified(labels: Array, size: int, seed: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Split at random so that every class has the same share on both sides.
+
+    Args:
+        labels: (n,) class of each image.
+        size: Images in the second part.
+        seed: The same seed gives the same split.
+
+    Returns:
+        Indices of the first part, (n - size,), and of the second, (size,), each in ascending order.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    place = np.empty(len(labels))  # of each image within its class, as a fraction: the smallest go to the second part
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    chosen = np.zeros(len(labels), dtype=bool)
+    chosen[np.argsort(place, kind="stable")[:size]] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+@dataclass(frozen=True)
+class Description:
+    """Which images a run had; part of its results.
+
+    Attributes:
+        name: ``mnist`` or ``mnist-sample-5k``.
+        train: Number of training images.
+        val: Number of validation images.
+        test: Number of test images.
+        fingerprint: Of every pixel and label of the three parts.
+    """
+
+    name: str
+    train: int
+    val: int
+    test: int
+    fingerprint: str
+
+
+class MNISTDataModule(LightningDataModule):
+    """MNIST for training, validation and testing.
+
+    Args:
+        name: ``mnist``, or ``sample`` for the 5,000 digits that need no download.
+        root: Folder of the files; what is missing is fetched into it.
+        batch_size: Images a batch, in each process.
+        val_size: Images of the training set kept for validation, in equal shares of each digit.
+        split_seed: Seed of that choice.
+        mirrors: Addresses to fetch from; None for those that torchvision lists.
+        offline_fallback: Whether the sample stands in where no mirror answers.
+        seed: Seed of the order of the training images, which is a function of it and the epoch.
+    """
+
+    def __init__(
+        self,
+        name: str = "mnist",
+        root: str = "data",
+        batch_size: int = 200,
+        val_size: int = 5_000,
+        split_seed: int = 0,
+        mirrors: Sequence[str] | None = None,
+        offline_fallback: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.root = Path(root)
+        self.batch_size = batch_size
+        self.val_size = val_size
+        self.split_seed = split_seed
+        self.mirrors = mirrors
+        self.offline_fallback = offline_fallback
+        self.seed = seed
+        self._parts: tuple[Digits, Digits, Digits] | None = None
+        self._description: Description | None = None
+
+    @property
+    def description(self) -> Description:
+        """Name, sizes and fingerprint of the data; after ``setup``."""
+        assert self._description is not None, "setup() comes first"
+        return self._description
+
+    def prepare_data(self) -> None:
+        """Find or fetch the files, in one process of each machine; raises what `files.obtain` raises."""
+        self._load()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load and split, in every process."""
+        self._load()
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled batches: images (batch, 28, 28) uint8, labels (batch,) int64.
+
+        The sampler is DistributedSampler for one process too: its order is a function of seed and epoch, so that a
+        resumed run sees what an uninterrupted one sees.
+        """
+        world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        train = self._load()[0]
+        return self._loader(train, DistributedSampler(train, world, rank, shuffle=True, seed=self.seed))
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """Validation batches in a fixed order; an empty list, which Lightning skips, where ``val_size`` is 0."""
+        val = self._load()[1]
+        return self._loader(val) if len(val) else []
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Test batches in a fixed order."""
+        return self._loader(self._load()[2])
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Normalise on the device: a quarter of the bytes to move."""
+        images, labels = batch
+        return normalise(images), labels
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint says of the data."""
+        return {"fingerprint": self.description.fingerprint}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse to continue a training on other images.
+
+        Raises:
+            UserError: If the checkpoint was trained on data with another fingerprint.
+        """
+        before, now = state_dict["fingerprint"], self.description.fingerprint
+        if before != now:
+            raise UserError(
+                f"the data have changed since this run began: {self.description.name} with fingerprint {now} now, "
+                f"{before} then. Set data.root to the files of then, or hydra.run.dir to a new directory."
+            )
+
+    def _loader(self, part: Digits, sampler: DistributedSampler[Batch] | None = None) -> DataLoader[Batch]:
+        return DataLoader(part, self.batch_size, sampler=sampler, collate_fn=_as_gathered)
+
+    def _load(self) -> tuple[Digits, Digits, Digits]:
+        """The training, validation and test images, read once in each process."""
+        if self._parts is None:
+            raw = self._read()
+            train, val = stratified(raw.labels, raw.val_size, self.split_seed)
+            arrays = (
+                (raw.images[train], raw.labels[train]),
+                (raw.images[val], raw.labels[val]),
+                (raw.test_images, raw.test_labels),
+            )
+            fingerprint = hashlib.sha256()
+            for array in itertools.chain.from_iterable(arrays):
+                fingerprint.update(array.tobytes())
+            sizes = [len(labels) for _, labels in arrays]
+            self._description = Description(raw.name, sizes[0], sizes[1], sizes[2], fingerprint.hexdigest()[:16])
+            parts = [
+                Digits(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))) for images, labels in arrays
+            ]
+            self._parts = (parts[0], parts[1], parts[2])
+        return self._parts
+
+    def _read(self) -> "_Raw":
+        if self.name == "sample":
+            return _read_sample(self.val_size)
+        try:
+            found = files.obtain(self.root, self.mirrors)
+        except files.DownloadError as error:
+            if not self.offline_fallback:
+                raise files.DownloadError(
+                    f"MNIST is not in data.root={self.root}, and {error}. "
+                    "Put the four files there, set data.mirrors, or train on the sample: data=sample"
+                ) from error
+            log.debug("%s", error)
+            raw = _read_sample(min(self.val_size, sample.VAL_SIZE))
+            log.warning("%s", SAMPLE_WARNING.format(train=len(raw.labels) - raw.val_size, root=self.root))
+            return raw
+        arrays = [files.parse_idx(found.contents[name]) for name in files.OFFICIAL]
+        if self.val_size >= len(arrays[1]):
+            raise UserError(f"data.val_size={self.val_size} leaves nothing of {len(arrays[1])} images to train on.")
+        return _Raw("mnist", arrays[0], arrays[1], arrays[2], arrays[3], self.val_size)
+
+
+class _Raw(NamedTuple):
+    """A data set before it is split: images (n, 28, 28) uint8, labels (n,) uint8."""
+
+    name: str
+    images: Array
+    labels: Array
+    test_images: Array
+    test_labels: Array
+    val_size: int
+
+
+def _read_sample(val_size: int) -> _Raw:
+    images, labels = sample.load()
+    rest, test = stratified(labels, sample.TEST_SIZE, seed=0)  # the same 500 for everybody
+    return _Raw("mnist-sample-5k", images[rest], labels[rest], images[test], labels[test], val_size)
+
+
+SAMPLE_WARNING = """
+  ┌──────────────────────────────────────────────────────────────────────────────┐
+  │  NOT ALL OF MNIST: its files are not at hand, and no mirror answers.         │
+  │  This run uses a sample of it: {train:,} digits to train, 500 to test.         │
+  │  Its figures do not compare with those of MNIST's 60,000 and 10,000.         │
+  └──────────────────────────────────────────────────────────────────────────────┘
+  Looked in {root}. Put the four files there, or set MNIST_ROOT to where they are;
+  data.offline_fallback=false makes this an error."""
+
+
+def _as_gathered(batch: Any) -> Any:
+    return batch

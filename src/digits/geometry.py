@@ -1,0 +1,209 @@
+"""Sizes, receptive fields, parameters and multiply-adds of a stack of layers, in whole numbers and without torch.
+
+A network is a list of `Block` and a `Head`; `layers` works out what each of its layers does to a digit. The formulas
+are those of `torch.nn.Conv2d` and of Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016),
+https://arxiv.org/abs/1603.07285; the receptive field follows Araujo et al., "Computing receptive fields of
+convolutional neural networks" (2019), https://distill.pub/2019/computing-receptive-fields.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from digits.keys import key
+
+IMAGE_SIZE = 28
+CLASSES = 10
+
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "none")
+NORMALISATIONS = ("batch", "group", "none")
+POOLINGS = ("max", "average", "none")
+
+
+class GeometryError(ValueError):
+    """A stack of layers that cannot be built; the message shows the layer, the formula and the numbers."""
+
+
+@dataclass
+class Pool:
+    """Pooling after a convolution."""
+
+    kind: str = key("max", "pooling", one_of=POOLINGS)
+    kernel_size: int = key(2, "pixels a side", at_least=1)
+    stride: int | None = key(None, "pixels; null: the kernel size", at_least=1)
+
+
+@dataclass
+class Block:
+    """One convolution, its normalisation and activation, and the pooling after it."""
+
+    channels: int = key(32, "feature maps that come out", at_least=1)
+    kernel_size: int = key(3, "pixels a side", at_least=1)
+    stride: int = key(1, "pixels", at_least=1)
+    padding: int | str = key("same", "pixels of zeros on each side, or a rule", at_least=0, one_of=("same", "valid"))
+    dilation: int = key(1, "pixels from one weight to the next", at_least=1)
+    normalisation: str = key("none", "normalisation after the convolution", one_of=NORMALISATIONS)
+    activation: str = key("relu", "activation", one_of=ACTIVATIONS)
+    pool: Pool = field(default_factory=Pool)
+
+    @property
+    def has_bias(self) -> bool:
+        """A normalisation has a shift of its own, which makes the convolution's bias idle."""
+        return self.normalisation == "none"
+
+
+@dataclass
+class Head:
+    """The fully connected layers that read the last feature maps."""
+
+    dropout: float = key(0.0, "share of the flattened values set to zero in training", at_least=0, below=1)
+    hidden: list[int] = key([], "units of each hidden layer", at_least=1)
+    activation: str = key("relu", "activation after each hidden layer", one_of=ACTIVATIONS)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one layer does to a digit.
+
+    Attributes:
+        name: The layer in words, such as ``conv 5×5, 1→32, padding 2, relu``.
+        shape: Of its output: (channels, height, width), or (features,).
+        formula: How the output's height and width follow from the input's.
+        receptive_field: Pixels of the image, a side, that one output value sees, zeros around it included.
+        parameters: Weights and biases.
+        multiply_adds: Multiplications, each with an addition, for one digit.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    formula: str
+    receptive_field: int
+    parameters: int
+    multiply_adds: int
+
+
+def output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
+    """Pixels a side that come out of a convolution or a pooling.
+
+    Args:
+        size: Pixels a side that go in.
+        kernel_size: Pixels a side of the kernel.
+        stride: Pixels from one position of the kernel to the next.
+        padding: Pixels of zeros on each side.
+        dilation: Pixels from one weight of the kernel to the next.
+
+    Raises:
+        GeometryError: If the kernel does not fit into the padded input, or the stride leads past the image.
+    """
+    span = dilation * (kernel_size - 1) + 1
+    if span > size + 2 * padding:
+        reason = f"the kernel spans {span} pixels, and its padded input has {size + 2 * padding}"
+    elif stride > size:
+        reason = f"the stride of {stride} leads past the image of {size}×{size} pixels"
+    else:
+        return (size + 2 * padding - span) // stride + 1
+    raise GeometryError(f"no output of size {formula(size, kernel_size, stride, padding, dilation)}: {reason}")
+
+
+def formula(size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> str:
+    """The formula of `output_size` with its numbers filled in: ``⌊(28 + 2·2 − 1·(5 − 1) − 1) / 1⌋ + 1``."""
+    return f"⌊({size} + 2·{padding} − {dilation}·({kernel_size} − 1) − 1) / {stride}⌋ + 1"
+
+
+def layers(blocks: Sequence[Block], head: Head) -> list[Layer]:
+    """Work out every layer of a network for a digit of 28×28 pixels.
+
+    Raises:
+        GeometryError: If a layer cannot be built; the message names it.
+    """
+    walk = _Walk()
+    for number, block in enumerate(blocks, start=1):
+        name = _conv_name(walk.channels, block)
+        try:
+            walk.convolve(block)
+            if block.pool.kind != "none":
+                walk.pool(block.pool)
+        except GeometryError as error:
+            raise GeometryError(f"block {number}, {name}: {error}.") from error
+    walk.flatten(head.dropout)
+    for units in head.hidden:
+        walk.connect(units, head.activation)
+    walk.connect(CLASSES, "none")
+    return walk.layers
+
+
+class _Walk:
+    """Where a digit stands on its way through the network."""
+
+    def __init__(self) -> None:
+        self.layers: list[Layer] = []
+        self.channels, self.size = 1, IMAGE_SIZE
+        self.receptive_field, self.jump = 1, 1  # jump: pixels of the image from one value to its neighbour
+        self.features = 0
+
+    def convolve(self, block: Block) -> None:
+        name = _conv_name(self.channels, block)
+        if block.padding == "same":
+            if block.stride != 1:
+                raise GeometryError(
+                    f"padding same keeps the size, ⌊({self.size} − 1) / {block.stride}⌋ + 1 = "
+                    f"{(self.size - 1) // block.stride + 1} does not: set stride=1, or give the padding as a number"
+                )
+            size, how = self.size, f"same as the input: {self.size}"
+        else:
+            padding = 0 if isinstance(block.padding, str) else block.padding
+            size, how = self._slide(block.kernel_size, block.stride, padding, block.dilation)
+        weights = block.kernel_size**2 * self.channels * block.channels
+        parameters = weights + (block.channels if block.has_bias else 2 * block.channels)
+        self.channels = block.channels
+        self._see(block.dilation * (block.kernel_size - 1), block.stride)
+        self._add(name, size, how, parameters, weights * size**2)
+
+    def pool(self, pool: Pool) -> None:
+        stride = pool.stride or pool.kernel_size
+        name = f"{pool.kind}-pool {pool.kernel_size}×{pool.kernel_size}, stride {stride}"
+        try:
+            size, how = self._slide(pool.kernel_size, stride)
+        except GeometryError as error:
+            raise GeometryError(f"{name}: {error}") from error
+        self._see(pool.kernel_size - 1, stride)
+        self._add(name, size, how, 0, 0)
+
+    def flatten(self, dropout: float) -> None:
+        self.features = self.channels * self.size**2
+        how = f"{self.channels}·{self.size}·{self.size} = {self.features}"
+        name = f"flatten, dropout {dropout:g}" if dropout else "flatten"
+        self.layers.append(Layer(name, (self.features,), how, self.receptive_field, 0, 0))
+
+    def connect(self, units: int, activation: str) -> None:
+        weights = self.features * units
+        name = f"linear {self.features}→{units}{_and(activation)}"
+        self.layers.append(Layer(name, (units,), f"{units} units", IMAGE_SIZE, weights + units, weights))
+        self.features = units
+
+    def _slide(self, kernel_size: int, stride: int, padding: int = 0, dilation: int = 1) -> tuple[int, str]:
+        """The output's size, and the formula that gives it."""
+        size = output_size(self.size, kernel_size, stride, padding, dilation)
+        return size, f"{formula(self.size, kernel_size, stride, padding, dilation)} = {size}"
+
+    def _see(self, further: int, stride: int) -> None:
+        self.receptive_field += further * self.jump
+        self.jump *= stride
+
+    def _add(self, name: str, size: int, how: str, parameters: int, multiply_adds: int) -> None:
+        self.size = size
+        shape = (self.channels, size, size)
+        self.layers.append(Layer(name, shape, how, self.receptive_field, parameters, multiply_adds))
+
+
+def _conv_name(in_channels: int, block: Block) -> str:
+    stride = f", stride {block.stride}" if block.stride != 1 else ""
+    dilation = f", dilation {block.dilation}" if block.dilation != 1 else ""
+    normalisation = f", {block.normalisation} norm" if block.normalisation != "none" else ""
+    return (
+        f"conv {block.kernel_size}×{block.kernel_size}, {in_channels}→{block.channels}{stride}, "
+        f"padding {block.padding}{dilation}{normalisation}{_and(block.activation)}"
+    )
+
+
+def _and(activation: str) -> str:
+    return f", {activation}" if activation != "none" else ""

@@ -1,0 +1,95 @@
+"""The network: blocks of convolution and pooling, then fully connected layers. Plain torch, nothing of Lightning.
+
+The shapes beside the lines are those of the article's network, ``conf/model/article.yaml``. Without blocks it is a
+fully connected network, ``conf/model/mlp.yaml``.
+"""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from digits.geometry import CLASSES, Block, Head, layers
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+POOLS: dict[str, type[nn.MaxPool2d | nn.AvgPool2d]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
+LARGEST_GROUP_NUMBER = 8  # of group normalisation; fewer where the channels do not divide into them
+
+
+class Network(nn.Module):
+    """A convolutional network that tells ten digits apart.
+
+    Args:
+        blocks: The convolutional blocks, first to last; none makes a fully connected network.
+        head: The fully connected layers after them.
+
+    Raises:
+        GeometryError: If the stack cannot be built.
+    """
+
+    def __init__(self, blocks: Sequence[Block], head: Head) -> None:
+        super().__init__()
+        layers(blocks, head)  # says what is wrong with a stack in terms of its layers, as torch would not
+        channels = [1, *(block.channels for block in blocks)]
+        self.blocks = nn.Sequential(*(convolution(n, block) for n, block in zip(channels, blocks, strict=False)))
+        self.head = fully_connected(blocks, head)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify digits.
+
+        Args:
+            images: (batch, 1, 28, 28) float, normalised.
+
+        Returns:
+            Logits, (batch, 10) float.
+        """
+        features: Tensor = self.blocks(images)  # (batch, 64, 7, 7)
+        logits: Tensor = self.head(features)  # (batch, 10)
+        return logits
+
+
+def convolution(in_channels: int, block: Block) -> nn.Sequential:
+    """One block: (batch, in_channels, height, width) to (batch, block.channels, height', width')."""
+    sequence = nn.Sequential()
+    sequence.conv = nn.Conv2d(
+        in_channels,
+        block.channels,
+        block.kernel_size,
+        block.stride,
+        block.padding,
+        block.dilation,
+        bias=block.has_bias,
+    )  # (batch, 32, 28, 28)
+    if block.normalisation == "batch":
+        sequence.norm = nn.BatchNorm2d(block.channels)
+    elif block.normalisation == "group":
+        sequence.norm = nn.GroupNorm(math.gcd(LARGEST_GROUP_NUMBER, block.channels), block.channels)
+    if block.activation != "none":
+        sequence.activation = ACTIVATIONS[block.activation]()
+    if block.pool.kind != "none":
+        sequence.pool = POOLS[block.pool.kind](block.pool.kernel_size, block.pool.stride)  # (batch, 32, 14, 14)
+    return sequence
+
+
+def fully_connected(blocks: Sequence[Block], head: Head) -> nn.Sequential:
+    """The layers after the blocks: (batch, channels, height, width) to logits, (batch, 10)."""
+    sequence = nn.Sequential()
+    sequence.flatten = nn.Flatten()  # (batch, 3136)
+    if head.dropout:
+        sequence.dropout = nn.Dropout(head.dropout)
+    (features,) = next(layer.shape for layer in layers(blocks, head) if len(layer.shape) == 1)
+    for number, units in enumerate(head.hidden, start=1):
+        sequence.add_module(f"hidden{number}", nn.Linear(features, units))  # (batch, 1000)
+        if head.activation != "none":
+            sequence.add_module(f"activation{number}", ACTIVATIONS[head.activation]())
+        features = units
+    sequence.classes = nn.Linear(features, CLASSES)  # (batch, 10)
+    return sequence

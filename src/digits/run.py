@@ -1,0 +1,259 @@
+"""A run directory: what is in it, reading it, and writing each file whole or not at all."""
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import yaml
+from omegaconf import OmegaConf
+
+from digits.config import TrainConfig
+from digits.errors import UserError
+
+FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
+
+
+@dataclass(frozen=True)
+class Results:
+    """What ``results.json`` says of a finished run.
+
+    Attributes:
+        status: ``finished``; anything else is not a result.
+        test_accuracy: Share of the test set, 0 to 1.
+        test_loss: Mean cross-entropy over the test set, in nats.
+        val_accuracy: The same of the validation set, by the same checkpoint; None without one.
+        val_loss: The same of the validation set; None without one.
+        dataset: ``name``, ``train``, ``val``, ``test`` sizes, ``fingerprint``.
+        epochs: Epochs trained.
+        best_epoch: Epoch, from 0, whose checkpoint was tested.
+        steps: Optimizer steps.
+        train_seconds: First batch to last optimizer step, validation left out.
+        wall_seconds: The whole process; of a run that was cut off, its last part.
+        parameters: Number of trained values.
+        seed: Seed.
+        precision: Lightning's name of the arithmetic.
+        accelerator: ``cpu``, ``gpu``, …
+        recall: Of each digit, 0 to 9, on the test set.
+        calibration_error: Expected calibration error on the test set, 0 to 1.
+        confusion_matrix: Test images by digit (row) and answer (column).
+        versions: Of Python and the packages.
+        hardware: What it ran on.
+        git: Commit and state of the checkout; None outside one.
+    """
+
+    status: str
+    test_accuracy: float
+    test_loss: float
+    val_accuracy: float | None
+    val_loss: float | None
+    dataset: Mapping[str, Any]
+    epochs: int
+    best_epoch: int
+    steps: int
+    train_seconds: float
+    wall_seconds: float
+    parameters: int
+    seed: int
+    precision: str
+    accelerator: str
+    recall: Sequence[float]
+    calibration_error: float
+    confusion_matrix: Sequence[Sequence[int]]
+    versions: Mapping[str, str]
+    hardware: Mapping[str, Any]
+    git: Mapping[str, Any] | None
+
+    @property
+    def metric(self) -> float:
+        """What a sweep compares: validation accuracy; test accuracy where nothing was kept for validation."""
+        return self.test_accuracy if self.val_accuracy is None else self.val_accuracy
+
+
+class Run:
+    """A run directory.
+
+    Args:
+        path: The directory; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.yaml"
+        self.metrics_file = path / "metrics.csv"
+        self.results_file = path / "results.json"
+        self.checkpoints = path / "checkpoints"
+        self.best = self.checkpoints / "best.ckpt"
+        self.last = self.checkpoints / "last.ckpt"
+
+    def results(self) -> Results | None:
+        """The results of a finished run, or None.
+
+        Raises:
+            UserError: If the file is not one that a run writes.
+        """
+        content = self._read_results()
+        if content.get("status") != FINISHED:
+            return None
+        try:
+            return Results(**content)
+        except TypeError as error:
+            raise UserError(f"{self.results_file} is not what a run writes: {error}.") from error
+
+    def failure(self) -> str | None:
+        """Why the run failed, or None."""
+        content = self._read_results()
+        return str(content.get("error")) if content.get("status") == FAILED else None
+
+    def config(self) -> dict[str, Any] | None:
+        """The configuration in ``config.yaml`` as plain values, or None where there is none.
+
+        Raises:
+            UserError: If the file cannot be read.
+        """
+        try:
+            content = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise UserError(f"{self.config_file} cannot be read: {error}") from error
+        if not isinstance(content, dict):
+            raise UserError(f"{self.config_file} is not a configuration.")
+        return content
+
+    def check(self, cfg: TrainConfig) -> None:
+        """Refuse a directory that holds a run of another configuration.
+
+        Raises:
+            UserError: Naming the keys that differ.
+        """
+        before, now = self.config(), plain(cfg)
+        if before is None:
+            if self.last.exists() or self.results_file.exists():
+                raise UserError(f"{self.path} holds a run without its config.yaml; choose another hydra.run.dir.")
+            return
+        changes = differences([before, now])
+        if changes:
+            told = [f"{key} is {shown(then)} there and {shown(today)} here" for key, (then, today) in changes.items()]
+            more = f" and {len(told) - 3} more" if len(told) > 3 else ""
+            raise UserError(
+                f"{self.path} holds a run of another configuration: {'; '.join(told[:3])}{more}. "
+                "Choose another hydra.run.dir, or the configuration of then."
+            )
+
+    def finished(self, cfg: TrainConfig) -> Results | None:
+        """The results, if the directory holds a finished run of this configuration; None if there is work to do.
+
+        Raises:
+            UserError: If it holds a run of another configuration.
+        """
+        self.check(cfg)
+        return self.results()
+
+    @contextmanager
+    def claim(self, cfg: TrainConfig) -> Iterator[None]:
+        """Hold the directory for one training, and write its ``config.yaml``.
+
+        Raises:
+            UserError: If another process trains in it, it holds another run, or it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(self.path / ".lock", timeout=0):
+                self.check(cfg)
+                self.write(self.config_file, yaml.safe_dump(plain(cfg), sort_keys=False, allow_unicode=True))
+                yield
+        except filelock.Timeout as error:
+            raise UserError(f"another process is training in {self.path}; choose another hydra.run.dir.") from error
+        except PermissionError as error:
+            raise UserError(f"{error.filename} cannot be written: {error.strerror}.") from error
+
+    def write_results(self, results: Results) -> None:
+        """Write ``results.json``, last and whole."""
+        self.write(self.results_file, _json(asdict(results)))
+
+    def write_failure(self, error: BaseException) -> None:
+        """Leave word of why the run failed; started again, it tries again."""
+        if self.path.is_dir():
+            self.write(self.results_file, _json({"status": FAILED, "error": str(error) or type(error).__name__}))
+
+    def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Write ``metrics.csv``: a row per epoch."""
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.write(self.metrics_file, text.getvalue())
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """The rows of ``metrics.csv``, numbers where there are any; none where there is no file."""
+        if not self.metrics_file.exists():
+            return []
+        with self.metrics_file.open(encoding="utf-8", newline="") as file:
+            return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+    @staticmethod
+    def write(path: Path, text: str) -> None:
+        """Write a file whole: to a temporary name on the disk, and only then renamed."""
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _read_results(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self.results_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.results_file} cannot be read: {error}") from error
+        return content if isinstance(content, dict) else {}
+
+
+def plain(cfg: TrainConfig) -> dict[str, Any]:
+    """A configuration as plain values, complete and resolved."""
+    content = OmegaConf.to_container(OmegaConf.structured(cfg), resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    """The dotted keys in which configurations differ, each with its value in every one of them."""
+    flat = [dict(_flat(config)) for config in configs]
+    keys = dict.fromkeys(key for config in flat for key in config)
+    values = {key: tuple(config.get(key) for config in flat) for key in keys}
+    return {key: them for key, them in values.items() if any(value != them[0] for value in them)}
+
+
+def shown(value: Any) -> str:
+    """A value as it is written in YAML."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(node, list) and any(isinstance(item, Mapping) for item in node):
+        for index, item in enumerate(node):
+            yield from _flat(item, f"{prefix}.{index}")
+    else:
+        yield prefix, node
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return re.sub(r"\[[^\[\]{}\"]*\]", lambda numbers: json.dumps(json.loads(numbers[0])), text) + "\n"  # a list a line

@@ -1,0 +1,251 @@
+"""One training, from a configuration to a run directory."""
+
+import datetime
+import importlib.metadata
+import logging
+import os
+import platform
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig
+
+from digits import config
+from digits.callbacks import BatchLines, EpochRows, RandomState, Stopwatch, rounded
+from digits.classifier import DigitClassifier
+from digits.config import TrainConfig
+from digits.console import duration, layer_table
+from digits.data.module import Description, MNISTDataModule
+from digits.errors import UserError
+from digits.geometry import layers
+from digits.run import FINISHED, Results, Run
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("digits", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf")
+
+
+def train(cfg: DictConfig | TrainConfig, directory: Path | None = None, started: float | None = None) -> Results:
+    """Train a network, test its best checkpoint once, and leave everything in a run directory.
+
+    In a directory that holds the finished run of the same configuration it does nothing and returns that result; in
+    one that holds ``checkpoints/last.ckpt``, it continues from there.
+
+    Args:
+        cfg: A configuration composed from ``conf/train.yaml``.
+        directory: The run directory; None for a new one under ``outputs/``.
+        started: Value of ``time.perf_counter()`` from which ``wall_seconds`` counts; None for now.
+
+    Returns:
+        What ``results.json`` says.
+
+    Raises:
+        UserError: If something was asked for that cannot be; nothing is trained.
+        DivergedError: If the loss becomes infinite or no number.
+        DownloadError: If MNIST is not to be had and ``data.offline_fallback`` is false.
+    """
+    started = time.perf_counter() if started is None else started
+    checked = config.check(cfg)
+    run = Run(directory or Path("outputs") / datetime.datetime.now().strftime("%Y-%m-%d/%H-%M-%S-%f"))
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # launched beside the first process, which writes the files
+        return _train(checked, run, started)
+    with run.claim(checked):
+        return run.results() or _train(checked, run, started)
+
+
+def _train(cfg: TrainConfig, run: Run, started: float) -> Results:
+    seed_everything(cfg.seed, verbose=False)
+    precision = _precision(cfg)
+    data = MNISTDataModule(**asdict(cfg.data), seed=cfg.seed)
+    classifier = DigitClassifier(
+        asdict(cfg.model),
+        asdict(cfg.optimizer),
+        asdict(cfg.scheduler) if cfg.scheduler else None,
+        cfg.label_smoothing,
+    )
+    log.info("%s\n", layer_table(layers(cfg.model.blocks, cfg.model.head)))
+    with _quiet():
+        stopwatch = Stopwatch()
+        trainer = _trainer(cfg, run, precision, stopwatch)
+        resume = run.last if run.last.exists() else None
+        if resume:
+            log.info("Continuing from %s.", resume)
+        trainer.fit(classifier, data, ckpt_path=resume, weights_only=True)
+        steps, epochs = trainer.global_step, trainer.current_epoch
+        best: dict[str, Any] = {"datamodule": data, "ckpt_path": run.best, "weights_only": True, "verbose": False}
+        measured = [trainer.validate(classifier, **best)[0]] if data.description.val else []
+        measured += trainer.test(classifier, **best)
+    metrics = {name: rounded(value) for part in measured for name, value in part.items()}
+    results = Results(
+        status=FINISHED,
+        test_accuracy=metrics["test/accuracy"],
+        test_loss=metrics["test/loss"],
+        val_accuracy=metrics.get("val/accuracy"),
+        val_loss=metrics.get("val/loss"),
+        dataset=asdict(data.description),
+        epochs=epochs,
+        best_epoch=torch.load(run.best, weights_only=True, map_location="cpu")["epoch"],
+        steps=steps,
+        train_seconds=round(stopwatch.seconds, 3),
+        wall_seconds=round(time.perf_counter() - started, 3),
+        parameters=sum(parameter.numel() for parameter in classifier.parameters()),
+        seed=cfg.seed,
+        precision=precision,
+        accelerator={"cuda": "gpu"}.get(classifier.device.type, classifier.device.type),
+        recall=[rounded(value) for value in classifier.test_details["test/recall"]],
+        calibration_error=metrics["test/calibration_error"],
+        confusion_matrix=classifier.test_details["test/confusion_matrix"],
+        versions={"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}},
+        hardware=_hardware(),
+        git=_git(),
+    )
+    if trainer.is_global_zero:
+        run.write_results(results)
+        log.info("%s", summary(results, run))
+    return results
+
+
+def summary(results: Results, run: Run) -> str:
+    """What a person reads at the end."""
+    data = Description(**results.dataset)
+    lines = [
+        "",
+        f"Test accuracy  {100 * results.test_accuracy:.2f} % of {data.test:,} digits, read once, by epoch "
+        f"{results.best_epoch + 1} of {results.epochs}",
+        f"Data set       {data.name}: {data.train:,} to train, {data.val:,} to validate, {data.test:,} to test",
+        f"Time           {duration(results.train_seconds)} training, {duration(results.wall_seconds)} in all",
+        f"Everything is in {run.path}:",
+        "  config.yaml, train.log, metrics.csv, results.json, checkpoints/best.ckpt, checkpoints/last.ckpt",
+        "Try next:",
+        "  python train.py model=compact                        a small modern network",
+        "  python train.py -m optimizer.lr=0.01,0.001,0.0001    a run for each, and a leaderboard",
+    ]
+    if data.name != "mnist":
+        lines.insert(3, "               A SAMPLE: these figures do not compare with those of all of MNIST.")
+    if results.val_accuracy is not None:
+        lines.insert(2, f"Validation     {100 * results.val_accuracy:.2f} %")
+    return "\n".join(lines)
+
+
+def _precision(cfg: TrainConfig) -> str:
+    """Lightning's name of the arithmetic, ``auto`` decided; refuses an accelerator that is not there."""
+    wanted, accelerator = cfg.trainer.precision, cfg.trainer.accelerator
+    has_gpu = CUDAAccelerator.is_available() or MPSAccelerator.is_available()
+    if accelerator == "gpu" and not has_gpu:
+        raise UserError("trainer.accelerator=gpu, and torch sees no GPU here; type trainer.accelerator=cpu, or auto.")
+    if wanted != "auto":
+        return wanted
+    if CUDAAccelerator.is_available() and accelerator in ("auto", "gpu", "cuda"):
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        device = torch.cuda.get_device_name()
+    elif accelerator == "cpu" or not has_gpu:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        device = "this processor"
+    else:
+        native, device = False, "this GPU"
+    precision = "bf16-mixed" if native else "32-true"
+    log.info("Precision %s: %s computes bf16 %s.", precision, device, "natively" if native else "slowly, or not at all")
+    return precision
+
+
+def _trainer(cfg: TrainConfig, run: Run, precision: str, stopwatch: Stopwatch) -> Trainer:
+    checkpoint = cfg.callbacks.checkpoint
+    callbacks: list[Callback] = [
+        stopwatch,
+        BatchLines(),
+        EpochRows(run if cfg.logger.csv else None),
+        RandomState(),
+        ModelCheckpoint(
+            run.checkpoints,
+            filename="best",
+            monitor=checkpoint.monitor if cfg.data.val_size else None,
+            mode=checkpoint.mode,
+            save_last=True,
+            save_on_train_epoch_end=True,  # after the epoch's metrics and scheduler, so that a resume repeats nothing
+            enable_version_counter=False,
+        ),
+    ]
+    if cfg.callbacks.early_stopping:
+        callbacks.append(instantiate(asdict(cfg.callbacks.early_stopping)))
+    if sys.stdout.isatty():
+        callbacks.append(RichProgressBar(refresh_rate=20))
+    loggers: list[Logger] = []
+    if cfg.logger.tensorboard:
+        try:
+            loggers.append(instantiate(asdict(cfg.logger.tensorboard), save_dir=run.path))
+        except Exception as error:
+            raise UserError("logger=tensorboard needs a package: pip install 'digits[tensorboard]'.") from error
+    try:
+        return Trainer(
+            **{**asdict(cfg.trainer), "precision": precision},
+            default_root_dir=run.path,
+            callbacks=callbacks,
+            logger=loggers,
+            enable_progress_bar=sys.stdout.isatty(),
+            enable_model_summary=False,  # the table of layers says more
+            num_sanity_val_steps=0,
+        )
+    except (ValueError, RuntimeError, ImportError) as error:  # MisconfigurationException is one of them
+        raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what Lightning says to everybody at every start."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in (
+            ".*does not have many workers.*",  # the digits are in memory: a worker would only copy them
+            ".*Checkpoint directory .* exists and is not empty.*",  # that is what continuing a run means
+            ".*LeafSpec.* is deprecated.*",  # Lightning's own call of a torch that is newer than it
+        ):
+            warnings.filterwarnings("ignore", message)
+        yield
+
+
+def _hardware() -> dict[str, Any]:
+    return {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of the checkout, and whether files differ from it; None where digits is installed from a wheel."""
+    root = config.directory().parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit, changes = (
+            subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=True, timeout=10).stdout
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit.strip(), "changed": bool(changes.strip())}
