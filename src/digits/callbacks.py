@@ -1,23 +1,24 @@
-"""What watches a training: the article's line, a row per epoch, the clock, and the state of the random numbers."""
+"""What watches a training: the article's line, a row per epoch, the clock, and the seed of each epoch."""
 
 import logging
 import math
 import time
-from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from digits.data.module import Batch
+from digits.errors import RunError
 from digits.run import Run
 
 log = logging.getLogger(__name__)
 
 
-class DivergedError(Exception):
+class DivergedError(RunError):
     """The loss is no number any more; the message says when, and what to try."""
 
 
@@ -67,19 +68,23 @@ class EpochRows(Checkpoint):
     def __init__(self, run: Run | None) -> None:
         self.run = run
         self.rows: list[dict[str, float]] = []
+        self._lr = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the rows of the epochs that a continued run has behind it."""
         if self.run and trainer.current_epoch:
             self.rows = [row for row in self.run.read_metrics() if row["epoch"] < trainer.current_epoch]
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the learning rate that the epoch begins with; at its end, it may be the next epoch's."""
+        self._lr = trainer.optimizers[0].param_groups[0]["lr"]
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row and the line."""
         metrics = {name: rounded(value) for name, value in trainer.callback_metrics.items()}
         _check_finite(metrics["train/loss"], trainer)
-        lr = trainer.optimizers[0].param_groups[0]["lr"]
-        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": lr, **dict(sorted(metrics.items()))}
-        self.rows = [*self.rows, row]
+        position = {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": self._lr}
+        self.rows = [*self.rows, {**position, **dict(sorted(metrics.items()))}]
         if self.run and trainer.is_global_zero:
             self.run.write_metrics(self.rows)
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
@@ -129,34 +134,19 @@ class Stopwatch(Callback):
         self._started = self._last_step
 
 
-class RandomState(Callback):
-    """Saves the state of torch's random numbers, so that dropout goes on after a resume as if nothing had happened."""
+class EpochSeed(Callback):
+    """Makes the random numbers of an epoch, those of dropout, a function of seed, epoch and process.
 
-    def __init__(self) -> None:
-        self._loaded: Mapping[str, Any] | None = None
+    So a run that goes on from ``last.ckpt`` draws what an uninterrupted one draws, whatever was drawn in between.
+    """
 
-    def state_dict(self) -> dict[str, Any]:
-        """The state of the processor's generator, and of every GPU's."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return {"cpu": torch.get_rng_state(), "cuda": cuda}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the state until the first epoch starts; Lightning draws random numbers before."""
-        self._loaded = state_dict
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the state."""
-        if self._loaded is None:
-            return
-        torch.set_rng_state(_cpu(self._loaded["cpu"]))
-        cuda = [_cpu(state) for state in self._loaded["cuda"]]
-        if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(cuda)
-        self._loaded = None
-
-
-def _cpu(state: Tensor) -> Tensor:
-    return state.cpu()  # Lightning loads a checkpoint's tensors onto the device that it trains on
+        """Seed torch's generators on every device."""
+        sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
+        torch.manual_seed(int(sequence.generate_state(1)[0]))
 
 
 def _check_finite(loss: float, trainer: Trainer) -> None:

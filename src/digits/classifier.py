@@ -9,7 +9,7 @@ from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassCalibrationError,
@@ -21,6 +21,31 @@ from digits.data.module import Batch
 from digits.errors import UserError
 from digits.geometry import CLASSES, Block, Head, Pool
 from digits.network import Network
+
+
+class MeanLoss(Metric):
+    """Mean loss of all images.
+
+    torchmetrics' MeanMetric leaves out what is no number, and looks for it on every step, which waits for the device;
+    told not to look, its release 1.9 also forgets the weights.
+    """
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, images: int) -> None:
+        """Add the mean loss, (), of a number of images."""
+        self.total += loss * images
+        self.count += images
+
+    def compute(self) -> Tensor:
+        """The mean over all images, ()."""
+        return self.total / self.count
 
 
 class DigitClassifier(LightningModule):
@@ -62,7 +87,7 @@ class DigitClassifier(LightningModule):
                 "confusion_matrix": MulticlassConfusionMatrix(CLASSES),
             }
         )
-        self.train_loss, self.val_loss, self.test_loss = MeanMetric(), MeanMetric(), MeanMetric()
+        self.train_loss, self.val_loss, self.test_loss = MeanLoss(), MeanLoss(), MeanLoss()
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify normalised digits: (batch, 1, 28, 28) float to logits, (batch, 10) float."""
@@ -120,7 +145,7 @@ class DigitClassifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
 
     def _step(
-        self, batch: Batch, metrics: MetricCollection, mean_loss: MeanMetric, label_smoothing: float = 0.0
+        self, batch: Batch, metrics: MetricCollection, mean_loss: MeanLoss, label_smoothing: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """Loss, (), and logits, (batch, 10) float32, of one batch, which the stage's metrics count."""
         images, labels = batch
@@ -130,7 +155,7 @@ class DigitClassifier(LightningModule):
         mean_loss.update(loss.detach(), len(labels))
         return loss, logits
 
-    def _log(self, metrics: MetricCollection, mean_loss: MeanMetric) -> dict[str, Tensor]:
+    def _log(self, metrics: MetricCollection, mean_loss: MeanLoss) -> dict[str, Tensor]:
         """Log what is one number, start the stage's metrics anew, and return all of them."""
         values: dict[str, Tensor] = {**metrics.compute(), f"{metrics.prefix}loss": mean_loss.compute()}
         self.log_dict({name: value for name, value in values.items() if not value.ndim})

@@ -6,6 +6,7 @@ alone, so that a mistake is put down to the words that made it, with what is all
 
 import argparse
 import dataclasses
+import sys
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -33,13 +34,58 @@ KINDS = {
 }
 
 
+HELP = """\
+Train a convolutional network to read handwritten digits.
+
+  python train.py                                       the article's network, 10 epochs
+  python train.py trainer.max_epochs=2 optimizer.lr=0.01
+  python train.py model=compact trainer.accelerator=gpu
+  python train.py -m optimizer.lr=0.1,0.01,0.001        a run for each value, and a leaderboard
+  python train.py experiment=article                    a ready-made recipe
+
+Choose one of each (group=option):
+
+{groups}
+
+Keys that people change (key=value), with their defaults:
+
+  seed=0                     of the weights, the order of the images, and dropout
+  data.root=data             folder of the MNIST files; MNIST_ROOT sets it too
+  data.batch_size=200        images a step
+  data.val_size=5000         images kept from training for validation
+  optimizer.lr=0.001         learning rate; its peak with scheduler=one_cycle
+  trainer.max_epochs=10      passes over the training set
+  trainer.accelerator=auto   auto, cpu, gpu, mps
+  trainer.devices=1          how many of them; auto takes all
+  trainer.precision=auto     auto, 32-true, bf16-mixed, 16-mixed
+  label_smoothing=0.0        share of the target spread over all classes
+  hydra.run.dir=outputs/…    the run directory; the same command in the same one goes on where it stopped
+
+Options:
+
+  -m                         a run for each of several values (key=a,b,c)
+  --cfg job --resolve        print all keys with their values, and train nothing
+  --debug                    show where an error came from
+  --hydra-help               Hydra's own options
+"""
+
+
+def help_text() -> str:
+    """What ``python train.py --help`` prints."""
+    lines = []
+    for group in sorted(path for path in config.directory().iterdir() if path.is_dir() and path.name != "hydra"):
+        options = ", ".join(sorted(file.stem for file in group.glob("*.yaml")))
+        lines.append(f"  {group.name:<12} {options}")
+    return HELP.format(groups="\n".join(lines))
+
+
 def in_order(arguments: Sequence[str]) -> list[str]:
     """Overrides last: Hydra's parser takes ``-m`` and other options only in front of them, people put them anywhere."""
     return sorted(arguments, key=lambda word: "=" in word and not word.startswith("-"))
 
 
 def check(arguments: Sequence[str]) -> None:
-    """Check a command line of ``train.py``.
+    """Check a command line of ``train.py``; print the help and exit if that is what it asks for.
 
     Args:
         arguments: The words after the program's name.
@@ -48,7 +94,10 @@ def check(arguments: Sequence[str]) -> None:
         UserError: If it asks for something that cannot be.
     """
     args = _parse(arguments)
-    if args.help or args.hydra_help or args.shell_completion or args.info:
+    if args.help:
+        print(help_text(), end="")
+        sys.exit()
+    if args.hydra_help or args.shell_completion or args.info:
         return
     overrides = _overrides(args.overrides)
     config.register()

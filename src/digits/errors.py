@@ -1,7 +1,14 @@
-"""The errors that a person can act on, and the exit codes of every command."""
+"""The errors that a person can act on, and how every command ends."""
 
 import difflib
-from collections.abc import Iterable
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
 
 FAILED = 1
 """Exit code: it was asked for rightly and failed while running."""
@@ -17,16 +24,55 @@ class UserError(Exception):
     """
 
 
+class RunError(Exception):
+    """What was asked for rightly could not be done; the message says why. Commands print it and exit with 1."""
+
+
 class Interrupted(BaseException):
     """The process was told to stop; not an ``Exception``, so that nothing on the way takes it for a failure.
 
     Args:
         signal_number: The signal that arrived; a command exits with 128 plus it, as shells have it.
+
+    Attributes:
+        advice: How to go on; whoever knows it on the way up fills it in.
     """
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
         self.exit_code = 128 + signal_number
+        self.advice = ""
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """End the process as every command does: a message of a line or two, and the exit code that belongs to it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    except Interrupted as interruption:
+        print(f"\nInterrupted. {interruption.advice}".rstrip(), file=sys.stderr)
+        sys.exit(interruption.exit_code)
+    except Exception as error:
+        if debugging():
+            traceback.print_exc()
+        print(message(error), file=sys.stderr)
+        sys.exit(WRONG_USE if isinstance(error, UserError) else FAILED)
+
+
+def message(error: Exception) -> str:
+    """What a person is told of an error."""
+    if isinstance(error, UserError):
+        return f"Error: {error}"
+    if isinstance(error, RunError):
+        return f"Failed: {error}"
+    return f"Failed: {type(error).__name__}: {error}\nHYDRA_FULL_ERROR=1 or --debug shows where."
+
+
+def debugging() -> bool:
+    """Whether a person wants tracebacks: ``HYDRA_FULL_ERROR=1``, or ``--debug``, which sets it."""
+    return os.environ.get("HYDRA_FULL_ERROR") not in (None, "", "0")
 
 
 def did_you_mean(given: str, known: Iterable[str], prefix: str = "") -> str:
@@ -52,3 +98,8 @@ def did_you_mean(given: str, known: Iterable[str], prefix: str = "") -> str:
 
 def _ratio(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, one, other).ratio()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: what follows puts things in order and ends
+    raise Interrupted(number)

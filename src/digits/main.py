@@ -6,11 +6,10 @@ STARTED = time.perf_counter()  # before the imports, which are part of what a pe
 
 import logging
 import os
-import signal
+import shlex
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from digits import command_line, config
-from digits.errors import FAILED, WRONG_USE, Interrupted, UserError
+from digits.errors import FAILED, WRONG_USE, Interrupted, UserError, debugging, exit_codes, message
 from digits.run import Run
 
 log = logging.getLogger(__name__)
@@ -27,21 +26,14 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """Check the command line, then hand over to Hydra, which calls `run_job` for each job."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
-    try:
+    if "--debug" in sys.argv:
+        sys.argv.remove("--debug")
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+    with exit_codes():
         command_line.check(sys.argv[1:])
         sys.argv[1:] = command_line.in_order(sys.argv[1:])
         config.register()
         hydra.main(version_base="1.3", config_path=str(config.directory()), config_name="train")(run_job)()
-    except UserError as error:
-        if debugging():
-            raise
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(WRONG_USE)
-    except Interrupted as interruption:
-        print("\nInterrupted." + _how_to_go_on(), file=sys.stderr)
-        sys.exit(interruption.exit_code)
 
 
 def run_job(cfg: DictConfig) -> float | None:
@@ -54,24 +46,21 @@ def run_job(cfg: DictConfig) -> float | None:
     try:
         results = run.finished(config.check(cfg))
         if results:  # before torch is imported: the answer is there at once
-            log.info("Finished before: %.2f %% in %s", 100 * results.test_accuracy, run.path)
+            log.info("Finished before: test accuracy %.2f %%, in %s", 100 * results.test_accuracy, run.path)
             return results.metric
         from digits.training import train
 
         return train(cfg, run.path, None if sweeping else STARTED).metric
+    except Interrupted as interruption:
+        interruption.advice = _how_to_go_on()
+        raise
     except Exception as error:
-        if sweeping:
-            log.error("Failed: %s", error, exc_info=debugging())
+        if sweeping or not isinstance(error, UserError):
             run.write_failure(error)
-            return None
-        if debugging():
-            raise
-        if isinstance(error, UserError):
-            log.error("Error: %s", error)
-            sys.exit(WRONG_USE)
-        run.write_failure(error)
-        log.error("Failed: %s: %s\nHYDRA_FULL_ERROR=1 shows where.", type(error).__name__, error)
-        sys.exit(FAILED)
+        log.error("%s", message(error), exc_info=debugging())
+        if not sweeping:
+            sys.exit(WRONG_USE if isinstance(error, UserError) else FAILED)
+        return None
 
 
 class SweepLeaderboard(Callback):
@@ -88,24 +77,14 @@ class SweepLeaderboard(Callback):
             sys.exit(FAILED)
 
 
-def debugging() -> bool:
-    """Whether a person wants tracebacks."""
-    return os.environ.get("HYDRA_FULL_ERROR") not in (None, "", "0")
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)  # once is enough; what follows puts things in order and ends
-    raise Interrupted(number)
-
-
 def _how_to_go_on() -> str:
-    if not HydraConfig.initialized():
-        return ""
+    """The command that was typed, in the directory of this time."""
     hydra_config = HydraConfig.get()
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     word = f"hydra.sweep.dir={hydra_config.sweep.dir}" if sweeping else f"hydra.run.dir={hydra_config.run.dir}"
     words = [argument for argument in sys.argv[1:] if not argument.startswith(word.partition("=")[0])]
-    return " To go on: " + " ".join(["python train.py", *words, word])
+    program = ["digits", "train"] if sys.argv[0] == __file__ else ["python", sys.argv[0]]
+    return "To go on: " + shlex.join([*program, *words, word])
 
 
 if __name__ == "__main__":

@@ -194,11 +194,11 @@ class Run:
         self.write(self.metrics_file, text.getvalue())
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """The rows of ``metrics.csv``, numbers where there are any; none where there is no file."""
+        """The rows of ``metrics.csv``; none where there is no file."""
         if not self.metrics_file.exists():
             return []
         with self.metrics_file.open(encoding="utf-8", newline="") as file:
-            return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+            return [{key: json.loads(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
     @staticmethod
     def write(path: Path, text: str) -> None:

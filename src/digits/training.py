@@ -18,13 +18,14 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from digits import config
-from digits.callbacks import BatchLines, EpochRows, RandomState, Stopwatch, rounded
+from digits.callbacks import BatchLines, EpochRows, EpochSeed, Stopwatch, rounded
 from digits.classifier import DigitClassifier
 from digits.config import TrainConfig
 from digits.console import duration, layer_table
@@ -162,21 +163,15 @@ def _precision(cfg: TrainConfig) -> str:
 
 
 def _trainer(cfg: TrainConfig, run: Run, precision: str, stopwatch: Stopwatch) -> Trainer:
-    checkpoint = cfg.callbacks.checkpoint
+    watched = cfg.callbacks.checkpoint.monitor, cfg.callbacks.checkpoint.mode
     callbacks: list[Callback] = [
         stopwatch,
         BatchLines(),
         EpochRows(run if cfg.logger.csv else None),
-        RandomState(),
-        ModelCheckpoint(
-            run.checkpoints,
-            filename="best",
-            monitor=checkpoint.monitor if cfg.data.val_size else None,
-            mode=checkpoint.mode,
-            save_last=True,
-            save_on_train_epoch_end=True,  # after the epoch's metrics and scheduler, so that a resume repeats nothing
-            enable_version_counter=False,
-        ),
+        EpochSeed(cfg.seed),
+        # Two, since one that keeps both renews the last only with the best. The best first: the last records it.
+        _checkpoint(run, "best", *(watched if cfg.data.val_size else ("epoch", "max"))),
+        _checkpoint(run, "last"),
     ]
     if cfg.callbacks.early_stopping:
         callbacks.append(instantiate(asdict(cfg.callbacks.early_stopping)))
@@ -198,8 +193,19 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str, stopwatch: Stopwatch) -
             enable_model_summary=False,  # the table of layers says more
             num_sanity_val_steps=0,
         )
-    except (ValueError, RuntimeError, ImportError) as error:  # MisconfigurationException is one of them
+    except (MisconfigurationException, ValueError, RuntimeError, ImportError) as error:
         raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
+
+
+def _checkpoint(run: Run, name: str, monitor: str | None = None, mode: str = "min") -> ModelCheckpoint:
+    return ModelCheckpoint(
+        run.checkpoints,
+        filename=name,
+        monitor=monitor,
+        mode=mode,
+        save_on_train_epoch_end=True,  # after the epoch's metrics and scheduler, so that a resume repeats nothing
+        enable_version_counter=False,
+    )
 
 
 @contextmanager
@@ -211,6 +217,7 @@ def _quiet() -> Iterator[None]:
         for message in (
             ".*does not have many workers.*",  # the digits are in memory: a worker would only copy them
             ".*Checkpoint directory .* exists and is not empty.*",  # that is what continuing a run means
+            ".*Total length of `list` across ranks is zero.*",  # with data.val_size=0 there is nothing to validate on
             ".*LeafSpec.* is deprecated.*",  # Lightning's own call of a torch that is newer than it
         ):
             warnings.filterwarnings("ignore", message)

@@ -30,7 +30,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from digits.errors import UserError
+from digits.errors import RunError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ OFFICIAL = {
 }
 
 
-class DownloadError(Exception):
+class DownloadError(RunError):
     """No mirror delivered a file; the message says what each of them did."""
 
 

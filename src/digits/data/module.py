@@ -195,7 +195,9 @@ class MNISTDataModule(LightningDataModule):
             )
 
     def _loader(self, part: Digits, sampler: DistributedSampler[Batch] | None = None) -> DataLoader[Batch]:
-        return DataLoader(part, self.batch_size, sampler=sampler, collate_fn=_as_gathered)
+        # A generator of its own, so that starting an epoch draws nothing from the one that dropout uses: Lightning does
+        # it at another moment in the epoch that a run resumes at.
+        return DataLoader(part, self.batch_size, sampler=sampler, collate_fn=_as_gathered, generator=torch.Generator())
 
     def _load(self) -> tuple[Digits, Digits, Digits]:
         """The training, validation and test images, read once in each process."""

@@ -1,0 +1,112 @@
+"""Every file of conf/ composes, points at code that exists, and no key escapes the schema."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+
+from digits import config
+from digits.command_line import HELP
+from digits.errors import UserError
+
+from .conftest import composed
+
+GROUPS = ("data", "model", "optimizer", "scheduler", "trainer", "callbacks", "logger", "experiment")
+OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((config.directory() / group).glob("*.yaml"))]
+
+
+def targets(node: Any) -> list[str]:
+    """Every ``_target_`` of a configuration."""
+    if isinstance(node, dict):
+        own = [node["_target_"]] if "_target_" in node else []
+        return own + list(itertools.chain.from_iterable(map(targets, node.values())))
+    return []
+
+
+def test_the_promised_options_are_there() -> None:
+    found = {group: {name for owner, name in OPTIONS if owner == group} for group in GROUPS}
+    assert found["model"] == {"article", "compact", "mlp"}
+    assert found["optimizer"] == {"adam", "adamw", "sgd", "rmsprop"}
+    assert found["scheduler"] == {"none", "step", "cosine", "one_cycle"}
+    assert found["trainer"] == {"default", "cpu", "gpu", "ddp"}
+    assert found["logger"] == {"csv", "tensorboard", "none"}
+    assert {"article", "lr_sweep"} <= found["experiment"]
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_its_targets_exist(group: str, option: str) -> None:
+    cfg = composed(f"{group}={option}")
+    config.check(cfg)
+    for target in targets(OmegaConf.to_container(cfg, resolve=True)):
+        assert get_class(target)
+
+
+@pytest.mark.parametrize("file", sorted((config.directory() / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
+def test_an_experiment_opens_with_the_command_that_runs_it(file: Path) -> None:
+    assert file.read_text().splitlines()[1].endswith(f"experiment={file.stem}")
+
+
+def test_an_experiment_overrules_the_defaults_and_the_command_line_overrules_it() -> None:
+    assert composed("experiment=article").data.val_size == 0
+    assert composed("experiment=article").scheduler is None
+    assert composed("experiment=article", "data.val_size=100").data.val_size == 100
+
+
+def test_mnist_root_is_the_default_of_data_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MNIST_ROOT", raising=False)
+    assert composed().data.root == "data"
+    monkeypatch.setenv("MNIST_ROOT", str(tmp_path))
+    assert composed().data.root == str(tmp_path)
+
+
+def test_seed_zero_is_a_seed() -> None:
+    assert config.check(composed("seed=0")).seed == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["data.batch_size=0"], "data.batch_size=0 is not allowed: it has to be at least 1"),
+        (["data.val_size=60000"], "below 60000"),
+        (["data=sample", "data.val_size=4500"], "4500"),
+        (["model.head.dropout=1.0"], "at least 0 and below 1"),
+        (["model.head.hidden=[10,0]"], "model.head.hidden=[10,0]"),
+        (["model.blocks.1.kernel_size=0"], "model.blocks.1.kernel_size=0"),
+        (["model.blocks.0.padding=sam"], "Did you mean model.blocks.0.padding=same?"),
+        (["optimizer.lr=0"], "above 0"),
+        (["optimizer.lr=nan"], "optimizer.lr=nan"),
+        (["optimizer.lr=inf"], "optimizer.lr=inf"),
+        (["optimizer.betas=[0.9]"], "two numbers"),
+        (["optimizer=sgd", "optimizer.momentum=0"], "optimizer.nesterov"),
+        (["seed=-1"], "seed=-1"),
+        (["trainer.accelerator=gpuu"], "Did you mean trainer.accelerator=gpu?"),
+        (["trainer.devices=0"], "trainer.devices=0"),
+        (["trainer.devices=some"], "trainer.devices=some"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs=0"),
+        (["trainer.check_val_every_n_epoch=11"], "at most trainer.max_epochs=10"),
+        (["callbacks=early_stopping", "data.val_size=0"], "data.val_size=0"),
+        (["model.blocks.0.kernel_size=33"], "model: block 1, conv 33×33"),
+    ],
+)
+def test_values_out_of_range_are_refused(overrides: list[str], told: str) -> None:
+    with pytest.raises(UserError) as error:
+        config.check(composed(*overrides))
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize("devices", ["auto", "2", "-1", "[0,1]", "'0,1'"])
+def test_devices_as_lightning_takes_them(devices: str) -> None:
+    config.check(composed(f"trainer.devices={devices}"))
+
+
+def test_the_help_names_the_defaults_as_they_are() -> None:
+    cfg = composed()
+    listed = [line.split()[0] for line in HELP.splitlines() if line.startswith("  ") and "=" in line.split()[0]]
+    assert len(listed) == 11
+    for word in listed:
+        key, _, value = word.partition("=")
+        if not key.startswith("hydra."):
+            assert str(OmegaConf.select(cfg, key)) == value, key

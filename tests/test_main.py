@@ -1,0 +1,237 @@
+"""The commands as people run them: one training, a sweep, a repeat, an interruption."""
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from digits import main as command
+
+from .conftest import ROOT, TINY, run, run_python
+
+# The smallest training that is a real one: genuine digits, no network needed.
+QUICK = [
+    *[word for word in TINY if not word.startswith(("data", "trainer.log"))],
+    "data=sample",
+    "trainer.limit_train_batches=5",
+]
+
+
+@pytest.fixture
+def call(tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Calls the command in this process, on tiny MNIST and in a folder of its own; returns its exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MNIST_ROOT", str(tiny_mnist))
+    handlers, root = logging.getLogger().handlers[:], logging.getLogger()
+
+    def call(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["train.py", *TINY, *words])
+        signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            command.main()
+        except SystemExit as exit_:
+            return int(exit_.code or 0)
+        finally:
+            for number, handler in signals.items():
+                signal.signal(number, handler)
+            for handler in root.handlers:
+                if handler not in handlers:
+                    handler.close()
+            root.handlers = handlers[:]
+        return 0
+
+    return call
+
+
+def results(run: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads((run / "results.json").read_text())
+    return content
+
+
+def test_a_sweep_ends_with_its_leaderboard(
+    call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("-m", "optimizer.lr=0.1,0.01,0.0001", "hydra.sweep.dir=sweep") == 0
+    jobs = [yaml.safe_load((tmp_path / f"sweep/{job}/config.yaml").read_text()) for job in range(3)]
+    assert [job["optimizer"]["lr"] for job in jobs] == [0.1, 0.01, 0.0001]
+    assert all(results(tmp_path / f"sweep/{job}")["status"] == "finished" for job in range(3))
+    out = capsys.readouterr().out
+    assert "Leaderboard" in out
+    assert "optimizer.lr" in out
+    assert len((tmp_path / "sweep/leaderboard.csv").read_text().splitlines()) == 4
+    assert (tmp_path / "sweep/leaderboard.md").exists()
+
+
+def test_a_job_that_fails_is_a_row_and_the_others_run(
+    call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ["-m", "optimizer=sgd", "scheduler=none", "optimizer.lr=1e30,0.01", "hydra.sweep.dir=sweep"]
+    assert call(*sweep) == 1
+    rows = (tmp_path / "sweep/leaderboard.csv").read_text().splitlines()
+    assert "0.01" in rows[1]
+    assert rows[1].endswith("finished")
+    assert "failed: the loss is" in rows[2]
+    assert results(tmp_path / "sweep/0")["status"] == "failed"
+    assert "1 of 2 jobs have no result" in capsys.readouterr().out
+
+
+def test_the_same_sweep_again_trains_nothing_twice(
+    call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ["-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep"]
+    call(*sweep)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/results.json")}
+    (tmp_path / "sweep/1/results.json").unlink()
+    capsys.readouterr()
+    assert call(*sweep) == 0
+    assert (tmp_path / "sweep/0/results.json").stat().st_mtime_ns == before[tmp_path / "sweep/0/results.json"]
+    assert capsys.readouterr().out.count("Finished before") == 1
+    assert results(tmp_path / "sweep/1")["status"] == "finished"
+
+
+def test_a_sweep_in_an_experiment_needs_no_m(call: Callable[..., int], tmp_path: Path) -> None:
+    words = ["experiment=lr_sweep", "trainer.max_epochs=1", "optimizer.lr=0.1,0.01", "hydra.sweep.dir=sweep"]
+    assert call(*words) == 0
+    assert len(list((tmp_path / "sweep").glob("*/results.json"))) == 2
+
+
+def test_default_directories_differ_from_run_to_run(call: Callable[..., int], tmp_path: Path) -> None:
+    for _ in range(2):
+        assert call("trainer.max_epochs=1") == 0
+    runs = [path.parent for path in tmp_path.glob("outputs/*/*/results.json")]
+    assert len(runs) == 2
+    for path in runs:
+        names = {file.name for file in path.iterdir()}
+        assert names == {"config.yaml", "train.log", "metrics.csv", "results.json", "checkpoints", ".lock"}
+
+
+def test_another_configuration_ends_in_2(
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert call("hydra.run.dir=here", "trainer.max_epochs=1") == 0
+    assert call("hydra.run.dir=here", "trainer.max_epochs=1", "seed=5") == 2
+    assert "seed is 0 there and 5 here" in capsys.readouterr().err
+    assert results(tmp_path / "here")["status"] == "finished"
+
+
+def test_a_failure_ends_in_1_without_a_traceback(
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert call("hydra.run.dir=here", "optimizer=sgd", "optimizer.lr=1e30", "scheduler=none") == 1
+    err = capsys.readouterr().err
+    assert err.startswith("Failed: the loss is")
+    assert "Traceback" not in err
+    assert results(tmp_path / "here") == {"status": "failed", "error": err.removeprefix("Failed: ").strip()}
+
+
+def test_a_process_of_its_own_from_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    done = run(*QUICK, "hydra.run.dir=here", cwd=tmp_path / "elsewhere")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    first = (tmp_path / "elsewhere/here/results.json").read_bytes()
+    content = results(tmp_path / "elsewhere/here")
+    assert content["dataset"]["name"] == "mnist-sample-5k"  # type: ignore[index]
+    assert float(content["train_seconds"]) < float(content["wall_seconds"])  # type: ignore[arg-type]
+    assert "A SAMPLE" in done.stdout
+    assert "\x1b" not in done.stdout  # plain lines in a pipe
+    log = (tmp_path / "elsewhere/here/train.log").read_text()
+    assert "Test accuracy" in log
+
+    # Again: the same result at once, without torch.
+    blocked = tmp_path / "blocked" / "torch"
+    blocked.mkdir(parents=True)
+    (blocked / "__init__.py").write_text("raise SystemError('imported too early')")
+    again = run(*QUICK, "hydra.run.dir=here", cwd=tmp_path / "elsewhere", PYTHONPATH=str(tmp_path / "blocked"))
+    assert again.returncode == 0, again.stderr
+    assert "Finished before" in again.stdout
+    assert (tmp_path / "elsewhere/here/results.json").read_bytes() == first
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_ends_in_2(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("trainer.accelerator=gpu") == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert "trainer.accelerator=cpu" in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_says_how_to_go_on(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    words = [word for word in QUICK if "max_epochs" not in word and "limit" not in word]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *words, "trainer.max_epochs=1000", "hydra.run.dir=here"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "here/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in err
+    assert f"To go on: python {ROOT / 'train.py'} " in err
+    assert err.rstrip().endswith("hydra.run.dir=here")
+    assert not (tmp_path / "here/results.json").exists()
+    assert torch.load(tmp_path / "here/checkpoints/last.ckpt", weights_only=True)["epoch"] >= 0
+
+
+def test_a_second_signal_is_ignored_while_things_are_put_in_order() -> None:
+    program = """
+import signal
+from digits.errors import exit_codes
+with exit_codes():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.raise_signal(signal.SIGINT)
+        print("in order")
+"""
+    done = run_python("-c", program, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (130, "in order\n")
+
+
+def test_digits_data(tiny_mnist: Path, tmp_path: Path) -> None:
+    """The real command, on files that are not the official ones: named, refused, left as they are."""
+    before = {path: path.read_bytes() for path in tiny_mnist.iterdir()}
+    done = run_python(
+        "-m", "digits", "data", "--root", str(tiny_mnist), "--mirror", "http://127.0.0.1:9/", cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert "is damaged" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_digits_data_without_files_or_mirrors(tmp_path: Path) -> None:
+    done = run_python("-m", "digits", "data", "--root", "new", "--mirror", "http://127.0.0.1:9/", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Failed: no mirror delivered it (http://127.0.0.1:9/train-images")
+
+
+@pytest.mark.mnist
+def test_digits_data_on_the_official_files(mnist_root: Path, tmp_path: Path) -> None:
+    done = run_python("-m", "digits", "data", "--root", str(mnist_root), cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.count("verified") == 4
+    assert "60,000 images of 28×28" in done.stdout
+
+
+def test_digits_leaderboard(call: Callable[..., int], tmp_path: Path) -> None:
+    call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
+    (tmp_path / "sweep/leaderboard.md").unlink()
+    done = run_python("-m", "digits", "leaderboard", "sweep", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Leaderboard" in done.stdout
+    assert (tmp_path / "sweep/leaderboard.md").exists()

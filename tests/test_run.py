@@ -1,0 +1,128 @@
+"""The run directory: written whole, claimed by one process, kept to one configuration."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+import yaml
+
+from digits.config import TrainConfig, check
+from digits.errors import UserError
+from digits.run import Results, Run, differences, plain, shown
+
+from .conftest import TINY, composed
+
+
+def cfg(*overrides: str) -> TrainConfig:
+    return check(composed(*TINY, *overrides))
+
+
+def results(**changes: Any) -> Results:
+    values: dict[str, Any] = dict.fromkeys(Results.__dataclass_fields__, 0)
+    figures = {"test_accuracy": 0.9, "val_accuracy": 0.8, "train_seconds": 1.0, "val_loss": 0.5}
+    return Results(**{**values, "status": "finished", **figures, **changes})
+
+
+def test_the_configuration_is_written_complete_and_resolved(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    with run.claim(cfg()):
+        content = yaml.safe_load(run.config_file.read_text())
+    assert content == plain(cfg())
+    assert content["optimizer"]["lr"] == 0.001
+    assert Path(content["data"]["root"]).is_absolute()
+    assert "hydra" not in content
+
+
+def test_another_configuration_is_refused_and_the_keys_named(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with run.claim(cfg()):
+        pass
+    run.check(cfg())
+    before = run.config_file.read_bytes()
+    with (
+        pytest.raises(UserError, match=r"optimizer\.lr is 0.001 there and 0.5 here; seed is 0 there and 1 here"),
+        run.claim(cfg("optimizer.lr=0.5", "seed=1")),
+    ):
+        pass
+    assert run.config_file.read_bytes() == before
+
+
+def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
+    with (
+        filelock.FileLock(tmp_path / ".lock"),
+        pytest.raises(UserError, match="another process is training"),
+        Run(tmp_path).claim(cfg()),
+    ):
+        pass
+
+
+def test_a_run_without_its_configuration_is_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write_results(results())
+    with pytest.raises(UserError, match="without its config.yaml"):
+        run.check(cfg())
+
+
+def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert run.results() is None
+    run.write_results(results(recall=[0.5, 1.0], confusion_matrix=[[1, 2], [3, 4]]))
+    assert run.results() == results(recall=[0.5, 1.0], confusion_matrix=[[1, 2], [3, 4]])
+    assert '"recall": [0.5, 1.0]' in run.results_file.read_text()  # a list on a line
+
+
+def test_a_failure_is_no_result(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write_failure(ValueError("the loss is nan"))
+    assert run.results() is None
+    assert run.failure() == "the loss is nan"
+
+
+@pytest.mark.parametrize("content", ["", "{", "\xff", '{"status": "finished"}', '{"status": "finished", "more": 1}'])
+def test_a_damaged_results_file_is_told(tmp_path: Path, content: str) -> None:
+    run = Run(tmp_path)
+    run.results_file.write_text(content, encoding="latin-1")
+    with pytest.raises(UserError, match=r"results\.json"):
+        run.results()
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path)
+    run.write(run.results_file, "before")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        run.write(run.results_file, "after")
+    assert run.results_file.read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_no_value_in_results_is_nan(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Out of range"):
+        Run(tmp_path).write_results(results(test_loss=float("nan")))
+    json.dumps(asdict(results()), allow_nan=False)
+
+
+def test_metrics_come_back(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert run.read_metrics() == []
+    rows = [{"epoch": 0.0, "train/loss": 1.5}, {"epoch": 1.0, "train/loss": 0.5, "val/loss": 0.25}]
+    run.write_metrics(rows)
+    assert run.read_metrics() == rows
+
+
+def test_differences() -> None:
+    one = {"a": {"b": 1, "c": [1, 2]}, "d": [{"e": 1}]}
+    other = {"a": {"b": 1, "c": [1, 3]}, "d": [{"e": 1}, {"e": 2}]}
+    assert differences([one, one]) == {}
+    assert differences([one, other]) == {"a.c": ([1, 2], [1, 3]), "d.1.e": (None, 2)}
+
+
+def test_shown() -> None:
+    assert [shown(value) for value in (None, True, 1, 1.0, "x", [1, 2])] == ["null", "true", "1", "1.0", "x", "[1, 2]"]

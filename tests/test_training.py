@@ -1,0 +1,251 @@
+"""Training as a whole, on tiny files: what it leaves behind, that it repeats, and that it goes on where it stopped."""
+
+import csv
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback
+from omegaconf import DictConfig
+
+from digits import training
+from digits.callbacks import DivergedError
+from digits.classifier import DigitClassifier
+from digits.errors import UserError
+from digits.run import Run
+from digits.training import train
+
+Compose = Callable[..., DictConfig]
+
+
+def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+    return state
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def figures(run: Path) -> dict[str, Any]:
+    content = json.loads((run / "results.json").read_text())
+    return {key: value for key, value in content.items() if key not in ("train_seconds", "wall_seconds")}
+
+
+class StopAt(Callback):
+    """Breaks the training off after the first batch of an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        if trainer.current_epoch == self.epoch:
+            raise KeyError("stopped")
+
+
+def test_a_run_directory_has_all_that_was_promised(
+    tiny: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    results = train(tiny(), tmp_path / "run")
+    run = tmp_path / "run"
+    names = {"config.yaml", "metrics.csv", "results.json", "checkpoints", ".lock"}
+    assert {path.name for path in run.iterdir()} == names
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+    content = json.loads((run / "results.json").read_text())
+    assert content["status"] == "finished"
+    assert content["dataset"] == {
+        "name": "mnist",
+        "train": 200,
+        "val": 40,
+        "test": 50,
+        "fingerprint": results.dataset["fingerprint"],
+    }
+    assert (content["epochs"], content["steps"]) == (2, 20)
+    assert content["seed"] == 0
+    assert content["precision"] == "32-true"
+    assert content["accelerator"] == "cpu"
+    assert content["parameters"] == 4 * 9 + 4 + 4 * 14 * 14 * 8 + 8 + 8 * 10 + 10
+    assert 0 < content["train_seconds"] < content["wall_seconds"]
+    assert {"torch", "lightning", "python"} <= content["versions"].keys()
+    assert sum(map(sum, content["confusion_matrix"])) == 50
+    correct = sum(content["confusion_matrix"][digit][digit] for digit in range(10))
+    assert content["test_accuracy"] == correct / 50
+    assert len(content["recall"]) == 10
+
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert list(rows[0]) == [
+        "epoch", "step", "lr", "train/accuracy", "train/loss", "val/accuracy", "val/loss",
+    ]  # fmt: skip
+    assert float(rows[content["best_epoch"]]["val/accuracy"]) == content["val_accuracy"]
+    assert float(rows[content["best_epoch"]]["val/loss"]) == pytest.approx(content["val_loss"], abs=1e-6)
+
+    log = caplog.text
+    assert "conv 3×3, 1→4, padding 1, relu" in log  # the table of layers
+    assert "epoch 1/2, step 5/10: loss of the batch" in log  # the article's line
+    assert "Test accuracy" in log
+    assert str(run) in log
+
+
+def test_it_learns(tiny: Compose, tmp_path: Path) -> None:
+    assert train(tiny("trainer.max_epochs=15", "optimizer.lr=0.01"), tmp_path).test_accuracy >= 0.9
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tiny: Compose, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(tiny(f"seed={seed}"), tmp_path / name)
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert figures(tmp_path / "a") == figures(tmp_path / "b")
+    assert (tmp_path / "a/metrics.csv").read_bytes() == (tmp_path / "b/metrics.csv").read_bytes()
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_a_finished_run_is_not_run_again(tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = train(tiny(), tmp_path)
+    monkeypatch.setattr(training, "_train", lambda *_: pytest.fail("trained again"))
+    assert train(tiny(), tmp_path) == results
+
+
+def test_another_configuration_is_refused(tiny: Compose, tmp_path: Path) -> None:
+    train(tiny(), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    with pytest.raises(UserError, match=r"optimizer\.lr is 0.001 there and 0.1 here"):
+        train(tiny("optimizer.lr=0.1"), tmp_path)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("overrides", [[], ["callbacks=early_stopping", "optimizer=sgd", "scheduler=step"]])
+def test_a_run_that_was_cut_off_goes_on_as_if_nothing_had_happened(
+    tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
+) -> None:
+    cfg = tiny("trainer.max_epochs=4", "model.head.dropout=0.5", *overrides)
+    train(cfg, tmp_path / "whole")
+    build = training._trainer
+
+    def stopping(*args: Any) -> Any:
+        trainer = build(*args)
+        trainer.callbacks.insert(0, StopAt(epoch=2))
+        return trainer
+
+    monkeypatch.setattr(training, "_trainer", stopping)
+    with pytest.raises(KeyError, match="stopped"):
+        train(cfg, tmp_path / "cut")
+    monkeypatch.setattr(training, "_trainer", build)
+    assert not (tmp_path / "cut/results.json").exists()
+
+    train(cfg, tmp_path / "cut")
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert same(weights(tmp_path / "whole", "best"), weights(tmp_path / "cut", "best"))
+    assert figures(tmp_path / "whole") == figures(tmp_path / "cut")
+    assert (tmp_path / "whole/metrics.csv").read_bytes() == (tmp_path / "cut/metrics.csv").read_bytes()
+
+
+def test_other_images_are_no_continuation(
+    tiny: Compose, tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = tiny()
+    train(cfg, tmp_path / "run")
+    (tmp_path / "run/results.json").unlink()
+    monkeypatch.setattr("digits.data.module.stratified", lambda labels, size, seed: (range(200), range(200, 240)))
+    with pytest.raises(UserError, match="the data have changed"):
+        train(cfg, tmp_path / "run")
+
+
+def test_without_validation_the_last_epoch_is_tested(tiny: Compose, tmp_path: Path) -> None:
+    results = train(tiny("data.val_size=0"), tmp_path)
+    assert results.val_accuracy is None
+    assert results.best_epoch == 1
+    assert results.dataset["train"] == 240
+    assert results.metric == results.test_accuracy
+    assert same(weights(tmp_path, "best"), weights(tmp_path, "last"))
+
+
+def test_the_best_epoch_is_the_one_that_is_tested(tiny: Compose, tmp_path: Path) -> None:
+    results = train(tiny("trainer.max_epochs=6", "optimizer.lr=0.02"), tmp_path)
+    rows = Run(tmp_path).read_metrics()
+    best = max(rows, key=lambda row: row["val/accuracy"])
+    assert results.val_accuracy == best["val/accuracy"]
+    assert results.best_epoch == best["epoch"]
+
+
+def test_it_stops_early(tiny: Compose, tmp_path: Path) -> None:
+    overrides = ["callbacks=early_stopping", "callbacks.early_stopping.min_delta=10", "trainer.max_epochs=9"]
+    assert train(tiny(*overrides), tmp_path).epochs == 4  # the first counts, then three without improvement
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tiny: Compose, tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match="learning rate of 1e\\+30: try a smaller"):
+        train(tiny("optimizer=sgd", "optimizer.lr=1e30", "scheduler=none"), tmp_path)
+    assert not (tmp_path / "results.json").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(tiny: Compose, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="trainer.accelerator=cpu"):
+        train(tiny("trainer.accelerator=gpu"), tmp_path)
+
+
+def test_more_devices_than_there_are(tiny: Compose, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="trainer: "):
+        train(
+            tiny("trainer.accelerator=mps" if not torch.backends.mps.is_available() else "trainer.devices=99"), tmp_path
+        )
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_other_precisions(tiny: Compose, tmp_path: Path, precision: str) -> None:
+    results = train(tiny(f"trainer.precision={precision}", "trainer.max_epochs=1"), tmp_path)
+    assert results.precision == precision
+    assert results.test_loss < 3
+
+
+def test_precision_auto_is_decided_and_said(tiny: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    results = train(tiny("trainer.precision=auto", "trainer.max_epochs=1"), tmp_path)
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    assert results.precision == ("bf16-mixed" if native else "32-true")
+    assert f"Precision {results.precision}" in caplog.text
+
+
+def test_the_checkpoint_gives_the_accuracy_that_was_written(tiny: Compose, tmp_path: Path) -> None:
+    from digits.data.module import MNISTDataModule, normalise
+
+    cfg = tiny("trainer.precision=bf16-mixed", "optimizer.lr=0.01")
+    results = train(cfg, tmp_path)
+    classifier = DigitClassifier.load_from_checkpoint(tmp_path / "checkpoints/best.ckpt", weights_only=True).eval()
+    data = MNISTDataModule(root=cfg.data.root, val_size=40)
+    data.setup()
+    correct = sum(
+        int((classifier(normalise(images)).argmax(1) == labels).sum()) for images, labels in data.test_dataloader()
+    )
+    assert results.test_accuracy == correct / 50
+
+
+def test_tensorboard(tiny: Compose, tmp_path: Path) -> None:
+    train(tiny("logger=tensorboard", "trainer.max_epochs=1"), tmp_path)
+    assert list((tmp_path / "tensorboard").glob("events.*"))
+    assert (tmp_path / "metrics.csv").exists()
+
+
+def test_without_a_logger_there_are_no_metrics(tiny: Compose, tmp_path: Path) -> None:
+    train(tiny("logger=none", "trainer.max_epochs=1"), tmp_path)
+    assert not (tmp_path / "metrics.csv").exists()
+    assert (tmp_path / "results.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+def test_ten_epochs_of_the_articles_network_reach_what_was_promised(mnist_root: Path, tmp_path: Path) -> None:
+    from .conftest import composed
+
+    results = train(composed(f"data.root={mnist_root}"), tmp_path)
+    assert results.parameters == 3_199_106
+    assert results.dataset["name"] == "mnist"
+    assert results.test_accuracy >= 0.992
