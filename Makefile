@@ -30,8 +30,9 @@ format: $(VENV)/.installed-dev ## put the format right, and what of the style ca
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(VENV)/.installed ## measure the loader and the training loop (benchmarks/)
-	$(BIN)/python benchmarks/bench.py $(ARGS)
+bench: $(VENV)/.installed ## measure the loader and the training loop, in some minutes
+	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/loop.py
 
 clean: ## remove the environment and the caches; runs and data stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -28,6 +28,7 @@ TINY = [
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
     "trainer.log_every_n_steps=5",
+    "optimizer.lr=0.001",
     "data.batch_size=20",
     "data.val_size=40",
 ]

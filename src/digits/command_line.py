@@ -53,7 +53,7 @@ Keys that people change (key=value), with their defaults:
   data.root=data             folder of the MNIST files; MNIST_ROOT sets it too
   data.batch_size=200        images a step
   data.val_size=5000         images kept from training for validation
-  optimizer.lr=0.001         learning rate; its peak with scheduler=one_cycle
+  optimizer.lr=0.002         learning rate; its peak with scheduler=one_cycle
   trainer.max_epochs=10      passes over the training set
   trainer.accelerator=auto   auto, cpu, gpu, mps
   trainer.devices=1          how many of them; auto takes all

@@ -23,6 +23,10 @@ from digits.run import Run
 
 log = logging.getLogger(__name__)
 
+NEXT = """Try next:
+  python train.py model=compact                        a small modern network
+  python train.py -m optimizer.lr=0.01,0.001,0.0001    a run for each, and a leaderboard"""
+
 
 def main() -> None:
     """Check the command line, then hand over to Hydra, which calls `run_job` for each job."""
@@ -50,7 +54,10 @@ def run_job(cfg: DictConfig) -> float | None:
             return results.metric
         from digits.training import train
 
-        return train(cfg, run.path, None if sweeping else STARTED).metric
+        metric = train(cfg, run.path, None if sweeping else STARTED).metric
+        if not sweeping:
+            log.info("%s", NEXT)
+        return metric
     except Interrupted as interruption:
         interruption.advice = _how_to_go_on()
         raise

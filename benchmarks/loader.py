@@ -1,0 +1,57 @@
+"""An epoch of normalised batches: digits' data module beside torchvision's MNIST in a DataLoader, in turn.
+
+python benchmarks/loader.py
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from common import machine, official, spread
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import MNIST
+
+from digits.data.module import MEAN, STD, MNISTDataModule
+
+BATCH_SIZE = 200
+REPEATS = 5
+
+
+def main() -> None:
+    found = official()
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        for name, content in found.contents.items():
+            (raw / name).write_bytes(content)
+        steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))])
+        theirs = DataLoader(MNIST(folder, train=True, transform=steps), BATCH_SIZE, shuffle=True)
+        data = MNISTDataModule(root=folder, batch_size=BATCH_SIZE, val_size=0)
+        data.setup()
+        ours = data.train_dataloader()
+
+        times: dict[str, list[float]] = {"torchvision": [], "digits": []}
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            images = sum(len(labels) for _, labels in theirs)
+            times["torchvision"].append(time.perf_counter() - started)
+
+            started = time.perf_counter()
+            seen = 0
+            for index, batch in enumerate(ours):
+                pixels, labels = data.on_after_batch_transfer(batch, index)
+                assert pixels.dtype == torch.float32
+                seen += len(labels)
+            times["digits"].append(time.perf_counter() - started)
+            assert images == seen == 60_000
+    print(machine())
+    for name, seconds in times.items():
+        print(f"{name:<12} {spread(seconds)} for 60,000 images in batches of {BATCH_SIZE}")
+    print(f"ratio        {statistics.median(times['torchvision']) / statistics.median(times['digits']):.1f}")
+
+
+if __name__ == "__main__":
+    main()
