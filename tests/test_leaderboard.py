@@ -19,11 +19,12 @@ def sweep(tmp_path: Path) -> Path:
     """Jobs 0 and 10 finished, 2 failed, 3 cut off."""
     for job, lr in (("0", 0.1), ("2", 10.0), ("3", 0.01), ("10", 0.001)):
         run = Run(tmp_path / job)
-        with run.claim(check(composed(*TINY, f"optimizer.lr={lr}"))):
-            if job == "2":
-                run.write_failure(ValueError("the loss is nan | at step 3"))
-            elif job != "3":
-                run.write_results(results(val_accuracy=0.98 if job == "10" else 0.11, test_accuracy=0.97))
+        run.path.mkdir()
+        run.write_config(check(composed(*TINY, f"optimizer.lr={lr}")))
+        if job == "2":
+            run.write_failure(ValueError("the loss is nan | at step 3"))
+        elif job != "3":
+            run.write_results(results(val_accuracy=0.98 if job == "10" else 0.11, test_accuracy=0.97))
     return tmp_path
 
 
@@ -55,8 +56,9 @@ def test_it_is_written_as_csv_and_markdown(sweep: Path) -> None:
 
 def test_a_job_of_one_setting_has_no_columns_of_settings(tmp_path: Path) -> None:
     run = Run(tmp_path / "0")
-    with run.claim(check(composed(*TINY))):
-        run.write_results(results())
+    run.path.mkdir()
+    run.write_config(check(composed(*TINY)))
+    run.write_results(results())
     assert leaderboard(tmp_path).rows[0].settings == {}
 
 

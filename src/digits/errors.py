@@ -92,7 +92,7 @@ def did_you_mean(given: str, known: Iterable[str], prefix: str = "") -> str:
         whole = _ratio(given, name) if group != known_group else 0.0  # a group that is right makes no key alike
         return max(whole, _ratio(last, known_last) * (1.0 if group == known_group else 0.9))
 
-    best = max(known, key=likeness, default="")
+    best = max((name for name in known if not given.startswith(f"{name}.")), key=likeness, default="")
     return f" Did you mean {prefix}{best}?" if best and likeness(best) >= 0.6 else ""
 
 

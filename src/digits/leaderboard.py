@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from digits.errors import UserError
-from digits.run import FAILED, FINISHED, UNFINISHED, Results, Run, differences, shown
+from digits.run import FAILED, FINISHED, UNFINISHED, Results, Run, differences, flat, shown
 
 
 @dataclass(frozen=True)
@@ -103,15 +103,15 @@ def leaderboard(directory: Path) -> Leaderboard:
     jobs = [(run, run.config() or {}, run.results()) for run in runs if run.config_file.exists() or run.failure()]
     if not jobs:
         raise UserError(f"{directory} holds no job of a sweep.")
-    values = differences([config for _, config, _ in jobs])
+    changed = differences([config for _, config, _ in jobs if config])
     rows = [
         Row(
             job=run.path.name,
-            settings={key: shown(value[number]) for key, value in values.items()},
+            settings={key: shown(dict(flat(config)).get(key)) if config else "" for key in changed},
             results=results,
             status=FINISHED if results else _why(run),
         )
-        for number, (run, _, results) in enumerate(jobs)
+        for run, config, results in jobs
     ]
     best_first = sorted(rows, key=lambda row: -row.results.metric if row.results else 1.0)
     return Leaderboard(directory, best_first)

@@ -63,7 +63,7 @@ def run_job(cfg: DictConfig) -> float | None:
         raise
     except Exception as error:
         if sweeping or not isinstance(error, UserError):
-            run.write_failure(error)
+            run.write_failure(error)  # so that a leaderboard can say why
         log.error("%s", message(error), exc_info=debugging())
         if not sweeping:
             sys.exit(WRONG_USE if isinstance(error, UserError) else FAILED)

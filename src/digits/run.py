@@ -159,7 +159,7 @@ class Run:
 
     @contextmanager
     def claim(self, cfg: TrainConfig) -> Iterator[None]:
-        """Hold the directory for one training, and write its ``config.yaml``.
+        """Hold the directory for one training of a configuration.
 
         Raises:
             UserError: If another process trains in it, it holds another run, or it cannot be written.
@@ -168,12 +168,15 @@ class Run:
             self.path.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(self.path / ".lock", timeout=0):
                 self.check(cfg)
-                self.write(self.config_file, yaml.safe_dump(plain(cfg), sort_keys=False, allow_unicode=True))
                 yield
         except filelock.Timeout as error:
             raise UserError(f"another process is training in {self.path}; choose another hydra.run.dir.") from error
         except PermissionError as error:
             raise UserError(f"{error.filename} cannot be written: {error.strerror}.") from error
+
+    def write_config(self, cfg: TrainConfig) -> None:
+        """Write ``config.yaml``, which makes the directory one of this configuration."""
+        self.write(self.config_file, yaml.safe_dump(plain(cfg), sort_keys=False, allow_unicode=True))
 
     def write_results(self, results: Results) -> None:
         """Write ``results.json``, last and whole."""
@@ -232,9 +235,9 @@ def plain(cfg: TrainConfig) -> dict[str, Any]:
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
     """The dotted keys in which configurations differ, each with its value in every one of them."""
-    flat = [dict(_flat(config)) for config in configs]
-    keys = dict.fromkeys(key for config in flat for key in config)
-    values = {key: tuple(config.get(key) for config in flat) for key in keys}
+    flattened = [dict(flat(config)) for config in configs]
+    keys = dict.fromkeys(key for config in flattened for key in config)
+    values = {key: tuple(config.get(key) for config in flattened) for key in keys}
     return {key: them for key, them in values.items() if any(value != them[0] for value in them)}
 
 
@@ -243,13 +246,14 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a configuration, under its dotted key; a list is one value unless it holds groups of keys."""
     if isinstance(node, Mapping):
         for key, value in node.items():
-            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+            yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(node, list) and any(isinstance(item, Mapping) for item in node):
         for index, item in enumerate(node):
-            yield from _flat(item, f"{prefix}.{index}")
+            yield from flat(item, f"{prefix}.{index}")
     else:
         yield prefix, node
 

@@ -23,6 +23,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from digits import config
@@ -63,16 +64,47 @@ def train(cfg: DictConfig | TrainConfig, directory: Path | None = None, started:
     started = time.perf_counter() if started is None else started
     checked = config.check(cfg)
     run = Run(directory or Path("outputs") / datetime.datetime.now().strftime("%Y-%m-%d/%H-%M-%S-%f"))
-    if os.environ.get("LOCAL_RANK", "0") != "0":  # launched beside the first process, which writes the files
-        return _train(checked, run, started)
+    if getattr(rank_zero_only, "rank", 0) != 0:  # a process beside the first, which alone writes files
+        _fit(checked, run)
+        sys.exit()
     with run.claim(checked):
         return run.results() or _train(checked, run, started)
 
 
 def _train(cfg: TrainConfig, run: Run, started: float) -> Results:
+    with _quiet():
+        data, precision = _fit(cfg, run)
+        tested = _test(cfg, run, data)
+    last = torch.load(run.last, weights_only=True, map_location="cpu")
+    results = Results(
+        status=FINISHED,
+        **tested,
+        dataset=asdict(data.description),
+        epochs=last["epoch"] + 1,
+        best_epoch=torch.load(run.best, weights_only=True, map_location="cpu")["epoch"],
+        steps=last["global_step"],
+        train_seconds=round(last["callbacks"]["Stopwatch"]["seconds"], 3),
+        wall_seconds=round(time.perf_counter() - started, 3),
+        seed=cfg.seed,
+        precision=precision,
+        versions={"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}},
+        hardware=hardware(),
+        git=_git(),
+    )
+    run.write_results(results)
+    log.info("%s", summary(results, run))
+    return results
+
+
+def _fit(cfg: TrainConfig, run: Run) -> tuple[MNISTDataModule, str]:
+    """Train, and leave ``best.ckpt``, ``last.ckpt`` and ``metrics.csv``; the data and the precision that it had."""
     seed_everything(cfg.seed, verbose=False)
     keep_memory()
     precision = _precision(cfg)
+    trainer = _trainer(cfg, run, precision)
+    if trainer.is_global_zero:
+        run.write_config(cfg)  # not before everything that was asked for is known to be there
+    log.info("%s\n", layer_table(layers(cfg.model.blocks, cfg.model.head)))
     data = MNISTDataModule(**asdict(cfg.data), seed=cfg.seed)
     classifier = DigitClassifier(
         asdict(cfg.model),
@@ -80,46 +112,43 @@ def _train(cfg: TrainConfig, run: Run, started: float) -> Results:
         asdict(cfg.scheduler) if cfg.scheduler else None,
         cfg.label_smoothing,
     )
-    log.info("%s\n", layer_table(layers(cfg.model.blocks, cfg.model.head)))
-    with _quiet():
-        stopwatch = Stopwatch()
-        trainer = _trainer(cfg, run, precision, stopwatch)
-        resume = run.last if run.last.exists() else None
-        if resume:
-            log.info("Continuing from %s.", resume)
-        trainer.fit(classifier, data, ckpt_path=resume, weights_only=True)
-        steps, epochs = trainer.global_step, trainer.current_epoch
-        best: dict[str, Any] = {"datamodule": data, "ckpt_path": run.best, "weights_only": True, "verbose": False}
-        measured = [trainer.validate(classifier, **best)[0]] if data.description.val else []
-        measured += trainer.test(classifier, **best)
-    metrics = {name: rounded(value) for part in measured for name, value in part.items()}
-    results = Results(
-        status=FINISHED,
-        test_accuracy=metrics["test/accuracy"],
-        test_loss=metrics["test/loss"],
-        val_accuracy=metrics.get("val/accuracy"),
-        val_loss=metrics.get("val/loss"),
-        dataset=asdict(data.description),
-        epochs=epochs,
-        best_epoch=torch.load(run.best, weights_only=True, map_location="cpu")["epoch"],
-        steps=steps,
-        train_seconds=round(stopwatch.seconds, 3),
-        wall_seconds=round(time.perf_counter() - started, 3),
-        parameters=sum(parameter.numel() for parameter in classifier.parameters()),
-        seed=cfg.seed,
-        precision=precision,
-        accelerator={"cuda": "gpu"}.get(classifier.device.type, classifier.device.type),
-        recall=[rounded(value) for value in classifier.test_details["test/recall"]],
-        calibration_error=metrics["test/calibration_error"],
-        confusion_matrix=classifier.test_details["test/confusion_matrix"],
-        versions={"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}},
-        hardware=hardware(),
-        git=_git(),
+    resume = run.last if run.last.exists() else None
+    if resume:
+        log.info("Continuing from %s.", resume)
+    trainer.fit(classifier, data, ckpt_path=resume, weights_only=True)
+    return data, precision
+
+
+def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:
+    """Test the best checkpoint as it lies on the disk, on one device, where every image counts once."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    trainer = Trainer(
+        accelerator=cfg.trainer.accelerator,
+        devices=cfg.trainer.devices[:1] if isinstance(cfg.trainer.devices, list) else 1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=run.path,
     )
-    if trainer.is_global_zero:
-        run.write_results(results)
-        log.info("%s", summary(results, run))
-    return results
+    classifier = DigitClassifier.load_from_checkpoint(run.best, map_location="cpu", weights_only=True)
+    data.setup()
+    metrics = dict(trainer.validate(classifier, data, verbose=False)[0]) if data.description.val else {}
+    metrics.update(trainer.test(classifier, data, verbose=False)[0])
+    metrics = {name: rounded(value) for name, value in metrics.items()}
+    device = trainer.strategy.root_device.type
+    return {
+        "test_accuracy": metrics["test/accuracy"],
+        "test_loss": metrics["test/loss"],
+        "val_accuracy": metrics.get("val/accuracy"),
+        "val_loss": metrics.get("val/loss"),
+        "calibration_error": metrics["test/calibration_error"],
+        "recall": [rounded(value) for value in classifier.test_details["test/recall"]],
+        "confusion_matrix": classifier.test_details["test/confusion_matrix"],
+        "parameters": sum(parameter.numel() for parameter in classifier.parameters()),
+        "accelerator": "gpu" if device == "cuda" else device,
+    }
 
 
 def summary(results: Results, run: Run) -> str:
@@ -174,10 +203,10 @@ def _precision(cfg: TrainConfig) -> str:
     return precision
 
 
-def _trainer(cfg: TrainConfig, run: Run, precision: str, stopwatch: Stopwatch) -> Trainer:
+def _trainer(cfg: TrainConfig, run: Run, precision: str) -> Trainer:
     watched = cfg.callbacks.checkpoint.monitor, cfg.callbacks.checkpoint.mode
     callbacks: list[Callback] = [
-        stopwatch,
+        Stopwatch(),
         BatchLines(),
         EpochRows(run if cfg.logger.csv else None),
         EpochSeed(cfg.seed),

@@ -1,0 +1,90 @@
+"""Every command of the README is run, and what it shows is what comes."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from digits import command_line
+
+from .conftest import ROOT, run, run_python
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+EXAMPLES = re.findall(r"```console\n\$ python train\.py (.*?)\n(.*?)```", README, re.DOTALL)
+
+# These run this test, or install what it runs on: CI is their test.
+OF_CI = {"make test", "make lint", "make format", "make bench", "pip install -e ."}
+ON_REAL_MNIST = {"python train.py experiment=article", "digits data"}
+
+
+def test_the_readme_has_commands() -> None:
+    assert len(COMMANDS) >= 15
+    assert set(COMMANDS) >= OF_CI | ON_REAL_MNIST
+    assert len(EXAMPLES) == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_one_that_there_is(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    words = shlex.split(command)
+    if words[:2] == ["python", "train.py"]:
+        command_line.check(words[2:])
+    elif words[0] == "digits":
+        assert run_python("-m", "digits", words[1], "--help", cwd=tmp_path).returncode == 0
+    elif words[0] == "make":
+        subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, check=True)
+    else:
+        assert command in OF_CI
+
+
+@pytest.mark.parametrize(("words", "shown"), EXAMPLES)
+def test_an_answer_is_the_one_that_is_shown(words: str, shown: str, tmp_path: Path) -> None:
+    done = run(*words.split(), cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == shown
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with the environment that is there, so that what commands write goes elsewhere."""
+    copy = tmp_path_factory.mktemp("readme")
+    for name in ("Makefile", "README.md", "LICENSE", "pyproject.toml", "constraints.txt", "train.py"):
+        shutil.copy2(ROOT / name, copy)
+    for name in ("conf", "src"):
+        shutil.copytree(ROOT / name, copy / name)
+    if (ROOT / ".venv").exists():
+        (copy / ".venv").symlink_to(ROOT / ".venv")
+    return copy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in OF_CI])
+def test_a_command_does_what_the_readme_says(command: str, checkout: Path) -> None:
+    """In order, in one copy, offline on the sample; on real MNIST those that refuse anything else."""
+    environment = {name: value for name, value in os.environ.items() if name != "MNIST_ROOT"}
+    if command in ON_REAL_MNIST:
+        if "MNIST_ROOT" not in os.environ:
+            pytest.skip("MNIST_ROOT is not set")
+        environment["MNIST_ROOT"] = str(Path(os.environ["MNIST_ROOT"]).absolute())
+    if command.startswith("make") and not (ROOT / ".venv/.installed").exists():
+        pytest.skip("the environment is not the Makefile's")
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    words = shlex.split(command)
+    done = subprocess.run(words, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    assert done.returncode == (2 if "accelerator=gpu" in command and not has_gpu else 0), done.stderr
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme(checkout: Path) -> None:
+    """After the commands, which leave outputs/first behind."""
+    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    done = run_python("-c", f"{program}\nprint(probabilities.sum().item())", cwd=checkout)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == pytest.approx(1)

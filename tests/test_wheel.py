@@ -1,0 +1,35 @@
+"""What is installed from a wheel does in another folder what the checkout does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from .conftest import ROOT, run, run_python
+from .test_main import QUICK, results
+
+
+def test_the_wheel_trains_as_the_checkout_does(tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run([*pip, *build], check=True)
+    (wheel,) = tmp_path.glob("digits-*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(tmp_path / "installed"), str(wheel)], check=True)
+    environment = {"PYTHONPATH": str(tmp_path / "installed")}
+    where = run_python("-c", "import digits; print(digits.__file__)", cwd=tmp_path, **environment)
+    assert where.stdout.strip() == str(tmp_path / "installed/digits/__init__.py")
+
+    shown = run_python("-m", "digits", "train", "--cfg", "job", "--resolve", cwd=tmp_path, **environment)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout == run("--cfg", "job", "--resolve", cwd=tmp_path).stdout
+
+    command = tmp_path / "installed/bin/digits"
+    assert os.access(command, os.X_OK)
+    words = [*QUICK, "trainer.max_epochs=1"]
+    trained = run_python(str(command), "train", *words, "hydra.run.dir=installed-run", cwd=tmp_path, **environment)
+    assert trained.returncode == 0, trained.stderr
+    assert run(*words, "hydra.run.dir=checkout-run", cwd=tmp_path).returncode == 0
+    wheels, checkouts = results(tmp_path / "installed-run"), results(tmp_path / "checkout-run")
+    assert wheels["git"] is None
+    for name in ("test_accuracy", "test_loss", "val_loss", "dataset", "steps"):
+        assert wheels[name] == checkouts[name]
