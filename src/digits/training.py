@@ -64,17 +64,18 @@ def train(cfg: DictConfig | TrainConfig, directory: Path | None = None, started:
     started = time.perf_counter() if started is None else started
     checked = config.check(cfg)
     run = Run(directory or Path("outputs") / datetime.datetime.now().strftime("%Y-%m-%d/%H-%M-%S-%f"))
-    if getattr(rank_zero_only, "rank", 0) != 0:  # a process beside the first, which alone writes files
-        _fit(checked, run)
-        sys.exit()
-    with run.claim(checked):
-        return run.results() or _train(checked, run, started)
+    with _quiet():
+        if getattr(rank_zero_only, "rank", 0) != 0:  # a process beside the first, which alone speaks and writes files
+            logging.disable(logging.WARNING)
+            _fit(checked, run)
+            sys.exit()
+        with run.claim(checked):
+            return run.results() or _train(checked, run, started)
 
 
 def _train(cfg: TrainConfig, run: Run, started: float) -> Results:
-    with _quiet():
-        data, precision = _fit(cfg, run)
-        tested = _test(cfg, run, data)
+    data, precision = _fit(cfg, run)
+    tested = _test(cfg, run, data)
     last = torch.load(run.last, weights_only=True, map_location="cpu")
     results = Results(
         status=FINISHED,
@@ -259,6 +260,7 @@ def _quiet() -> Iterator[None]:
             ".*does not have many workers.*",  # the digits are in memory: a worker would only copy them
             ".*Checkpoint directory .* exists and is not empty.*",  # that is what continuing a run means
             ".*Total length of `list` across ranks is zero.*",  # with data.val_size=0 there is nothing to validate on
+            ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has summed over the processes already
             ".*LeafSpec.* is deprecated.*",  # Lightning's own call of a torch that is newer than it
         ):
             warnings.filterwarnings("ignore", message)
