@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -235,3 +236,30 @@ def test_digits_leaderboard(call: Callable[..., int], tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "Leaderboard" in done.stdout
     assert (tmp_path / "sweep/leaderboard.md").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_a_terminal_gets_a_progress_bar(tmp_path: Path) -> None:
+    import pty
+
+    main, side = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name != "MNIST_ROOT"}
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *QUICK, "hydra.run.dir=here"],
+        cwd=tmp_path,
+        env={**environment, "TERM": "xterm", "COLUMNS": "150"},
+        stdout=side,
+        stderr=side,
+    )
+    os.close(side)
+    shown = b""
+    try:
+        while piece := os.read(main, 65_536):
+            shown += piece
+    except OSError:
+        pass  # what Linux says at the end
+    os.close(main)
+    assert process.wait(60) == 0
+    assert "Epoch 2/2" in shown.decode()
+    assert "━" in shown.decode()
+    assert "Test accuracy" in shown.decode()

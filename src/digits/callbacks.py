@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from torch import Tensor
 
 from digits.data.module import Batch
@@ -53,6 +53,13 @@ class BatchLines(Callback):
             100 * accuracy,
         )
         _check_finite(loss, trainer)
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's bar, counting epochs from 1 as the log's lines do."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
 
 class EpochRows(Checkpoint):

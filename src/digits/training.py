@@ -21,13 +21,13 @@ from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from digits import config
-from digits.callbacks import BatchLines, EpochRows, EpochSeed, Stopwatch, rounded
+from digits.callbacks import BatchLines, EpochRows, EpochSeed, ProgressBar, Stopwatch, rounded
 from digits.classifier import DigitClassifier
 from digits.config import TrainConfig
 from digits.console import duration, layer_table
@@ -218,7 +218,7 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str) -> Trainer:
     if cfg.callbacks.early_stopping:
         callbacks.append(instantiate(asdict(cfg.callbacks.early_stopping)))
     if sys.stdout.isatty():
-        callbacks.append(RichProgressBar(refresh_rate=20))
+        callbacks.append(ProgressBar(refresh_rate=20))
     loggers: list[Logger] = []
     if cfg.logger.tensorboard:
         try:
