@@ -1,5 +1,6 @@
 """Mistakes on the command line: exit code 2 before torch is imported, in a line or two that help."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from digits import command_line
 from digits.errors import UserError
 
-from .conftest import run, run_python
+from .conftest import ROOT, run, run_python
 
 WRONG = {
     "optimzer.lr=1": ["there is no key optimzer.lr", "Did you mean optimizer.lr?"],
@@ -39,6 +40,30 @@ WRONG = {
     "-m model=article,nothing": ["there is no model=nothing"],
     "-m trainer=ddp seed=1,2": ["ddp_spawn"],
     "-m trainer.devices=2 seed=1,2": ["ddp_spawn"],
+    "-m trainer.devices=2,1": ["ddp_spawn"],
+    "-m trainer=default,ddp": ["ddp_spawn"],
+    "-m optimizer=sgd,adam optimizer.momentum=0.5": ["there is no key optimizer.momentum"],
+    "-m model=article,mlp model.blocks.0.channels=8": ["there is no key model.blocks.0.channels"],
+    "-m optimizer.lr=interval(0,1)": ["cannot be swept"],
+    "-m model=glob(x*)": ["stands for no value of article, compact, mlp"],
+    "model=null": ["there is no model=null"],
+    "experiment=null": ["there is no experiment=null"],
+    "model.blocks.0.padding=1.5": ["model.blocks.0.padding has to be at least 0 or one of same, valid"],
+    "model.head.hidden=[a]": ["model.head.hidden.0 has to be a list"],
+    "model.blocks.0=3": ["model.blocks.0"],
+    "model.blocks.0.pool=null": ["model.blocks.0.pool"],
+    "optimizer._target_=os.system": ["one of torch.optim.Adam, torch.optim.AdamW"],
+    "seed=${nope}": ["nope"],
+    "hydra.run.dir=/dev/null/x": ["/dev/null/x cannot be made"],
+    "-m hydra.sweep.dir=/dev/null/x seed=1,2": ["/dev/null/x cannot be made"],
+    "model=article,compact": ["add -m"],
+    "experiment=article,lr_sweep": ["add -m"],
+    "-m --cfg job seed=1,2": ["leave out -m"],
+    "--config-dir /nowhere": ["is no directory"],
+    "=0.1": ["has no key"],
+    "optimizer.betas=(0.9,0.99)": ["a list is written optimizer.betas=[1,2]"],
+    "optimizer.lr=${oc.env:NOPE}": ["NOPE"],
+    "hydra.run.dir=": ["hydra.run.dir is empty"],
     "optimizer.lr": ["form key=value"],
     "optimizer.lr=[1": ["cannot be read"],
     "--epochs 3": ["--epochs", "--help"],
@@ -82,12 +107,36 @@ RIGHT = [
     "-m trainer.strategy=ddp_spawn trainer.devices=2 seed=1,2",
     "--cfg job --resolve",
     "--info",
+    "-m model=glob(*)",
+    "-m optimizer=sgd optimizer.momentum=0,0.9 optimizer.nesterov=false",
+    "-m trainer.devices=[1] seed=1,2",
+    "data.val_size=${data.batch_size}",
+    "optimizer.lr=1e-3",
 ]
 
 
 @pytest.mark.parametrize("words", RIGHT)
 def test_what_is_right_passes(words: str) -> None:
     command_line.check(words.split())
+
+
+def test_an_option_of_a_folder_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\nseed: 7\n")
+    command_line.check(["--config-dir", str(tmp_path), "experiment=mine"])
+    (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\nsead: 7\n")
+    with pytest.raises(UserError, match="sead"):
+        command_line.check(["--config-dir", str(tmp_path), "experiment=mine"])
+
+
+def test_a_mistake_is_told_within_the_time_that_was_promised(tmp_path: Path) -> None:
+    def seconds(word: str) -> float:
+        started = time.perf_counter()
+        run(word, cwd=tmp_path)
+        return time.perf_counter() - started
+
+    for word in ("optimzer.lr=1", "--help"):
+        assert min(seconds(word) for _ in range(3)) < 0.8
 
 
 def test_options_may_stand_anywhere() -> None:
@@ -138,7 +187,10 @@ def test_help_is_for_people_and_needs_no_torch(tmp_path: Path, without_torch: di
     assert "model        article, compact, mlp" in done.stdout
     assert "base_" not in done.stdout
     installed = run_python("-m", "digits", "train", "--help", cwd=tmp_path, **without_torch)
-    assert (installed.returncode, installed.stdout) == (0, done.stdout)
+    assert (installed.returncode, installed.stdout) == (
+        0,
+        done.stdout.replace(f"python {ROOT / 'train.py'}", "digits train"),
+    )
 
 
 def test_the_whole_configuration_is_shown(tmp_path: Path, without_torch: dict[str, str]) -> None:

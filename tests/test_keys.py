@@ -1,7 +1,7 @@
 """The rules of keys, in words and in effect."""
 
 from digits.errors import did_you_mean
-from digits.keys import Rule
+from digits.keys import Rule, shown
 
 
 def rule(**limits: object) -> Rule:
@@ -24,6 +24,10 @@ def test_what_a_rule_allows() -> None:
     assert not rule().allows(float("nan"))
     assert rule(one_of=("a",)).allows("a")
     assert not rule(one_of=("a",)).allows("b")
+
+
+def test_shown() -> None:
+    assert [shown(value) for value in (None, True, 1, 1.0, "x", [1, 2])] == ["null", "true", "1", "1.0", "x", "[1,2]"]
 
 
 def test_did_you_mean() -> None:

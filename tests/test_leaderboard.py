@@ -54,6 +54,15 @@ def test_it_is_written_as_csv_and_markdown(sweep: Path) -> None:
     assert {line.replace(r"\|", "").count("|") for line in markdown} == {markdown[0].count("|")}
 
 
+def test_what_a_class_has_by_default_is_no_column(tmp_path: Path) -> None:
+    for job, words in enumerate((["optimizer=adam"], ["optimizer=sgd"], ["optimizer=sgd", "optimizer.momentum=0.5"])):
+        run = Run(tmp_path / str(job))
+        run.path.mkdir()
+        run.write_config(check(composed("optimizer.lr=0.01", *words)))
+        run.write_results(results())
+    assert list(leaderboard(tmp_path).rows[0].settings) == ["optimizer._target_", "optimizer.momentum"]
+
+
 def test_a_job_of_one_setting_has_no_columns_of_settings(tmp_path: Path) -> None:
     run = Run(tmp_path / "0")
     run.path.mkdir()

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -82,6 +83,35 @@ def test_a_job_that_fails_is_a_row_and_the_others_run(
     assert "failed: the loss is" in rows[2]
     assert results(tmp_path / "sweep/0")["status"] == "failed"
     assert "1 of 2 jobs have no result" in capsys.readouterr().out
+
+
+def test_another_sweep_in_the_same_directory_spoils_nothing(call: Callable[..., int], tmp_path: Path) -> None:
+    assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 0
+    before = {path: path.read_bytes() for path in tmp_path.glob("sweep/*/*.*") if path.is_file()}
+    call("-m", "seed=7,8", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
+    for path, content in before.items():
+        assert path.name == "train.log" or path.read_bytes() == content, path
+
+
+def test_a_job_that_cannot_be_is_a_row_with_its_words(call: Callable[..., int], tmp_path: Path) -> None:
+    assert call("-m", "data.val_size=40,240", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 1
+    rows = (tmp_path / "sweep/leaderboard.csv").read_text().splitlines()
+    assert "failed: data.val_size=240 leaves nothing of 240 images to train on" in rows[2]
+
+
+def test_a_damaged_result_is_a_row(call: Callable[..., int], tmp_path: Path) -> None:
+    call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
+    (tmp_path / "sweep/0/results.json").write_text("{")
+    assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 1
+    rows = (tmp_path / "sweep/leaderboard.csv").read_text().splitlines()
+    assert "finished" in rows[1]
+    assert "cannot be read" in rows[2]
+    assert (tmp_path / "sweep/0/results.json").read_text() == "{"
+
+
+def test_a_leaderboard_that_cannot_be_written_is_no_success(call: Callable[..., int], tmp_path: Path) -> None:
+    (tmp_path / "sweep/leaderboard.csv").mkdir(parents=True)
+    assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 1
 
 
 def test_the_same_sweep_again_trains_nothing_twice(
@@ -188,6 +218,14 @@ def test_an_interruption_says_how_to_go_on(number: signal.Signals, code: int, tm
     assert torch.load(tmp_path / "here/checkpoints/last.ckpt", weights_only=True)["epoch"] >= 0
 
 
+@pytest.mark.slow
+def test_a_pipe_that_nobody_reads_is_no_failure(tmp_path: Path) -> None:
+    command = shlex.join([sys.executable, str(ROOT / "train.py"), *QUICK, "trainer.max_epochs=1", "hydra.run.dir=here"])
+    done = subprocess.run(["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"], cwd=tmp_path, check=False)
+    assert done.returncode == 0
+    assert results(tmp_path / "here")["status"] == "finished"
+
+
 def test_a_second_signal_is_ignored_while_things_are_put_in_order() -> None:
     program = """
 import signal
@@ -218,7 +256,9 @@ def test_digits_data(tiny_mnist: Path, tmp_path: Path) -> None:
 def test_digits_data_without_files_or_mirrors(tmp_path: Path) -> None:
     done = run_python("-m", "digits", "data", "--root", "new", "--mirror", "http://127.0.0.1:9/", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith("Failed: no mirror delivered it (http://127.0.0.1:9/train-images")
+    assert done.stderr.startswith(
+        "Failed: no mirror delivered train-images-idx3-ubyte.gz (http://127.0.0.1:9/train-images"
+    )
 
 
 @pytest.mark.mnist
@@ -238,6 +278,7 @@ def test_digits_leaderboard(call: Callable[..., int], tmp_path: Path) -> None:
     assert (tmp_path / "sweep/leaderboard.md").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 def test_a_terminal_gets_a_progress_bar(tmp_path: Path) -> None:
     import pty

@@ -11,7 +11,7 @@ import yaml
 
 from digits.config import TrainConfig, check
 from digits.errors import UserError
-from digits.run import Results, Run, differences, plain, shown
+from digits.run import Results, Run, differences, plain
 
 from .conftest import TINY, composed
 
@@ -57,6 +57,38 @@ def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
         Run(tmp_path).claim(cfg()),
     ):
         pass
+
+
+def test_where_the_data_are_is_no_other_configuration(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write_config(cfg())
+    run.check(cfg("data.root=/somewhere/else", "data.mirrors=[http://localhost/]"))
+
+
+def test_a_failure_within_is_written_down(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    error = OSError(28, "No space left on device [in brackets]")
+    with pytest.raises(OSError, match="brackets"), run.claim(cfg()):
+        raise error
+    assert run.failure() == str(error)
+    with run.claim(cfg()) as finished:  # the lock is free again, and a failure is no reason not to try again
+        assert finished is None
+
+
+def test_a_failure_that_cannot_be_written_down_hides_nothing(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with pytest.raises(ValueError, match="the first"), run.claim(cfg()):
+        run.results_file.mkdir()
+        raise ValueError("the first")
+
+
+def test_a_refusal_leaves_the_results_alone(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write_config(cfg())
+    run.write_results(results())
+    with pytest.raises(UserError, match="another configuration"), run.claim(cfg("seed=1")):
+        pass
+    assert run.results() == results()
 
 
 def test_a_run_without_its_configuration_is_refused(tmp_path: Path) -> None:
@@ -122,7 +154,3 @@ def test_differences() -> None:
     other = {"a": {"b": 1, "c": [1, 3]}, "d": [{"e": 1}, {"e": 2}]}
     assert differences([one, one]) == {}
     assert differences([one, other]) == {"a.c": ([1, 2], [1, 3]), "d.1.e": (None, 2)}
-
-
-def test_shown() -> None:
-    assert [shown(value) for value in (None, True, 1, 1.0, "x", [1, 2])] == ["null", "true", "1", "1.0", "x", "[1, 2]"]

@@ -19,6 +19,8 @@ from digits.errors import UserError
 from digits.run import Run
 from digits.training import train
 
+from .conftest import composed
+
 Compose = Callable[..., DictConfig]
 
 
@@ -107,6 +109,16 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tiny: Compo
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
+@pytest.mark.parametrize("model", ["article", "compact"])
+def test_the_default_training_repeats_to_the_bit(model: str, tmp_path: Path) -> None:
+    """In the default precision, on genuine digits."""
+    words = ["data=sample", f"model={model}", "trainer.accelerator=cpu", "trainer.limit_train_batches=4"]
+    for name in ("a", "b"):
+        train(composed(*words, "trainer.max_epochs=2"), tmp_path / name)
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert figures(tmp_path / "a") == figures(tmp_path / "b")
+
+
 def test_a_finished_run_is_not_run_again(tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = train(tiny(), tmp_path)
     monkeypatch.setattr(training, "_train", lambda *_: pytest.fail("trained again"))
@@ -138,7 +150,7 @@ def test_a_run_that_was_cut_off_goes_on_as_if_nothing_had_happened(
     with pytest.raises(KeyError, match="stopped"):
         train(cfg, tmp_path / "cut")
     monkeypatch.setattr(training, "_trainer", build)
-    assert not (tmp_path / "cut/results.json").exists()
+    assert json.loads((tmp_path / "cut/results.json").read_text()) == {"status": "failed", "error": "'stopped'"}
 
     train(cfg, tmp_path / "cut")
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
@@ -183,7 +195,7 @@ def test_it_stops_early(tiny: Compose, tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_ends_the_run(tiny: Compose, tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match="learning rate of 1e\\+30: try a smaller"):
         train(tiny("optimizer=sgd", "optimizer.lr=1e30", "scheduler=none"), tmp_path)
-    assert not (tmp_path / "results.json").exists()
+    assert "the loss is" in str(Run(tmp_path).failure())
 
 
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
@@ -192,11 +204,41 @@ def test_a_gpu_that_is_not_there(tiny: Compose, tmp_path: Path) -> None:
         train(tiny("trainer.accelerator=gpu"), tmp_path)
 
 
-def test_more_devices_than_there_are(tiny: Compose, tmp_path: Path) -> None:
+def test_a_device_that_is_not_there(tiny: Compose, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="trainer: "):
-        train(
-            tiny("trainer.accelerator=mps" if not torch.backends.mps.is_available() else "trainer.devices=99"), tmp_path
-        )
+        train(tiny("trainer.accelerator=tpu"), tmp_path / "run")
+    train(tiny("trainer.max_epochs=1"), tmp_path / "run")  # the directory is still free
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_clipping_the_gradient(tiny: Compose, tmp_path: Path, precision: str) -> None:
+    words = ["trainer.gradient_clip_val=1", f"trainer.precision={precision}", "trainer.max_epochs=1"]
+    assert train(tiny(*words), tmp_path).status == "finished"
+
+
+@pytest.mark.parametrize("name", ["last", "best"])
+def test_a_damaged_checkpoint_is_named(tiny: Compose, tmp_path: Path, name: str) -> None:
+    train(tiny(), tmp_path)
+    (tmp_path / "results.json").unlink()
+    checkpoint = tmp_path / f"checkpoints/{name}.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(UserError, match=f"{name}.ckpt cannot be read .*delete"):
+        train(tiny(), tmp_path)
+
+
+def test_early_stopping_that_was_cut_off_in_the_test_trains_no_further(tiny: Compose, tmp_path: Path) -> None:
+    words = ["callbacks=early_stopping", "callbacks.early_stopping.min_delta=10", "trainer.max_epochs=9"]
+    before = train(tiny(*words), tmp_path)
+    (tmp_path / "results.json").unlink()
+    after = train(tiny(*words), tmp_path)
+    assert (after.epochs, after.steps, after.test_loss) == (before.epochs, before.steps, before.test_loss)
+
+
+def test_the_best_by_loss(tiny: Compose, tmp_path: Path) -> None:
+    results = train(
+        tiny("callbacks.checkpoint.monitor=val/loss", "trainer.max_epochs=6", "optimizer.lr=0.05"), tmp_path
+    )
+    assert results.best_epoch == min(Run(tmp_path).read_metrics(), key=lambda row: row["val/loss"])["epoch"]
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
@@ -206,10 +248,14 @@ def test_other_precisions(tiny: Compose, tmp_path: Path, precision: str) -> None
     assert results.test_loss < 3
 
 
-def test_precision_auto_is_decided_and_said(tiny: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("native", [True, False])
+def test_precision_auto_is_decided_and_said(
+    tiny: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     caplog.set_level(logging.INFO)
     results = train(tiny("trainer.precision=auto", "trainer.max_epochs=1"), tmp_path)
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     assert results.precision == ("bf16-mixed" if native else "32-true")
     assert f"Precision {results.precision}" in caplog.text
 
@@ -243,8 +289,6 @@ def test_without_a_logger_there_are_no_metrics(tiny: Compose, tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.mnist
 def test_ten_epochs_of_the_articles_network_reach_what_was_promised(mnist_root: Path, tmp_path: Path) -> None:
-    from .conftest import composed
-
     results = train(composed(f"data.root={mnist_root}"), tmp_path)
     assert results.parameters == 3_199_106
     assert results.dataset["name"] == "mnist"

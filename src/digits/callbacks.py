@@ -11,7 +11,6 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from torch import Tensor
 
-from digits.data.module import Batch
 from digits.errors import RunError
 from digits.run import Run
 
@@ -35,7 +34,7 @@ class BatchLines(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: Any,
-        batch: Batch,
+        batch: tuple[Tensor, Tensor],
         batch_idx: int,
     ) -> None:
         """Log the line; reading a value here waits for the device, so it is not done on every step."""

@@ -17,7 +17,6 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from digits.data.module import Batch
 from digits.errors import UserError
 from digits.geometry import CLASSES, Block, Head, Pool
 from digits.network import Network
@@ -94,7 +93,7 @@ class DigitClassifier(LightningModule):
         logits: Tensor = self.network(images.to(self.dtype))
         return logits
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """One step; nothing is logged here, since a log on every step costs more than a small network's own work."""
         loss, logits = self._step(batch, self.train_metrics, self.train_loss, self.label_smoothing)
         return {"loss": loss, "logits": logits.detach()}
@@ -103,7 +102,7 @@ class DigitClassifier(LightningModule):
         """Log the epoch's mean training loss and accuracy."""
         self._log(self.train_metrics, self.train_loss)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count one batch; the loss without label smoothing, so that it compares over all settings."""
         with self._full_precision():
             self._step(batch, self.val_metrics, self.val_loss)
@@ -112,7 +111,7 @@ class DigitClassifier(LightningModule):
         """Log ``val/loss`` and ``val/accuracy``."""
         self._log(self.val_metrics, self.val_loss)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count one batch."""
         with self._full_precision():
             self._step(batch, self.test_metrics, self.test_loss)
@@ -141,11 +140,15 @@ class DigitClassifier(LightningModule):
             "OneCycleLR": {"max_lr": self.optimizer["lr"], "total_steps": horizon},
             "CosineAnnealingLR": {"T_max": horizon},
         }
-        scheduler = scheduler_class(optimizer, **arguments, **of_training.get(scheduler_class.__name__, {}))
+        arguments.update(of_training.get(scheduler_class.__name__, {}))
+        try:
+            scheduler = scheduler_class(optimizer, **arguments)
+        except (TypeError, ValueError, ZeroDivisionError) as error:
+            raise UserError(f"scheduler: {error}, over {horizon} {interval}s with {arguments}") from error
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
 
     def _step(
-        self, batch: Batch, metrics: MetricCollection, mean_loss: MeanLoss, label_smoothing: float = 0.0
+        self, batch: tuple[Tensor, Tensor], metrics: MetricCollection, mean_loss: MeanLoss, label_smoothing: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """Loss, (), and logits, (batch, 10) float32, of one batch, which the stage's metrics count."""
         images, labels = batch

@@ -1,5 +1,6 @@
 """The ``digits`` command: thin, each command a call of one function."""
 
+import importlib.metadata
 import logging
 import os
 import sys
@@ -27,8 +28,18 @@ def main() -> None:
         app()
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"digits {importlib.metadata.version('digits')}")
+        raise typer.Exit
+
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
+Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
+
+
 @app.callback()
-def options(debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False) -> None:
+def options(debug: Debug = False, version: Version = False) -> None:
     """Take the options that stand before the command."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[ScreenHandler()])
     if debug:
@@ -40,9 +51,10 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="Show where an e
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
 def train(context: typer.Context) -> None:
-    """Train a network, as python train.py does: digits train [key=value ...]."""
+    """Train a network: digits train key=value ..."""
     # The file's own path, since Lightning starts a second process as `python sys.argv[0] ...`.
     sys.argv = [str(training_command.__file__), *context.args]
+    sys.modules["__main__"].__spec__ = None  # under `python -m digits`, it would start that instead
     training_command.main()
 
 
@@ -55,7 +67,10 @@ Sweep = Annotated[Path, typer.Argument(help="A sweep's directory, such as multir
 
 @app.command()
 def data(root: Root = Path("data"), mirror: Mirrors = None) -> None:
-    """Find MNIST's four files, fetch what is missing, verify them, and say where they are."""
+    """Find or fetch MNIST's files, and verify them.
+
+    Prints where each of the four is.
+    """
     from digits.data import files
 
     found = files.obtain(root.expanduser(), mirror)
@@ -67,7 +82,7 @@ def data(root: Root = Path("data"), mirror: Mirrors = None) -> None:
 
 @app.command()
 def leaderboard(sweep: Sweep) -> None:
-    """Compare the jobs of a sweep, best first.
+    """Compare the jobs of a sweep.
 
     The table is also written to leaderboard.csv and leaderboard.md in the sweep's directory.
     """

@@ -5,18 +5,22 @@ alone, so that a mistake is put down to the words that made it, with what is all
 """
 
 import argparse
+import copy
 import dataclasses
+import os
+import re
 import sys
 import types
 import typing
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser  # the parser that hydra.main itself uses
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -24,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from digits import config
 from digits.errors import UserError, did_you_mean
+from digits.help import help_text
 
 KINDS = {
     bool: "true or false",
@@ -34,98 +39,49 @@ KINDS = {
 }
 
 
-HELP = """\
-Train a convolutional network to read handwritten digits.
-
-  python train.py                                       the article's network, 10 epochs
-  python train.py trainer.max_epochs=2 optimizer.lr=0.01
-  python train.py model=compact trainer.accelerator=gpu
-  python train.py -m optimizer.lr=0.1,0.01,0.001        a run for each value, and a leaderboard
-  python train.py experiment=article                    a ready-made recipe
-
-Choose one of each (group=option):
-
-{groups}
-
-Keys that people change (key=value), with their defaults:
-
-  seed=0                     of the weights, the order of the images, and dropout
-  data.root=data             folder of the MNIST files; MNIST_ROOT sets it too
-  data.batch_size=200        images a step
-  data.val_size=5000         images kept from training for validation
-  optimizer.lr=0.002         learning rate; its peak with scheduler=one_cycle
-  trainer.max_epochs=10      passes over the training set
-  trainer.accelerator=auto   auto, cpu, gpu, mps
-  trainer.devices=1          how many of them; auto takes all
-  trainer.precision=auto     auto, 32-true, bf16-mixed, 16-mixed
-  label_smoothing=0.0        share of the target spread over all classes
-  hydra.run.dir=outputs/…    the run directory; the same command in the same one goes on where it stopped
-
-Options:
-
-  -m                         a run for each of several values (key=a,b,c)
-  --cfg job --resolve        print all keys with their values, and train nothing
-  --debug                    show where an error came from
-  --hydra-help               Hydra's own options
-"""
-
-
-def help_text() -> str:
-    """What ``python train.py --help`` prints."""
-    lines = []
-    for group in sorted(path for path in config.directory().iterdir() if path.is_dir() and path.name != "hydra"):
-        options = ", ".join(sorted(file.stem for file in group.glob("*.yaml")))
-        lines.append(f"  {group.name:<12} {options}")
-    return HELP.format(groups="\n".join(lines))
-
-
 def in_order(arguments: Sequence[str]) -> list[str]:
     """Overrides last: Hydra's parser takes ``-m`` and other options only in front of them, people put them anywhere."""
     return sorted(arguments, key=lambda word: "=" in word and not word.startswith("-"))
 
 
-def check(arguments: Sequence[str]) -> None:
+def check(arguments: Sequence[str], program: str = "python train.py") -> None:
     """Check a command line of ``train.py``; print the help and exit if that is what it asks for.
 
     Args:
         arguments: The words after the program's name.
+        program: The program's name, for the help.
 
     Raises:
         UserError: If it asks for something that cannot be.
     """
     args = _parse(arguments)
     if args.help:
-        print(help_text(), end="")
+        print(help_text(program), end="")
         sys.exit()
     if args.hydra_help or args.shell_completion or args.info:
         return
     overrides = _overrides(args.overrides)
     config.register()
     with initialize_config_dir(str(config.directory()), version_base="1.3"):
-        choices = [override for override in overrides if _is_choice(override)]
+        groups = {_key(override): _options(_key(override), args.config_dir) for override in overrides}
+        choices = [override for override in overrides if groups[_key(override)] or "/" in _key(override)]
         for choice in choices:
-            _check_choice(choice)
+            _check_choice(choice, groups[_key(choice)])
         settings = [override for override in overrides if override not in choices]
-        hydra_settings = [_words(o) for o in settings if _key(o).startswith("hydra.") and not o.is_sweep_override()]
+        of_hydra = [_words(o) for o in settings if _key(o).startswith("hydra.") and not o.is_sweep_override()]
         if args.config_dir:
-            hydra_settings.append(f"hydra.searchpath=[file://{args.config_dir}]")
-        try:
-            cfg = compose(
-                args.config_name or "train",
-                [next(_variants(choice)) for choice in choices] + hydra_settings,
-                return_hydra_config=True,
-            )
-        except (HydraException, OmegaConfBaseException) as error:
-            words = f"{' '.join(hydra_settings)}: " if hydra_settings else ""
-            raise UserError(words + _first_line(error.__cause__ or error)) from error
-    multirun = args.multirun or cfg.hydra.mode == RunMode.MULTIRUN
-    del cfg.hydra
-    for override in settings:
-        if not _key(override).startswith("hydra."):
-            _apply(cfg, override, multirun)
-    checked = config.check(cfg)
-    if multirun:
-        _check_multirun(checked)
+            of_hydra.append(f"hydra.searchpath=['file://{os.path.abspath(args.config_dir)}']")
+        own = [override for override in settings if not _key(override).startswith("hydra.")]
+        for chosen in _combinations([list(_variants(choice, groups[_key(choice)])) for choice in choices]):
+            cfg = _compose(args.config_name or "train", chosen, of_hydra)
+            multirun = args.multirun or cfg.hydra.mode == RunMode.MULTIRUN
+            for choice in choices:
+                _check_several(choice, multirun)
+            directory = _directory(cfg, "hydra.sweep.dir" if multirun else "hydra.run.dir")
+            del cfg.hydra
+            _check_settings(cfg, own, multirun)
+    if not args.cfg and any(word.partition("=")[0] in ("hydra.run.dir", "hydra.sweep.dir") for word in of_hydra):
+        _make(directory)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -136,6 +92,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
     parser.error = refuse  # type: ignore[method-assign]
     args = parser.parse_args(in_order(arguments))
+    if args.config_dir and not Path(args.config_dir).is_dir():
+        raise UserError(f"--config-dir {args.config_dir} is no directory.")
+    if args.cfg and (args.multirun or args.run):
+        raise UserError("--cfg prints one configuration and runs nothing: leave out -m, and the several values.")
     if args.resolve and not args.cfg:
         raise UserError("--resolve goes with --cfg: python train.py --cfg job --resolve")
     return args
@@ -150,14 +110,14 @@ def _overrides(words: Sequence[str]) -> list[Override]:
         except HydraException as error:
             if "=" not in word:
                 raise UserError(f"'{word}' is not a setting; settings have the form key=value.") from error
-            reason = _first_line(error)
-            raise UserError(f"{word} cannot be read: {reason}. Quote what is special: '{_quoted(word)}'") from error
+            name = word.partition("=")[0]
+            raise UserError(
+                f"{word} cannot be read: a list is written {name}=[1,2], and a value with special characters in quotes "
+                f"of its own, '{name}=\"…\"'."
+            ) from error
+        if not _key(parsed[-1]):
+            raise UserError(f"{word} has no key; settings have the form key=value.")
     return parsed
-
-
-def _quoted(word: str) -> str:
-    name, _, value = word.partition("=")
-    return f'{name}="{value}"'
 
 
 def _words(override: Override) -> str:
@@ -168,62 +128,114 @@ def _key(override: Override) -> str:
     return str(override.key_or_group)
 
 
-def _is_choice(override: Override) -> bool:
-    """Whether an override chooses a file of a group, such as ``model=compact``."""
-    return bool(_options(_key(override))) or "/" in _key(override)
+def _options(group: str, config_dir: str | None) -> list[str]:
+    """The names that a group offers; none for what is no group."""
+    found = set(GlobalHydra.instance().config_loader().get_group_options(group))
+    if config_dir:
+        found.update(file.stem for file in (Path(config_dir) / group).glob("*.yaml"))
+    return sorted(option for option in found if not option.startswith("base_"))
 
 
-def _options(group: str) -> list[str]:
-    found = GlobalHydra.instance().config_loader().get_group_options(group)
-    return [option for option in found if not option.startswith("base_")]
+def _combinations(variants: list[list[str]]) -> Iterator[list[str]]:
+    """The first of each, then each of the others once: not every pair, so that a long sweep is checked at once too."""
+    first = [words[0] for words in variants]
+    yield first
+    for index, words in enumerate(variants):
+        for other in words[1:]:
+            yield [*first[:index], other, *first[index + 1 :]]
 
 
-def _check_choice(choice: Override) -> None:
-    group, options = _key(choice), _options(_key(choice))
+def _compose(name: str, choices: list[str], of_hydra: list[str]) -> DictConfig:
+    try:
+        return compose(name, choices + of_hydra, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        lines = str(error.__cause__ or error).splitlines()[:2]  # in the second, Hydra names the key
+        raise UserError(f"{' '.join([*choices, *of_hydra]) or name}: {' '.join(map(str.strip, lines))}") from error
+
+
+def _directory(cfg: DictConfig, key: str) -> Path:
+    try:
+        given = str(OmegaConf.select(cfg, key))
+    except OmegaConfBaseException as error:
+        raise UserError(f"{key}: {_first_line(error)}.") from error
+    if not given:
+        raise UserError(f"{key} is empty; it has to name a directory.")
+    return Path(given).absolute()
+
+
+def _make(directory: Path) -> None:
+    """Make the directory that was asked for: Hydra would, and answers with a traceback where it cannot."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the directory {directory} cannot be made: {error.strerror}.") from error
+
+
+def _check_several(override: Override, multirun: bool) -> None:
+    if override.is_sweep_override() and not multirun:
+        raise UserError(f"{_words(override)} has several values; add -m to run a job for each.")
+
+
+def _check_choice(choice: Override, options: list[str]) -> None:
+    group = _key(choice)
     if not options:
         raise UserError(f"there is no group {group}.")
     if choice.is_delete() or choice.is_add():
         raise UserError(f"{_words(choice)}: a group is chosen without + and ~, such as {group}={options[0]}.")
-    for variant in _variants(choice):
+    for variant in _variants(choice, options):
         option = variant.partition("=")[2]
-        if option not in [*options, "null"]:
+        if option not in options:
             near = did_you_mean(option, options, f"{group}=")
             raise UserError(f"there is no {variant}; {group} can be {', '.join(options)}.{near}")
 
 
-def _variants(override: Override) -> Iterator[str]:
+def _variants(override: Override, options: Sequence[str] = ()) -> Iterator[str]:
     """The overrides of the jobs that one override of a sweep stands for; itself where it is none."""
     if not override.is_sweep_override():
         yield _words(override)
         return
-    key = override.get_key_element()
-    for value in override.sweep_string_iterator():
-        yield f"{key}={value}"
+    value = override.value()
+    try:
+        values = value.filter(list(options)) if isinstance(value, Glob) else list(override.sweep_string_iterator())
+    except HydraException as error:
+        raise UserError(f"{_words(override)} cannot be swept: {_first_line(error)}.") from error
+    if not values:
+        raise UserError(f"{_words(override)} stands for no value{' of ' if options else ''}{', '.join(options)}.")
+    for each in values:
+        yield f"{override.get_key_element()}={each}"
 
 
-def _apply(cfg: DictConfig, override: Override, multirun: bool) -> None:
-    """Set one override in the composed configuration; of a sweep, each value in turn, checked by itself."""
-    key = _key(override)
-    _check_key(cfg, key, _words(override))
-    if override.is_delete():
-        raise UserError(f"{_words(override)}: a key cannot be taken away; set it to another value.")
-    if override.is_add() and not override.is_force_add():
-        raise UserError(f"{_words(override)}: {key} exists already; write it without the +.")
-    if not override.is_sweep_override():
-        _set(cfg, key, override.value(), _words(override))
-        return
-    if not multirun:
-        raise UserError(f"{_words(override)} has several values; add -m to run a job for each.")
-    for variant in _overrides(list(_variants(override))):
-        _set(cfg, key, variant.value(), _words(variant))
-        config.check(cfg)
+def _check_settings(cfg: DictConfig, settings: list[Override], multirun: bool) -> None:
+    """Set the overrides in a composed configuration: single values first, then each value of a sweep by itself."""
+    sweeps = []
+    for override in settings:
+        key = _key(override)
+        _check_key(cfg, key, _words(override))
+        if override.is_delete():
+            raise UserError(f"{_words(override)}: a key cannot be taken away; set it to another value.")
+        if override.is_add() and not override.is_force_add():
+            raise UserError(f"{_words(override)}: {key} exists already; write it without the +.")
+        if not override.is_sweep_override():
+            _set(cfg, key, override.value(), _words(override))
+        else:
+            _check_several(override, multirun)
+            sweeps.append(override)
+    jobs = [_overrides(list(_variants(sweep))) for sweep in sweeps]
+    for sweep in jobs:
+        _set(cfg, _key(sweep[0]), sweep[0].value(), _words(sweep[0]))
+    config.check(cfg, multirun)
+    for sweep in jobs:
+        job = copy.deepcopy(cfg)
+        for variant in sweep[1:]:
+            _set(job, _key(variant), variant.value(), _words(variant))
+            config.check(job, multirun)
 
 
 def _set(cfg: DictConfig, key: str, value: Any, words: str) -> None:
     try:
         OmegaConf.update(cfg, key, value, merge=True)
     except OmegaConfBaseException as error:
-        inner = str(error.full_key or key)
+        inner = re.sub(r"\[(\d+)\]", r".\1", str(error.full_key or key))  # blocks[0] is typed blocks.0
         _check_key(cfg, inner, words)
         raise UserError(f"{words} is not allowed: {inner} has to be {_expected(cfg, inner)}.") from error
 
@@ -268,9 +280,10 @@ def _expected(cfg: DictConfig, key: str) -> str:
     """What a key takes, in words: 'a number above 0 (learning rate)'."""
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
+    if isinstance(node, ListConfig):  # an item of a list: what the whole list takes
+        return _expected(cfg, parent)
     schema = OmegaConf.get_type(node)
-    if not dataclasses.is_dataclass(schema):
-        return "of another type"
+    assert dataclasses.is_dataclass(schema)
     entry = next(entry for entry in dataclasses.fields(schema) if entry.name == name)
     kind = _kind(typing.get_type_hints(schema)[name])
     rule = entry.metadata.get("rule")
@@ -286,15 +299,6 @@ def _kind(hint: Any) -> str:
     if typing.get_origin(hint) is list:
         return f"a list, each of it {_kind(typing.get_args(hint)[0])}"
     return KINDS.get(hint, "a group of keys")
-
-
-def _check_multirun(cfg: config.TrainConfig) -> None:
-    relaunches = cfg.trainer.strategy == "ddp" or (cfg.trainer.strategy == "auto" and cfg.trainer.devices != 1)
-    if relaunches:
-        raise UserError(
-            f"a multirun with trainer.strategy={cfg.trainer.strategy} and trainer.devices={cfg.trainer.devices} would "
-            "start the whole sweep again in each process: use trainer.strategy=ddp_spawn, or trainer.devices=1."
-        )
 
 
 def _first_line(error: BaseException) -> str:

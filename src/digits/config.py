@@ -13,10 +13,11 @@ from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from digits.errors import UserError, did_you_mean
 from digits.geometry import Block, GeometryError, Head, layers
-from digits.keys import Rule, key
+from digits.keys import Rule, key, shown
 
 OFFICIAL_TRAIN_SIZE = 60_000
 SAMPLE_TRAIN_SIZE = 4_500
@@ -56,6 +57,7 @@ class OptimizerConfig:
 class AdamConfig(OptimizerConfig):
     """`torch.optim.Adam` and `torch.optim.AdamW`."""
 
+    _target_: str = key(MISSING, "class", one_of=("torch.optim.Adam", "torch.optim.AdamW"))
     betas: list[float] = key([0.9, 0.999], "decay of the two running means", at_least=0, below=1)
     eps: float = key(1e-8, "added to the denominator", above=0)
     amsgrad: bool = False
@@ -66,6 +68,7 @@ class AdamConfig(OptimizerConfig):
 class SGDConfig(OptimizerConfig):
     """`torch.optim.SGD`."""
 
+    _target_: str = key(MISSING, "class", one_of=("torch.optim.SGD",))
     momentum: float = key(0.0, "momentum", at_least=0, below=1)
     nesterov: bool = False
     fused: bool | None = key(None, "one kernel for all parameters; null: torch decides")
@@ -75,6 +78,7 @@ class SGDConfig(OptimizerConfig):
 class RMSpropConfig(OptimizerConfig):
     """`torch.optim.RMSprop`."""
 
+    _target_: str = key(MISSING, "class", one_of=("torch.optim.RMSprop",))
     alpha: float = key(0.99, "decay of the running mean", at_least=0, below=1)
     eps: float = key(1e-8, "added to the denominator", above=0)
     momentum: float = key(0.0, "momentum", at_least=0, below=1)
@@ -92,6 +96,7 @@ class SchedulerConfig:
 class StepConfig(SchedulerConfig):
     """`torch.optim.lr_scheduler.StepLR`."""
 
+    _target_: str = key(MISSING, "class", one_of=("torch.optim.lr_scheduler.StepLR",))
     step_size: int = key(MISSING, "intervals from one drop to the next", at_least=1)
     gamma: float = key(0.1, "factor of a drop", above=0, at_most=1)
 
@@ -100,6 +105,7 @@ class StepConfig(SchedulerConfig):
 class CosineConfig(SchedulerConfig):
     """`torch.optim.lr_scheduler.CosineAnnealingLR`, over the whole training."""
 
+    _target_: str = key(MISSING, "class", one_of=("torch.optim.lr_scheduler.CosineAnnealingLR",))
     eta_min: float = key(0.0, "learning rate at the end", at_least=0)
 
 
@@ -107,6 +113,7 @@ class CosineConfig(SchedulerConfig):
 class OneCycleConfig(SchedulerConfig):
     """`torch.optim.lr_scheduler.OneCycleLR`, over the whole training, with its peak at `optimizer.lr`."""
 
+    _target_: str = key(MISSING, "class", one_of=("torch.optim.lr_scheduler.OneCycleLR",))
     pct_start: float = key(0.3, "share of the training in which the rate rises", above=0, below=1)
     div_factor: float = key(25.0, "peak over the rate at the start", at_least=1)
     final_div_factor: float = key(1e4, "rate at the start over the rate at the end", at_least=1)
@@ -119,7 +126,6 @@ class TrainerConfig:
 
     accelerator: str = key("auto", "what to train on", one_of=("auto", "cpu", "gpu", "cuda", "mps", "tpu"))
     devices: Any = "auto"
-    num_nodes: int = key(1, "machines", at_least=1)
     strategy: str = key("auto", "how several devices share the work", one_of=("auto", "ddp", "ddp_spawn", "ddp_fork"))
     precision: str = key(
         "auto",
@@ -129,7 +135,6 @@ class TrainerConfig:
     max_epochs: int = key(10, "passes over the training set", at_least=1)
     gradient_clip_val: float | None = key(None, "largest norm of the gradient; null: any", above=0)
     accumulate_grad_batches: int = key(1, "batches whose gradients make one optimizer step", at_least=1)
-    check_val_every_n_epoch: int = key(1, "epochs from one validation to the next", at_least=1)
     log_every_n_steps: int = key(100, "steps from one line of the log to the next", at_least=1)
     limit_train_batches: int | float = key(1.0, "batches of an epoch, or share of them (1.0 is all)", above=0)
     deterministic: bool = key(False, "use only operations that repeat to the last bit on a GPU")
@@ -151,7 +156,7 @@ class CheckpointConfig:
 class EarlyStoppingConfig:
     """Arguments of `lightning.pytorch.callbacks.EarlyStopping`."""
 
-    _target_: str = MISSING
+    _target_: str = key(MISSING, "class", one_of=("lightning.pytorch.callbacks.EarlyStopping",))
     monitor: str = key("val/loss", "metric", one_of=("val/accuracy", "val/loss"))
     mode: str = key("min", "which value is the best", one_of=("min", "max"))
     patience: int = key(3, "validations without improvement before it stops", at_least=1)
@@ -170,7 +175,7 @@ class CallbacksConfig:
 class TensorBoardConfig:
     """Arguments of `lightning.pytorch.loggers.TensorBoardLogger`; the run directory is filled in."""
 
-    _target_: str = MISSING
+    _target_: str = key(MISSING, "class", one_of=("lightning.pytorch.loggers.TensorBoardLogger",))
     name: str = "tensorboard"
     version: str = ""
 
@@ -224,11 +229,12 @@ def directory() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
-def check(cfg: DictConfig | TrainConfig) -> TrainConfig:
+def check(cfg: DictConfig | TrainConfig, multirun: bool = False) -> TrainConfig:
     """Check what types cannot: ranges, words, and keys that have to agree.
 
     Args:
         cfg: A composed configuration.
+        multirun: Whether it is one job of several in the same process.
 
     Returns:
         The same as dataclasses, interpolations resolved, ``data.root`` absolute.
@@ -237,21 +243,25 @@ def check(cfg: DictConfig | TrainConfig) -> TrainConfig:
         UserError: For the first key that is wrong; the message names it, its value and what is allowed.
     """
     if isinstance(cfg, DictConfig):
-        cfg = cast(TrainConfig, OmegaConf.to_object(cfg))
+        try:
+            cfg = cast(TrainConfig, OmegaConf.to_object(cfg))
+        except OmegaConfBaseException as error:
+            raise UserError(str(error).splitlines()[0]) from error
     if not isinstance(cfg, TrainConfig):
         raise TypeError(f"expected a configuration composed from {directory()}, got {type(cfg).__name__}")
     for name, value, rule in _ruled(cfg):
         if not rule.allows(value):
             near = did_you_mean(str(value), rule.one_of, f"{name}=")
             raise UserError(
-                f"{name}={_shown(value)} is not allowed: it has to be {str(rule) or 'finite'} ({rule.meaning}).{near}"
+                f"{name}={shown(value)} is not allowed: it has to be {str(rule) or 'finite'} ({rule.meaning}).{near}"
             )
     cfg.data.root = os.path.abspath(Path(cfg.data.root).expanduser())
     _check_devices(cfg.trainer)
-    if cfg.trainer.check_val_every_n_epoch > cfg.trainer.max_epochs:
+    relaunches = cfg.trainer.strategy in ("auto", "ddp") and cfg.trainer.devices not in (1, "1")
+    if multirun and relaunches and not (isinstance(cfg.trainer.devices, list) and len(cfg.trainer.devices) == 1):
         raise UserError(
-            f"trainer.check_val_every_n_epoch={cfg.trainer.check_val_every_n_epoch} is never reached: "
-            f"it has to be at most trainer.max_epochs={cfg.trainer.max_epochs}."
+            f"a multirun with trainer.strategy={cfg.trainer.strategy} and trainer.devices={shown(cfg.trainer.devices)} "
+            "would start the whole sweep again in each process: use trainer.strategy=ddp_spawn, or trainer.devices=1."
         )
     if cfg.data.name == "sample" and cfg.data.val_size >= SAMPLE_TRAIN_SIZE:
         raise UserError(
@@ -264,7 +274,7 @@ def check(cfg: DictConfig | TrainConfig) -> TrainConfig:
             "set data.val_size=5000 or callbacks=default."
         )
     if isinstance(cfg.optimizer, AdamConfig) and len(cfg.optimizer.betas) != 2:
-        raise UserError(f"optimizer.betas={_shown(cfg.optimizer.betas)} is not allowed: it has to be two numbers.")
+        raise UserError(f"optimizer.betas={shown(cfg.optimizer.betas)} is not allowed: it has to be two numbers.")
     if isinstance(cfg.optimizer, SGDConfig) and cfg.optimizer.nesterov and cfg.optimizer.momentum == 0:
         raise UserError("optimizer.nesterov=true needs momentum: set optimizer.momentum=0.9.")
     try:
@@ -281,7 +291,7 @@ def _check_devices(trainer: TrainerConfig) -> None:
     indices = isinstance(devices, list) and bool(devices) and all(isinstance(i, int) and i >= 0 for i in devices)
     if not (words or count or indices):
         raise UserError(
-            f"trainer.devices={_shown(devices)} is not allowed: it has to be auto, a number of devices (at least 1), "
+            f"trainer.devices={shown(devices)} is not allowed: it has to be auto, a number of devices (at least 1), "
             "-1 for all, or a list of their indices such as [0,1]."
         )
 
@@ -297,10 +307,3 @@ def _ruled(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Rule]]:
                 yield from _ruled(item, f"{name}.{index}.")
         elif rule := entry.metadata.get("rule"):
             yield name, value, rule
-
-
-def _shown(value: Any) -> str:
-    """A value as a person types it on the command line."""
-    if isinstance(value, list):
-        return "[" + ",".join(map(_shown, value)) + "]"
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,7 +14,11 @@ class ScreenHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record: errors to standard error, the rest to standard output."""
-        print(self.format(record), file=sys.stderr if record.levelno >= logging.ERROR else sys.stdout, flush=True)
+        stream = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
+        try:
+            print(self.format(record), file=stream, flush=True)
+        except BrokenPipeError:  # nobody reads on, as after `| head`: the work goes on, and the log file has the rest
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def duration(seconds: float) -> str:

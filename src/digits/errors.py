@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-FAILED = 1
+EXIT_FAILED = 1
 """Exit code: it was asked for rightly and failed while running."""
-WRONG_USE = 2
+EXIT_WRONG_USE = 2
 """Exit code: what was asked for cannot be."""
 
 
@@ -58,7 +58,7 @@ def exit_codes() -> Iterator[None]:
         if debugging():
             traceback.print_exc()
         print(message(error), file=sys.stderr)
-        sys.exit(WRONG_USE if isinstance(error, UserError) else FAILED)
+        sys.exit(exit_code(error))
 
 
 def message(error: Exception) -> str:
@@ -68,6 +68,11 @@ def message(error: Exception) -> str:
     if isinstance(error, RunError):
         return f"Failed: {error}"
     return f"Failed: {type(error).__name__}: {error}\nHYDRA_FULL_ERROR=1 or --debug shows where."
+
+
+def exit_code(error: Exception) -> int:
+    """The exit code that belongs to an error."""
+    return EXIT_WRONG_USE if isinstance(error, UserError) else EXIT_FAILED
 
 
 def debugging() -> bool:

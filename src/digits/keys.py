@@ -1,5 +1,6 @@
 """How a configuration key is declared: its default, its meaning with a unit, and the values that it takes."""
 
+import json
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,3 +66,10 @@ class Rule:
         number = " and ".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
         words = "one of " + ", ".join(self.one_of) if self.one_of else ""
         return " or ".join(filter(None, [number, words]))
+
+
+def shown(value: Any) -> str:
+    """A value as a person types it on the command line, and as YAML has it."""
+    if isinstance(value, list):
+        return "[" + ",".join(map(shown, value)) + "]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

@@ -5,12 +5,14 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from digits.errors import UserError
-from digits.run import FAILED, FINISHED, UNFINISHED, Results, Run, differences, flat, shown
+from digits.keys import shown
+from digits.run import FAILED, FINISHED, UNFINISHED, Results, Run, differences, flat
 
 
 @dataclass(frozen=True)
@@ -100,26 +102,44 @@ def leaderboard(directory: Path) -> Leaderboard:
         UserError: If there is no job in it.
     """
     runs = [Run(path) for path in sorted(directory.glob("*/"), key=_natural) if not path.name.startswith(".")]
-    jobs = [(run, run.config() or {}, run.results()) for run in runs if run.config_file.exists() or run.failure()]
+    jobs = [(run, *_read(run)) for run in runs if run.config_file.exists() or run.results_file.exists()]
     if not jobs:
         raise UserError(f"{directory} holds no job of a sweep.")
-    changed = differences([config for _, config, _ in jobs if config])
+    changed = _telling(differences([config for _, config, _, _ in jobs if config]))
     rows = [
         Row(
             job=run.path.name,
             settings={key: shown(dict(flat(config)).get(key)) if config else "" for key in changed},
             results=results,
-            status=FINISHED if results else _why(run),
+            status=status,
         )
-        for run, config, results in jobs
+        for run, config, results, status in jobs
     ]
     best_first = sorted(rows, key=lambda row: -row.results.metric if row.results else 1.0)
     return Leaderboard(directory, best_first)
 
 
-def _why(run: Run) -> str:
-    failure = run.failure()
-    return f"{FAILED}: {failure}" if failure else UNFINISHED
+def _telling(changed: dict[str, tuple[Any, ...]]) -> list[str]:
+    """The keys that tell the jobs apart: where jobs have other classes, not what each class has by default."""
+    keys = []
+    for key, values in changed.items():
+        target = f"{key.rpartition('.')[0]}._target_"
+        classes = changed.get(target, values if key == target else ())
+        decided = classes and len(set(zip(classes, map(str, values), strict=True))) == len(set(classes))
+        if key == target or not decided:
+            keys.append(key)
+    return keys
+
+
+def _read(run: Run) -> tuple[dict[str, Any], Results | None, str]:
+    """Configuration, results and status of a job; one that cannot be read has failed."""
+    try:
+        config, results, failure = run.config() or {}, run.results(), run.failure()
+    except UserError as error:
+        return {}, None, f"{FAILED}: {error}"
+    if results:
+        return config, results, FINISHED
+    return config, None, f"{FAILED}: {failure}" if failure else UNFINISHED
 
 
 def _natural(path: Path) -> tuple[int, int, str]:

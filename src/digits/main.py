@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from digits import command_line, config
-from digits.errors import FAILED, WRONG_USE, Interrupted, UserError, debugging, exit_codes, message
+from digits.errors import EXIT_FAILED, Interrupted, UserError, debugging, exit_code, exit_codes, message
 from digits.run import Run
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def main() -> None:
         sys.argv.remove("--debug")
         os.environ["HYDRA_FULL_ERROR"] = "1"
     with exit_codes():
-        command_line.check(sys.argv[1:])
+        command_line.check(sys.argv[1:], _program())
         sys.argv[1:] = command_line.in_order(sys.argv[1:])
         config.register()
         hydra.main(version_base="1.3", config_path=str(config.directory()), config_name="train")(run_job)()
@@ -48,25 +48,27 @@ def run_job(cfg: DictConfig) -> float | None:
     run = Run(Path(HydraConfig.get().runtime.output_dir))
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        results = run.finished(config.check(cfg))
+        results = run.finished(config.check(cfg, multirun=sweeping))
         if results:  # before torch is imported: the answer is there at once
-            log.info("Finished before: test accuracy %.2f %%, in %s", 100 * results.test_accuracy, run.path)
+            accuracy, data = 100 * results.test_accuracy, results.dataset["name"]
+            log.info("Finished before: test accuracy %.2f %% on %s, in %s", accuracy, data, run.path)
             return results.metric
         from digits.training import train
 
         metric = train(cfg, run.path, None if sweeping else STARTED).metric
         if not sweeping:
-            log.info("%s", NEXT)
+            log.info("%s", NEXT.replace("python train.py", _program()))
         return metric
     except Interrupted as interruption:
         interruption.advice = _how_to_go_on()
         raise
     except Exception as error:
-        if sweeping or not isinstance(error, UserError):
-            run.write_failure(error)  # so that a leaderboard can say why
         log.error("%s", message(error), exc_info=debugging())
         if not sweeping:
-            sys.exit(WRONG_USE if isinstance(error, UserError) else FAILED)
+            sys.exit(exit_code(error))
+        if not (run.config_file.exists() or run.results_file.exists()):
+            overrides = " ".join(HydraConfig.get().overrides.task)
+            run.write_failure(UserError(f"{error} ({overrides})"))  # refused before it began; the leaderboard says why
         return None
 
 
@@ -77,11 +79,12 @@ class SweepLeaderboard(Callback):
         """Print and write the leaderboard of the sweep's directory."""
         from digits.leaderboard import leaderboard
 
-        board = leaderboard(Path(config.hydra.sweep.dir))
-        board.write()
-        board.print()
+        with exit_codes():  # Hydra would make a warning of an error
+            board = leaderboard(Path(config.hydra.sweep.dir))
+            board.write()
+            board.print()
         if board.failures:
-            sys.exit(FAILED)
+            sys.exit(EXIT_FAILED)
 
 
 def _how_to_go_on() -> str:
@@ -90,8 +93,12 @@ def _how_to_go_on() -> str:
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     word = f"hydra.sweep.dir={hydra_config.sweep.dir}" if sweeping else f"hydra.run.dir={hydra_config.run.dir}"
     words = [argument for argument in sys.argv[1:] if not argument.startswith(word.partition("=")[0])]
-    program = ["digits", "train"] if sys.argv[0] == __file__ else ["python", sys.argv[0]]
-    return "To go on: " + shlex.join([*program, *words, word])
+    return f"To go on: {_program()} {shlex.join([*words, word])}"
+
+
+def _program() -> str:
+    """How the command was called."""
+    return "digits train" if sys.argv[0] == __file__ else shlex.join(["python", sys.argv[0]])
 
 
 if __name__ == "__main__":

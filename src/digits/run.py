@@ -1,12 +1,11 @@
 """A run directory: what is in it, reading it, and writing each file whole or not at all."""
 
+import contextlib
 import csv
 import io
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,9 @@ from omegaconf import OmegaConf
 
 from digits.config import TrainConfig
 from digits.errors import UserError
+from digits.keys import shown
 
+PLACES = ("data.root", "data.mirrors")  # where the data are, not what they are: that, a checkpoint's fingerprint guards
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 
 
@@ -105,7 +106,9 @@ class Run:
         try:
             return Results(**content)
         except TypeError as error:
-            raise UserError(f"{self.results_file} is not what a run writes: {error}.") from error
+            raise UserError(
+                f"{self.results_file} is not what a run writes ({error}); delete it to run again."
+            ) from error
 
     def failure(self) -> str | None:
         """Why the run failed, or None."""
@@ -136,10 +139,10 @@ class Run:
         """
         before, now = self.config(), plain(cfg)
         if before is None:
-            if self.last.exists() or self.results_file.exists():
+            if self.last.exists() or self.results():
                 raise UserError(f"{self.path} holds a run without its config.yaml; choose another hydra.run.dir.")
             return
-        changes = differences([before, now])
+        changes = {key: values for key, values in differences([before, now]).items() if key not in PLACES}
         if changes:
             told = [f"{key} is {shown(then)} there and {shown(today)} here" for key, (then, today) in changes.items()]
             more = f" and {len(told) - 3} more" if len(told) > 3 else ""
@@ -157,22 +160,32 @@ class Run:
         self.check(cfg)
         return self.results()
 
-    @contextmanager
-    def claim(self, cfg: TrainConfig) -> Iterator[None]:
-        """Hold the directory for one training of a configuration.
+    @contextlib.contextmanager
+    def claim(self, cfg: TrainConfig) -> Iterator[Results | None]:
+        """Hold the directory for one training of a configuration; if that fails, the directory says why.
+
+        Yields:
+            The results, if the training has been done before.
 
         Raises:
             UserError: If another process trains in it, it holds another run, or it cannot be written.
         """
+        lock = filelock.FileLock(self.path / ".lock", timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(self.path / ".lock", timeout=0):
-                self.check(cfg)
-                yield
+            held = lock.acquire()
         except filelock.Timeout as error:
             raise UserError(f"another process is training in {self.path}; choose another hydra.run.dir.") from error
-        except PermissionError as error:
-            raise UserError(f"{error.filename} cannot be written: {error.strerror}.") from error
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written: {error.strerror}.") from error
+        with held:
+            finished = self.finished(cfg)
+            try:
+                yield finished
+            except Exception as error:
+                with contextlib.suppress(OSError):  # what went wrong first is what a person has to know
+                    self.write_failure(error)
+                raise
 
     def write_config(self, cfg: TrainConfig) -> None:
         """Write ``config.yaml``, which makes the directory one of this configuration."""
@@ -184,8 +197,7 @@ class Run:
 
     def write_failure(self, error: BaseException) -> None:
         """Leave word of why the run failed; started again, it tries again."""
-        if self.path.is_dir():
-            self.write(self.results_file, _json({"status": FAILED, "error": str(error) or type(error).__name__}))
+        self.write(self.results_file, _json({"status": FAILED, "error": str(error) or type(error).__name__}))
 
     def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Write ``metrics.csv``: a row per epoch."""
@@ -222,7 +234,9 @@ class Run:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
-            raise UserError(f"{self.results_file} cannot be read: {error}") from error
+            raise UserError(
+                f"{self.results_file} cannot be read ({error}); delete it to run what is missing."
+            ) from error
         return content if isinstance(content, dict) else {}
 
 
@@ -241,11 +255,6 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ..
     return {key: them for key, them in values.items() if any(value != them[0] for value in them)}
 
 
-def shown(value: Any) -> str:
-    """A value as it is written in YAML."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every value of a configuration, under its dotted key; a list is one value unless it holds groups of keys."""
     if isinstance(node, Mapping):
@@ -259,5 +268,21 @@ def flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _json(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    return re.sub(r"\[[^\[\]{}\"]*\]", lambda numbers: json.dumps(json.loads(numbers[0])), text) + "\n"  # a list a line
+    """JSON with a key, or a row of a matrix, on each line."""
+    lines = []
+    for key, value in content.items():
+        rows = isinstance(value, list) and value and isinstance(value[0], list)
+        if isinstance(value, Mapping) or rows:
+            parts = [f"{json.dumps(name)}: " for name in value] if isinstance(value, Mapping) else [""] * len(value)
+            items = value.values() if isinstance(value, Mapping) else value
+            inner = ",\n".join(f"    {part}{_line(item)}" for part, item in zip(parts, items, strict=True))
+            lines.append(
+                f"  {json.dumps(key)}: " + ("{\n%s\n  }" if isinstance(value, Mapping) else "[\n%s\n  ]") % inner
+            )
+        else:
+            lines.append(f"  {json.dumps(key)}: {_line(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

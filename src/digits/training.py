@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -69,20 +70,20 @@ def train(cfg: DictConfig | TrainConfig, directory: Path | None = None, started:
             logging.disable(logging.WARNING)
             _fit(checked, run)
             sys.exit()
-        with run.claim(checked):
-            return run.results() or _train(checked, run, started)
+        with run.claim(checked) as finished:
+            return finished or _train(checked, run, started)
 
 
 def _train(cfg: TrainConfig, run: Run, started: float) -> Results:
     data, precision = _fit(cfg, run)
     tested = _test(cfg, run, data)
-    last = torch.load(run.last, weights_only=True, map_location="cpu")
+    last, best = _load(run.last), _load(run.best)
     results = Results(
         status=FINISHED,
         **tested,
         dataset=asdict(data.description),
         epochs=last["epoch"] + 1,
-        best_epoch=torch.load(run.best, weights_only=True, map_location="cpu")["epoch"],
+        best_epoch=best["epoch"],
         steps=last["global_step"],
         train_seconds=round(last["callbacks"]["Stopwatch"]["seconds"], 3),
         wall_seconds=round(time.perf_counter() - started, 3),
@@ -107,17 +108,36 @@ def _fit(cfg: TrainConfig, run: Run) -> tuple[MNISTDataModule, str]:
         run.write_config(cfg)  # not before everything that was asked for is known to be there
     log.info("%s\n", layer_table(layers(cfg.model.blocks, cfg.model.head)))
     data = MNISTDataModule(**asdict(cfg.data), seed=cfg.seed)
-    classifier = DigitClassifier(
-        asdict(cfg.model),
-        asdict(cfg.optimizer),
-        asdict(cfg.scheduler) if cfg.scheduler else None,
-        cfg.label_smoothing,
-    )
-    resume = run.last if run.last.exists() else None
-    if resume:
-        log.info("Continuing from %s.", resume)
-    trainer.fit(classifier, data, ckpt_path=resume, weights_only=True)
+    optimizer = asdict(cfg.optimizer)
+    if optimizer.get("fused") and cfg.trainer.gradient_clip_val and precision.endswith("mixed"):
+        optimizer["fused"] = False  # Lightning cannot clip between the two halves of a fused step
+        log.info("optimizer.fused=false, for trainer.gradient_clip_val in %s.", precision)
+    scheduler = asdict(cfg.scheduler) if cfg.scheduler else None
+    classifier = DigitClassifier(asdict(cfg.model), optimizer, scheduler, cfg.label_smoothing)
+    if not run.last.exists():
+        trainer.fit(classifier, data)
+    elif not _stopped_early(run):
+        log.info("Continuing from %s.", run.last)
+        trainer.fit(classifier, data, ckpt_path=run.last, weights_only=True)
     return data, precision
+
+
+def _stopped_early(run: Run) -> bool:
+    """Whether the training was over, by early stopping, when it was cut off; Lightning would train one epoch more."""
+    callbacks = _load(run.last)["callbacks"]
+    return any(state.get("stopped_epoch") for name, state in callbacks.items() if name.startswith("EarlyStopping"))
+
+
+def _load(checkpoint: Path) -> dict[str, Any]:
+    """Read a checkpoint; a damaged one is named."""
+    try:
+        content: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    except Exception as error:  # of a dozen kinds, by where the file is damaged
+        raise UserError(
+            f"{checkpoint} cannot be read ({str(error).splitlines()[0][:80]}); "
+            f"delete {checkpoint.parent} to train from the start."
+        ) from error
+    return content
 
 
 def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:
@@ -133,6 +153,7 @@ def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:
         enable_model_summary=False,
         default_root_dir=run.path,
     )
+    _load(run.best)
     classifier = DigitClassifier.load_from_checkpoint(run.best, map_location="cpu", weights_only=True)
     data.setup()
     metrics = dict(trainer.validate(classifier, data, verbose=False)[0]) if data.description.val else {}
@@ -162,7 +183,7 @@ def summary(results: Results, run: Run) -> str:
         f"Data set       {data.name}: {data.train:,} to train, {data.val:,} to validate, {data.test:,} to test",
         f"Time           {duration(results.train_seconds)} training, {duration(results.wall_seconds)} in all",
         f"Everything is in {run.path}:",
-        "  config.yaml, train.log, metrics.csv, results.json, checkpoints/best.ckpt, checkpoints/last.ckpt",
+        "  " + ", ".join(sorted(str(file.relative_to(run.path)) for file in run.path.rglob("[!.]*.*"))),
     ]
     if data.name != "mnist":
         lines.insert(3, "               A SAMPLE: these figures do not compare with those of all of MNIST.")
@@ -187,20 +208,25 @@ def _precision(cfg: TrainConfig) -> str:
     """Lightning's name of the arithmetic, ``auto`` decided; refuses an accelerator that is not there."""
     wanted, accelerator = cfg.trainer.precision, cfg.trainer.accelerator
     has_gpu = CUDAAccelerator.is_available() or MPSAccelerator.is_available()
-    if accelerator == "gpu" and not has_gpu:
-        raise UserError("trainer.accelerator=gpu, and torch sees no GPU here; type trainer.accelerator=cpu, or auto.")
+    there = {"gpu": has_gpu, "cuda": CUDAAccelerator.is_available(), "mps": MPSAccelerator.is_available()}
+    if not there.get(accelerator, True):
+        raise UserError(
+            f"trainer.accelerator={accelerator}, and torch sees no such device here; "
+            "type trainer.accelerator=cpu, or auto."
+        )
     if wanted != "auto":
         return wanted
     if CUDAAccelerator.is_available() and accelerator in ("auto", "gpu", "cuda"):
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         device = torch.cuda.get_device_name()
     elif accelerator == "cpu" or not has_gpu:
+        # Of x86 processors; torch 2.11 has no public name for it.
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         device = "this processor"
     else:
         native, device = False, "this GPU"
     precision = "bf16-mixed" if native else "32-true"
-    log.info("Precision %s: %s computes bf16 %s.", precision, device, "natively" if native else "slowly, or not at all")
+    log.info("Precision %s: %s %s.", precision, device, "computes bf16 natively" if native else "is not known for bf16")
     return precision
 
 
@@ -223,7 +249,9 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str) -> Trainer:
     if cfg.logger.tensorboard:
         try:
             loggers.append(instantiate(asdict(cfg.logger.tensorboard), save_dir=run.path))
-        except Exception as error:
+        except InstantiationException as error:
+            if not isinstance(error.__cause__, ModuleNotFoundError):
+                raise
             raise UserError("logger=tensorboard needs a package: pip install 'digits[tensorboard]'.") from error
     try:
         return Trainer(
@@ -235,7 +263,7 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str) -> Trainer:
             enable_model_summary=False,  # the table of layers says more
             num_sanity_val_steps=0,
         )
-    except (MisconfigurationException, ValueError, RuntimeError, ImportError) as error:
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
 
 

@@ -97,6 +97,11 @@ def test_a_validation_set_as_large_as_the_training_set_is_refused(tiny_mnist: Pa
         module(tiny_mnist, val_size=240)
 
 
+def test_the_sample_leaves_something_to_train_on() -> None:
+    with pytest.raises(UserError, match="leaves nothing of 4500"):
+        MNISTDataModule(name="sample").setup()
+
+
 def test_the_fingerprint_is_of_the_images(tiny_mnist: Path) -> None:
     fingerprint = module(tiny_mnist).description.fingerprint
     assert module(tiny_mnist).description.fingerprint == fingerprint

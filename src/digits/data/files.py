@@ -113,14 +113,14 @@ def obtain(root: Path, mirrors: Sequence[str] | None = None) -> Found:
         DownloadError: If no mirror delivers a missing file.
     """
     found = find(root)
+    for path, reason in found.damaged.items():
+        log.warning("Damaged: %s: %s.", path, reason)
     if not found.missing:
         return found
     try:
         root.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(root / ".fetching.lock"):
-            found = find(root)
-            for path, reason in found.damaged.items():
-                log.warning("Damaged: %s: %s.", path, reason)
+            found = find(root)  # again: another process may have fetched them in the meantime
             _fetch(root, found.missing, torchvision_mirrors() if mirrors is None else mirrors)
     except DownloadError as error:
         if found.damaged:
@@ -202,11 +202,11 @@ def _fetch(root: Path, names: Iterable[str], mirrors: Sequence[str]) -> None:
                     if isinstance(error, _LocalError):
                         raise
                     failures.append(f"{address}: {error or type(error).__name__}")
-                    log.info("No luck with %s", failures[-1])
+                    log.debug("No luck with %s", failures[-1])
                     progress.remove_task(task)
                     mirrors.append(mirrors.pop(0))  # the next file is asked for where there is hope
             else:
-                raise DownloadError("no mirror delivered it (" + "; ".join(failures or ["none is given"]) + ")")
+                raise DownloadError(f"no mirror delivered {name}.gz (" + "; ".join(failures or ["none is given"]) + ")")
 
 
 class _LocalError(OSError):

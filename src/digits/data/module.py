@@ -203,6 +203,8 @@ class MNISTDataModule(LightningDataModule):
         """The training, validation and test images, read once in each process."""
         if self._parts is None:
             raw = self._read()
+            if raw.val_size >= len(raw.labels):
+                raise UserError(f"data.val_size={raw.val_size} leaves nothing of {len(raw.labels)} images to train on.")
             train, val = stratified(raw.labels, raw.val_size, self.split_seed)
             arrays = (
                 (raw.images[train], raw.labels[train]),
@@ -233,11 +235,9 @@ class MNISTDataModule(LightningDataModule):
                 ) from error
             log.debug("%s", error)
             raw = _read_sample(min(self.val_size, sample.VAL_SIZE))
-            log.warning("%s", SAMPLE_WARNING.format(train=len(raw.labels) - raw.val_size, root=self.root))
+            log.warning("%s", _sample_warning(len(raw.labels) - raw.val_size, self.root))
             return raw
         arrays = [files.parse_idx(found.contents[name]) for name in files.OFFICIAL]
-        if self.val_size >= len(arrays[1]):
-            raise UserError(f"data.val_size={self.val_size} leaves nothing of {len(arrays[1])} images to train on.")
         return _Raw("mnist", arrays[0], arrays[1], arrays[2], arrays[3], self.val_size)
 
 
@@ -258,14 +258,18 @@ def _read_sample(val_size: int) -> _Raw:
     return _Raw("mnist-sample-5k", images[rest], labels[rest], images[test], labels[test], val_size)
 
 
-SAMPLE_WARNING = """
-  ┌──────────────────────────────────────────────────────────────────────────────┐
-  │  NOT ALL OF MNIST: its files are not at hand, and no mirror answers.         │
-  │  This run uses a sample of it: {train:,} digits to train, 500 to test.         │
-  │  Its figures do not compare with those of MNIST's 60,000 and 10,000.         │
-  └──────────────────────────────────────────────────────────────────────────────┘
-  Looked in {root}. Put the four files there, or set MNIST_ROOT to where they are;
-  data.offline_fallback=false makes this an error."""
+def _sample_warning(train: int, root: Path) -> str:
+    lines = (
+        "NOT ALL OF MNIST: its files are not at hand, and no mirror answers.",
+        f"This run uses a sample of it: {train:,} digits to train, {sample.TEST_SIZE} to test.",
+        "Its figures do not compare with those of MNIST's 60,000 and 10,000.",
+    )
+    box = ["┌" + "─" * 74 + "┐", *(f"│  {line:<72}│" for line in lines), "└" + "─" * 74 + "┘"]
+    advice = (
+        f"Looked in {root}. Put the four files there, or set MNIST_ROOT to where they are;",
+        "data.offline_fallback=false makes this an error.",
+    )
+    return "\n" + "\n".join(f"  {line}" for line in (*box, *advice)) + "\n"
 
 
 def _as_gathered(batch: Any) -> Any:
