@@ -10,7 +10,7 @@ import torch
 
 from digits.data import files
 from digits.data.files import Found
-from digits.training import hardware
+from digits.provenance import hardware
 
 
 def official() -> Found:

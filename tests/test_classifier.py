@@ -147,7 +147,7 @@ def test_the_learning_rate_follows_its_schedule(
         rates.append(module.trainer.optimizers[0].param_groups[0]["lr"])
         return step(batch, batch_idx)
 
-    module.training_step = recorded  # type: ignore[method-assign]
+    module.training_step = recorded
     bare_trainer(tmp_path, max_epochs=10).fit(module, DataLoader(TensorDataset(*batch(20)), batch_size=4))
     assert len(rates) == 50
     assert rates[0] == pytest.approx(first)

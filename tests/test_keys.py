@@ -6,7 +6,7 @@ from digits.keys import Rule, shown
 
 def rule(**limits: object) -> Rule:
     values = {"at_least": None, "above": None, "at_most": None, "below": None, "one_of": ()}
-    return Rule("a test", **{**values, **limits})  # type: ignore[arg-type]
+    return Rule("a test", **{**values, **limits})
 
 
 def test_a_rule_in_words() -> None:

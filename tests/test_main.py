@@ -88,7 +88,7 @@ def test_a_job_that_fails_is_a_row_and_the_others_run(
 def test_another_sweep_in_the_same_directory_spoils_nothing(call: Callable[..., int], tmp_path: Path) -> None:
     assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 0
     before = {path: path.read_bytes() for path in tmp_path.glob("sweep/*/*.*") if path.is_file()}
-    call("-m", "seed=7,8", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
+    assert call("-m", "seed=7,8", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 1
     for path, content in before.items():
         assert path.name == "train.log" or path.read_bytes() == content, path
 
@@ -170,8 +170,8 @@ def test_a_process_of_its_own_from_another_folder(tmp_path: Path) -> None:
     assert done.stderr == ""
     first = (tmp_path / "elsewhere/here/results.json").read_bytes()
     content = results(tmp_path / "elsewhere/here")
-    assert content["dataset"]["name"] == "mnist-sample-5k"  # type: ignore[index]
-    assert float(content["train_seconds"]) < float(content["wall_seconds"])  # type: ignore[arg-type]
+    assert content["dataset"]["name"] == "mnist-sample-5k"
+    assert float(content["train_seconds"]) < float(content["wall_seconds"])
     assert "A SAMPLE" in done.stdout
     assert "\x1b" not in done.stdout  # plain lines in a pipe
     log = (tmp_path / "elsewhere/here/train.log").read_text()

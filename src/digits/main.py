@@ -13,6 +13,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -75,6 +76,13 @@ def run_job(cfg: DictConfig) -> float | None:
 class SweepLeaderboard(Callback):
     """Ends a sweep with its leaderboard, and with exit code 1 if a job failed; Hydra calls it by its name in YAML."""
 
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Count the jobs without a result; a refused one may have left that of another configuration in its place."""
+        self.failures += job_return.return_value is None
+
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print and write the leaderboard of the sweep's directory."""
         from digits.leaderboard import leaderboard
@@ -83,7 +91,7 @@ class SweepLeaderboard(Callback):
             board = leaderboard(Path(config.hydra.sweep.dir))
             board.write()
             board.print()
-        if board.failures:
+        if self.failures or board.failures:
             sys.exit(EXIT_FAILED)
 
 

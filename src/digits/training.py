@@ -2,11 +2,7 @@
 
 import ctypes
 import datetime
-import importlib.metadata
 import logging
-import os
-import platform
-import subprocess
 import sys
 import time
 import warnings
@@ -27,7 +23,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from digits import config
+from digits import config, provenance
 from digits.callbacks import BatchLines, EpochRows, EpochSeed, ProgressBar, Stopwatch, rounded
 from digits.classifier import DigitClassifier
 from digits.config import TrainConfig
@@ -40,7 +36,6 @@ from digits.run import FINISHED, Results, Run
 log = logging.getLogger(__name__)
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
-PACKAGES = ("digits", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf")
 
 
 def train(cfg: DictConfig | TrainConfig, directory: Path | None = None, started: float | None = None) -> Results:
@@ -89,9 +84,9 @@ def _train(cfg: TrainConfig, run: Run, started: float) -> Results:
         wall_seconds=round(time.perf_counter() - started, 3),
         seed=cfg.seed,
         precision=precision,
-        versions={"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}},
-        hardware=hardware(),
-        git=_git(),
+        versions=provenance.versions(),
+        hardware=provenance.hardware(),
+        git=provenance.git(),
     )
     run.write_results(results)
     log.info("%s", summary(results, run))
@@ -293,38 +288,3 @@ def _quiet() -> Iterator[None]:
         ):
             warnings.filterwarnings("ignore", message)
         yield
-
-
-def hardware() -> dict[str, Any]:
-    """What this is running on."""
-    return {
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
-
-
-def _git() -> dict[str, Any] | None:
-    """Commit of the checkout, and whether files differ from it; None where digits is installed from a wheel."""
-    root = config.directory().parent
-    if not (root / ".git").exists():
-        return None
-    try:
-        commit, changes = (
-            subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=True, timeout=10).stdout
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return {"commit": commit.strip(), "changed": bool(changes.strip())}

@@ -13,7 +13,7 @@ from digits.errors import UserError
 
 
 def module(root: Path, **arguments: object) -> MNISTDataModule:
-    data = MNISTDataModule(root=str(root), **{"batch_size": 32, "val_size": 40, **arguments})  # type: ignore[arg-type]
+    data = MNISTDataModule(root=str(root), **{"batch_size": 32, "val_size": 40, **arguments})
     data.setup()
     return data
 
