@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
-from digits.data.module import MEAN, STD, MNISTDataModule
+from digits.data import MNISTDataModule
+from digits.data.module import MEAN, STD
 
 BATCH_SIZE = 200
 REPEATS = 5

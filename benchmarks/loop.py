@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy
 
 from digits import config, training
 from digits.classifier import build_network
-from digits.data.module import MNISTDataModule, normalise
+from digits.data import MNISTDataModule, normalise
 
 REPEATS = 5
 

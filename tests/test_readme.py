@@ -17,6 +17,7 @@ from .conftest import ROOT, run, run_python
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+INLINE = re.findall(r"`(python train\.py (?!--help)[^`…]+)`", README)
 EXAMPLES = re.findall(r"```console\n\$ python train\.py (.*?)\n(.*?)```", README, re.DOTALL)
 
 # These run this test, install what it runs on, or take minutes and change files.
@@ -28,9 +29,10 @@ def test_the_readme_has_commands() -> None:
     assert len(COMMANDS) >= 15
     assert set(COMMANDS) >= OF_CI | ON_REAL_MNIST
     assert len(EXAMPLES) == 2
+    assert len(INLINE) >= 2
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS + INLINE)
 def test_a_command_is_one_that_there_is(command: str, tmp_path: Path) -> None:
     words = shlex.split(command)
     if words[:2] == ["python", "train.py"]:

@@ -28,7 +28,8 @@ from digits.callbacks import BatchLines, EpochRows, EpochSeed, ProgressBar, Stop
 from digits.classifier import DigitClassifier
 from digits.config import TrainConfig
 from digits.console import duration, layer_table
-from digits.data.module import Description, MNISTDataModule
+from digits.data import MNISTDataModule
+from digits.data.module import Description
 from digits.errors import UserError
 from digits.geometry import layers
 from digits.run import FINISHED, Results, Run
