@@ -100,7 +100,8 @@ def test_devices_as_lightning_takes_them(devices: str) -> None:
     config.check(composed(f"trainer.devices={devices}"))
 
 
-def test_the_help_names_the_defaults_as_they_are() -> None:
+def test_the_help_names_the_defaults_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MNIST_ROOT", raising=False)
     cfg = composed()
     listed = [line.split()[0] for line in HELP.splitlines() if line.startswith("  ") and "=" in line.split()[0]]
     assert len(listed) == 11
