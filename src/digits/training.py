@@ -31,7 +31,7 @@ from digits.console import duration, layer_table
 from digits.data import MNISTDataModule
 from digits.data.module import Description
 from digits.errors import UserError
-from digits.geometry import layers
+from digits.geometry import CLASSES, layers
 from digits.run import FINISHED, Results, Run
 
 log = logging.getLogger(__name__)
@@ -181,6 +181,10 @@ def summary(results: Results, run: Run) -> str:
         f"Everything is in {run.path}:",
         "  " + ", ".join(sorted(str(file.relative_to(run.path)) for file in run.path.rglob("[!.]*.*"))),
     ]
+    if results.test_accuracy < 2 / CLASSES:
+        lines.append(
+            "This is about chance: the network has learned nothing. Try a smaller optimizer.lr, or another seed."
+        )
     if data.name != "mnist":
         lines.insert(3, "               A SAMPLE: these figures do not compare with those of all of MNIST.")
     if results.val_accuracy is not None:
