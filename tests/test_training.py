@@ -234,6 +234,15 @@ def test_early_stopping_that_was_cut_off_in_the_test_trains_no_further(tiny: Com
     assert (after.epochs, after.steps, after.test_loss) == (before.epochs, before.steps, before.test_loss)
 
 
+def test_a_network_that_has_learned_nothing_is_told(
+    tiny: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    results = train(tiny("optimizer.lr=1e-9", "trainer.max_epochs=1"), tmp_path)
+    assert results.test_accuracy < 0.2
+    assert "the network has learned nothing" in caplog.text
+
+
 def test_the_best_by_loss(tiny: Compose, tmp_path: Path) -> None:
     results = train(
         tiny("callbacks.checkpoint.monitor=val/loss", "trainer.max_epochs=6", "optimizer.lr=0.05"), tmp_path

@@ -182,9 +182,7 @@ def summary(results: Results, run: Run) -> str:
         "  " + ", ".join(sorted(str(file.relative_to(run.path)) for file in run.path.rglob("[!.]*.*"))),
     ]
     if results.test_accuracy < 2 / CLASSES:
-        lines.append(
-            "This is about chance: the network has learned nothing. Try a smaller optimizer.lr, or another seed."
-        )
+        lines.append("That is chance: the network has learned nothing. Try a smaller optimizer.lr, or another seed.")
     if data.name != "mnist":
         lines.insert(3, "               A SAMPLE: these figures do not compare with those of all of MNIST.")
     if results.val_accuracy is not None:
