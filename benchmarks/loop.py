@@ -30,7 +30,6 @@ REPEATS = 5
 
 
 def configuration() -> DictConfig:
-    config.register()
     root = next(iter(official().paths.values())).parent
     words = ["trainer.max_epochs=1", "trainer.precision=32-true", "trainer.accelerator=cpu", f"data.root={root}"]
     with initialize_config_dir(str(config.directory()), version_base="1.3"):

@@ -36,7 +36,6 @@ TINY = [
 
 def composed(*overrides: str) -> DictConfig:
     """The configuration that a command line composes."""
-    config.register()
     with initialize_config_dir(str(config.directory()), version_base="1.3"):
         return compose("train", list(overrides))
 

@@ -61,7 +61,6 @@ def check(arguments: Sequence[str], program: str = "python train.py") -> None:
     if args.hydra_help or args.shell_completion or args.info:
         return
     overrides = _overrides(args.overrides)
-    config.register()
     with initialize_config_dir(str(config.directory()), version_base="1.3"):
         groups = {_key(override): _options(_key(override), args.config_dir) for override in overrides}
         choices = [override for override in overrides if groups[_key(override)] or "/" in _key(override)]

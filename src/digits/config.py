@@ -1,7 +1,7 @@
 """The typed schema of every configuration key, with its unit and its range.
 
-Hydra merges the files of ``conf/`` into these classes, so a wrong key or type is refused while composing; `check` adds
-what a type cannot say. Nothing here imports torch: a mistake is reported before anything slow begins.
+Importing this module makes them known to Hydra, which merges the files of ``conf/`` into them, so that a wrong key or
+type is refused while composing; `check` adds what a type cannot say. Nothing here imports torch: a mistake is reported before anything slow begins.
 """
 
 import dataclasses
@@ -215,11 +215,10 @@ SCHEMAS: dict[str | None, dict[str, type]] = {
 }
 
 
-def register() -> None:
-    """Make the schemas known to Hydra; their names start with ``base_``, which hides them from lists of options."""
-    for group, schemas in SCHEMAS.items():
-        for name, schema in schemas.items():
-            ConfigStore.instance().store(name=name, node=schema, group=group, provider="digits")
+# Their names start with "base_", by which command_line leaves them out of the lists of options.
+for group, schemas in SCHEMAS.items():
+    for name, schema in schemas.items():
+        ConfigStore.instance().store(name=name, node=schema, group=group, provider="digits")
 
 
 def directory() -> Path:

@@ -37,7 +37,6 @@ def main() -> None:
     with exit_codes():
         command_line.check(sys.argv[1:], _program())
         sys.argv[1:] = command_line.in_order(sys.argv[1:])
-        config.register()
         hydra.main(version_base="1.3", config_path=str(config.directory()), config_name="train")(run_job)()
 
 
