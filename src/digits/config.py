@@ -1,7 +1,8 @@
 """The typed schema of every configuration key, with its unit and its range.
 
 Importing this module makes them known to Hydra, which merges the files of ``conf/`` into them, so that a wrong key or
-type is refused while composing; `check` adds what a type cannot say. Nothing here imports torch: a mistake is reported before anything slow begins.
+type is refused while composing; `check` adds what a type cannot say. Nothing here imports torch: a mistake is reported
+before anything slow begins.
 """
 
 import dataclasses
