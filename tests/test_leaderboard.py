@@ -71,6 +71,18 @@ def test_a_job_of_one_setting_has_no_columns_of_settings(tmp_path: Path) -> None
     assert leaderboard(tmp_path).rows[0].settings == {}
 
 
+@pytest.mark.parametrize(("val_accuracy", "order"), [(0.9, "validation accuracy"), (None, "test accuracy")])
+def test_it_says_by_what_it_is_ordered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], val_accuracy: float | None, order: str
+) -> None:
+    run = Run(tmp_path / "0")
+    run.path.mkdir()
+    run.write_config(check(composed(*TINY)))
+    run.write_results(results(val_accuracy=val_accuracy))
+    leaderboard(tmp_path).print()
+    assert f"best {order}" in capsys.readouterr().out
+
+
 def test_a_folder_without_jobs_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no job"):

@@ -76,7 +76,9 @@ class Leaderboard:
     def print(self) -> None:
         """Print the table, and where its files are."""
         header, *body = self.cells()
-        table = Table(title="Leaderboard, best validation accuracy first", title_justify="left", box=None)
+        validated = any(row.results and row.results.val_accuracy is not None for row in self.rows)
+        order = "validation accuracy" if validated else "test accuracy, for want of a validation set,"
+        table = Table(title=f"Leaderboard, best {order} first", title_justify="left", box=None)
         for name in header:
             table.add_column(name, overflow="fold")
         for row in body:

@@ -72,8 +72,8 @@ def train(cfg: DictConfig | TrainConfig, directory: Path | None = None, started:
 
 def _train(cfg: TrainConfig, run: Run, started: float) -> Results:
     data, precision = _fit(cfg, run)
-    tested = _test(cfg, run, data)
     last, best = _load(run.last), _load(run.best)
+    tested = _test(cfg, run, data)
     results = Results(
         status=FINISHED,
         **tested,
@@ -149,7 +149,6 @@ def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:
         enable_model_summary=False,
         default_root_dir=run.path,
     )
-    _load(run.best)
     classifier = DigitClassifier.load_from_checkpoint(run.best, map_location="cpu", weights_only=True)
     data.setup()
     metrics = dict(trainer.validate(classifier, data, verbose=False)[0]) if data.description.val else {}

@@ -121,7 +121,8 @@ def obtain(root: Path, mirrors: Sequence[str] | None = None) -> Found:
         root.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(root / ".fetching.lock"):
             found = find(root)  # again: another process may have fetched them in the meantime
-            _fetch(root, found.missing, torchvision_mirrors() if mirrors is None else mirrors)
+            if found.missing:
+                _fetch(root, found.missing, torchvision_mirrors() if mirrors is None else mirrors)
     except DownloadError as error:
         if found.damaged:
             path, reason = next(iter(found.damaged.items()))
