@@ -22,7 +22,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch.nn.functional import cross_entropy
 
-from digits import config, training
+from digits import config, device, training
 from digits.classifier import build_network
 from digits.data import MNISTDataModule, normalise
 
@@ -59,7 +59,7 @@ def bare_loop() -> float:
 
 
 def bare_loop_keeping_memory() -> float:
-    training.keep_memory()
+    device.settle()
     return bare_loop()
 
 

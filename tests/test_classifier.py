@@ -60,6 +60,52 @@ def test_validation_loss_has_no_label_smoothing() -> None:
     )
 
 
+def test_metrics_of_training_count_every_step(tmp_path: Path) -> None:
+    """Those of 50 steps together and those of the rest, of batches that differ in size; the rate is 0, nearly."""
+    images, labels = batch(211)
+    module = classifier(optimizer={**ADAM, "lr": 1e-12}, scheduler=None, label_smoothing=0.1)
+    trainer = bare_trainer(tmp_path, max_epochs=2)
+    trainer.fit(module, DataLoader(TensorDataset(images, labels), batch_size=4))  # 52 batches of 4, one of 3
+    logits = module.eval()(images)
+    loss = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1)
+    assert trainer.callback_metrics["train/loss"].item() == pytest.approx(loss.item(), rel=1e-5)
+    accuracy = (logits.argmax(1) == labels).float().mean().item()
+    assert trainer.callback_metrics["train/accuracy"].item() == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize("memory_format", ["channels_last", "contiguous_format"])
+def test_the_memory_format_is_that_of_the_weights_and_changes_no_answer(memory_format: str) -> None:
+    module = classifier(memory_format=memory_format)
+    (weight,) = (parameter for parameter in module.parameters() if parameter.ndim == 4)
+    assert weight.is_contiguous(memory_format=getattr(torch, memory_format))
+    other = classifier()
+    other.load_state_dict(module.state_dict())
+    images, _ = batch()
+    assert torch.allclose(other(images), module(images), atol=1e-6)
+
+
+def test_an_optimizer_state_in_another_memory_format_is_brought_into_that_of_the_weights(tmp_path: Path) -> None:
+    """A fused step pairs them by their place in memory."""
+    loader = DataLoader(TensorDataset(*batch(20)), batch_size=20)
+    blocks = ["model.blocks=[{channels: 4, padding: 1}, {channels: 4, padding: 1}]"]
+    fused = {**ADAM, "fused": True}
+
+    def continued(module: DigitClassifier, name: str) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        bare_trainer(tmp_path, max_epochs=6).fit(module, loader, ckpt_path=tmp_path / name, weights_only=True)
+        return {key: value.contiguous() for key, value in module.state_dict().items()}
+
+    trainer = bare_trainer(tmp_path, max_epochs=2)
+    torch.manual_seed(0)
+    trainer.fit(classifier(*blocks, optimizer=fused, scheduler=None, memory_format="contiguous_format"), loader)
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    results = [
+        continued(classifier(*blocks, optimizer=fused, scheduler=None, memory_format=memory_format), "half.ckpt")
+        for memory_format in ("contiguous_format", "channels_last")
+    ]
+    assert all(torch.allclose(results[0][key], results[1][key], atol=1e-5) for key in results[0])
+
+
 def test_metrics_of_unequal_batches_weigh_images_not_batches() -> None:
     module = classifier()
     images, labels = batch(9)

@@ -28,12 +28,12 @@ def targets(node: Any) -> list[str]:
 
 def test_the_promised_options_are_there() -> None:
     found = {group: {name for owner, name in OPTIONS if owner == group} for group in GROUPS}
-    assert found["model"] == {"article", "compact", "mlp"}
+    assert found["model"] == {"article", "compact", "mlp", "strided"}
     assert found["optimizer"] == {"adam", "adamw", "sgd", "rmsprop"}
     assert found["scheduler"] == {"none", "step", "cosine", "one_cycle"}
     assert found["trainer"] == {"default", "cpu", "gpu", "ddp"}
     assert found["logger"] == {"csv", "tensorboard", "none"}
-    assert {"article", "lr_sweep"} <= found["experiment"]
+    assert {"article", "fast", "lr_sweep"} <= found["experiment"]
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

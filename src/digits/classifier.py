@@ -21,6 +21,8 @@ from digits.errors import UserError
 from digits.geometry import CLASSES, Block, Head, Pool
 from digits.network import Network
 
+COUNTED_TOGETHER = 50  # training steps
+
 
 class MeanLoss(Metric):
     """Mean loss of all images.
@@ -59,6 +61,7 @@ class DigitClassifier(LightningModule):
         scheduler: ``_target_``, ``interval`` (``step`` or ``epoch``) and the arguments of a learning rate scheduler;
             what follows from the length of the training is filled in. None for a learning rate that stays.
         label_smoothing: Share of the target that is spread over all classes, in training.
+        memory_format: Order of filters and feature maps in memory, ``channels_last`` or ``contiguous_format``.
     """
 
     def __init__(
@@ -67,15 +70,16 @@ class DigitClassifier(LightningModule):
         optimizer: Mapping[str, Any],
         scheduler: Mapping[str, Any] | None = None,
         label_smoothing: float = 0.0,
+        memory_format: str = "channels_last",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.network = build_network(model)
+        self.network = build_network(model).to(memory_format=getattr(torch, memory_format))
         self.optimizer = dict(optimizer)
         self.scheduler = dict(scheduler) if scheduler else None
         self.label_smoothing = label_smoothing
 
-        metrics = MetricCollection({"accuracy": MulticlassAccuracy(CLASSES, average="micro")})
+        metrics = MetricCollection({"accuracy": MulticlassAccuracy(CLASSES, average="micro", validate_args=False)})
         self.train_metrics = metrics.clone(prefix="train/")
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
@@ -87,6 +91,7 @@ class DigitClassifier(LightningModule):
             }
         )
         self.train_loss, self.val_loss, self.test_loss = MeanLoss(), MeanLoss(), MeanLoss()
+        self._uncounted: list[tuple[Tensor, Tensor]] = []  # logits and labels of the last training steps
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify normalised digits: (batch, 1, 28, 28) float to logits, (batch, 10) float."""
@@ -94,18 +99,34 @@ class DigitClassifier(LightningModule):
         return logits
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """One step; nothing is logged here, since a log on every step costs more than a small network's own work."""
-        loss, logits = self._step(batch, self.train_metrics, self.train_loss, self.label_smoothing)
-        return {"loss": loss, "logits": logits.detach()}
+        """One step; it logs nothing and counts seldom, since either costs as much as a small network's own work."""
+        images, labels = batch
+        logits = self(images).float()
+        self._uncounted.append((logits.detach(), labels))
+        if len(self._uncounted) == COUNTED_TOGETHER:
+            self._count_training()
+        return {
+            "loss": cross_entropy(logits, labels, label_smoothing=self.label_smoothing),
+            "logits": logits.detach(),
+        }
+
+    def on_train_start(self) -> None:
+        """Bring a continued run's optimizer state into the weights' memory format; a fused step would mix them up."""
+        for optimizer in self.trainer.optimizers:
+            for parameter, state in optimizer.state.items():
+                for name, value in state.items():
+                    if value.shape == parameter.shape and value.stride() != parameter.stride():
+                        state[name] = torch.empty_like(parameter).copy_(value)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean training loss and accuracy."""
+        if self._uncounted:
+            self._count_training()
         self._log(self.train_metrics, self.train_loss)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count one batch; the loss without label smoothing, so that it compares over all settings."""
-        with self._full_precision():
-            self._step(batch, self.val_metrics, self.val_loss)
+        self._evaluate(batch, self.val_metrics, self.val_loss)
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/loss`` and ``val/accuracy``."""
@@ -113,8 +134,7 @@ class DigitClassifier(LightningModule):
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count one batch."""
-        with self._full_precision():
-            self._step(batch, self.test_metrics, self.test_loss)
+        self._evaluate(batch, self.test_metrics, self.test_loss)
 
     def on_test_epoch_end(self) -> None:
         """Log what is one number; keep what is several in ``test_details``."""
@@ -147,16 +167,23 @@ class DigitClassifier(LightningModule):
             raise UserError(f"scheduler: {error}, over {horizon} {interval}s with {arguments}") from error
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
 
-    def _step(
-        self, batch: tuple[Tensor, Tensor], metrics: MetricCollection, mean_loss: MeanLoss, label_smoothing: float = 0.0
-    ) -> tuple[Tensor, Tensor]:
-        """Loss, (), and logits, (batch, 10) float32, of one batch, which the stage's metrics count."""
+    def _count_training(self) -> None:
+        """Have the metrics of training count the steps since the last time."""
+        logits, labels = (torch.cat(parts) for parts in zip(*self._uncounted, strict=True))
+        self._uncounted.clear()
+        self.train_metrics.update(logits, labels)
+        self.train_loss.update(cross_entropy(logits, labels, label_smoothing=self.label_smoothing), len(labels))
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], metrics: MetricCollection, mean_loss: MeanLoss) -> None:
+        """Have the metrics of a stage count one batch.
+
+        Without bf16: logits of 8 bits tie, and the figures would depend on the machine.
+        """
         images, labels = batch
-        logits = self(images).float()
-        loss = cross_entropy(logits, labels, label_smoothing=label_smoothing)
-        metrics.update(logits.detach(), labels)
-        mean_loss.update(loss.detach(), len(labels))
-        return loss, logits
+        with torch.autocast(self.device.type, enabled=False):
+            logits = self(images).float()
+        metrics.update(logits, labels)
+        mean_loss.update(cross_entropy(logits, labels), len(labels))
 
     def _log(self, metrics: MetricCollection, mean_loss: MeanLoss) -> dict[str, Tensor]:
         """Log what is one number, start the stage's metrics anew, and return all of them."""
@@ -165,10 +192,6 @@ class DigitClassifier(LightningModule):
         metrics.reset()
         mean_loss.reset()
         return values
-
-    def _full_precision(self) -> torch.autocast:
-        """Evaluation leaves bf16 out: logits of 8 bits tie, and the figures would depend on the machine."""
-        return torch.autocast(self.device.type, enabled=False)
 
 
 def build_network(model: Mapping[str, Any]) -> Network:

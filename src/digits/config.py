@@ -62,7 +62,7 @@ class AdamConfig(OptimizerConfig):
     betas: list[float] = key([0.9, 0.999], "decay of the two running means", at_least=0, below=1)
     eps: float = key(1e-8, "added to the denominator", above=0)
     amsgrad: bool = False
-    fused: bool | None = key(None, "one kernel for all parameters; null: torch decides")
+    fused: bool | None = key(None, "one kernel for all parameters; null: wherever torch has one")
 
 
 @dataclass
@@ -72,7 +72,7 @@ class SGDConfig(OptimizerConfig):
     _target_: str = key(MISSING, "class", one_of=("torch.optim.SGD",))
     momentum: float = key(0.0, "momentum", at_least=0, below=1)
     nesterov: bool = False
-    fused: bool | None = key(None, "one kernel for all parameters; null: torch decides")
+    fused: bool | None = key(None, "one kernel for all parameters; null: wherever torch has one")
 
 
 @dataclass
@@ -116,6 +116,7 @@ class OneCycleConfig(SchedulerConfig):
 
     _target_: str = key(MISSING, "class", one_of=("torch.optim.lr_scheduler.OneCycleLR",))
     pct_start: float = key(0.3, "share of the training in which the rate rises", above=0, below=1)
+    anneal_strategy: str = key("cos", "shape of the way up and down", one_of=("cos", "linear"))
     div_factor: float = key(25.0, "peak over the rate at the start", at_least=1)
     final_div_factor: float = key(1e4, "rate at the start over the rate at the end", at_least=1)
     cycle_momentum: bool = False
@@ -123,7 +124,7 @@ class OneCycleConfig(SchedulerConfig):
 
 @dataclass
 class TrainerConfig:
-    """Arguments of `lightning.Trainer`, under its names."""
+    """Arguments of `lightning.Trainer`, under its names; ``memory_format`` and ``compile`` are torch's."""
 
     accelerator: str = key("auto", "what to train on", one_of=("auto", "cpu", "gpu", "cuda", "mps", "tpu"))
     devices: Any = "auto"
@@ -133,6 +134,12 @@ class TrainerConfig:
         "arithmetic; auto: bf16-mixed where the device computes it natively",
         one_of=("auto", "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"),
     )
+    memory_format: str = key(
+        "auto",
+        "order of the values of feature maps and filters in memory; auto: channels_last but on mps",
+        one_of=("auto", "channels_last", "contiguous_format"),
+    )
+    compile: bool = key(False, "have torch.compile make kernels for the network; the first steps take minutes")
     max_epochs: int = key(10, "passes over the training set", at_least=1)
     gradient_clip_val: float | None = key(None, "largest norm of the gradient; null: any", above=0)
     accumulate_grad_batches: int = key(1, "batches whose gradients make one optimizer step", at_least=1)

@@ -9,7 +9,7 @@ Train a convolutional network to read handwritten digits.
   python train.py trainer.max_epochs=2 optimizer.lr=0.01
   python train.py model=compact trainer.accelerator=gpu
   python train.py -m optimizer.lr=0.1,0.01,0.001        a run for each value, and a leaderboard
-  python train.py experiment=article                    a ready-made recipe
+  python train.py experiment=fast                       a ready-made recipe: 99 % in a second of training
 
 Choose one of each (group=option):
 
@@ -26,6 +26,7 @@ Keys that people change (key=value), with their defaults:
   trainer.accelerator=auto   auto, cpu, gpu, mps
   trainer.devices=1          how many of them; auto takes all
   trainer.precision=auto     auto, 32-true, bf16-mixed, 16-mixed
+  trainer.compile=false      true: torch.compile, for long trainings
   label_smoothing=0.0        share of the target spread over all classes
   hydra.run.dir=outputs/…    the run directory; the same command in the same one goes on where it stopped
 

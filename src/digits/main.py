@@ -4,10 +4,14 @@ import time
 
 STARTED = time.perf_counter()  # before the imports, which are part of what a person waits for
 
+import atexit
+import gc
 import logging
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +57,8 @@ def run_job(cfg: DictConfig) -> float | None:
             accuracy, data = 100 * results.test_accuracy, results.dataset["name"]
             log.info("Finished before: test accuracy %.2f %% on %s, in %s", accuracy, data, run.path)
             return results.metric
-        from digits.training import train
-
+        with _importing():
+            from digits.training import train
         metric = train(cfg, run.path, None if sweeping else STARTED).metric
         if not sweeping:
             log.info("%s", NEXT.replace("python train.py", _program()))
@@ -92,6 +96,24 @@ class SweepLeaderboard(Callback):
             board.print()
         if self.failures or board.failures:
             sys.exit(EXIT_FAILED)
+
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    """Keep the garbage collector from looking through new modules again and again, half a second of a start.
+
+    They stay out of its sight until the exit, where some would complain of leaks if they were not collected.
+    """
+    if "digits.training" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+        atexit.register(gc.unfreeze)
+    finally:
+        gc.enable()
 
 
 def _how_to_go_on() -> str:

@@ -1,6 +1,5 @@
 """One training, from a configuration to a run directory."""
 
-import ctypes
 import datetime
 import logging
 import sys
@@ -17,14 +16,13 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from digits import config, provenance
-from digits.callbacks import BatchLines, EpochRows, EpochSeed, ProgressBar, Stopwatch, rounded
+from digits import config, device, provenance
+from digits.callbacks import BatchLines, EpochRows, EpochSeed, NoProfiler, ProgressBar, Stopwatch, rounded
 from digits.classifier import DigitClassifier
 from digits.config import TrainConfig
 from digits.console import duration, layer_table
@@ -35,8 +33,6 @@ from digits.geometry import CLASSES, layers
 from digits.run import FINISHED, Results, Run
 
 log = logging.getLogger(__name__)
-
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 def train(cfg: DictConfig | TrainConfig, directory: Path | None = None, started: float | None = None) -> Results:
@@ -97,25 +93,28 @@ def _train(cfg: TrainConfig, run: Run, started: float) -> Results:
 def _fit(cfg: TrainConfig, run: Run) -> tuple[MNISTDataModule, str]:
     """Train, and leave ``best.ckpt``, ``last.ckpt`` and ``metrics.csv``; the data and the precision that it had."""
     seed_everything(cfg.seed, verbose=False)
-    keep_memory()
-    precision = _precision(cfg)
-    trainer = _trainer(cfg, run, precision)
+    device.settle()
+    arithmetic = device.arithmetic(cfg)
+    trainer = _trainer(cfg, run, arithmetic.precision)
     if trainer.is_global_zero:
         run.write_config(cfg)  # not before everything that was asked for is known to be there
     log.info("%s\n", layer_table(layers(cfg.model.blocks, cfg.model.head)))
     data = MNISTDataModule(**asdict(cfg.data), seed=cfg.seed)
-    optimizer = asdict(cfg.optimizer)
-    if optimizer.get("fused") and cfg.trainer.gradient_clip_val and precision.endswith("mixed"):
-        optimizer["fused"] = False  # Lightning cannot clip between the two halves of a fused step
-        log.info("optimizer.fused=false, for trainer.gradient_clip_val in %s.", precision)
-    scheduler = asdict(cfg.scheduler) if cfg.scheduler else None
-    classifier = DigitClassifier(asdict(cfg.model), optimizer, scheduler, cfg.label_smoothing)
+    classifier = DigitClassifier(
+        asdict(cfg.model),
+        arithmetic.optimizer,
+        asdict(cfg.scheduler) if cfg.scheduler else None,
+        cfg.label_smoothing,
+        arithmetic.memory_format,
+    )
+    if cfg.trainer.compile:
+        classifier.network.compile()  # in place, so that the checkpoint's names stay as they are
     if not run.last.exists():
         trainer.fit(classifier, data)
     elif not _stopped_early(run):
         log.info("Continuing from %s.", run.last)
         trainer.fit(classifier, data, ckpt_path=run.last, weights_only=True)
-    return data, precision
+    return data, arithmetic.precision
 
 
 def _stopped_early(run: Run) -> bool:
@@ -154,7 +153,7 @@ def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:
     metrics = dict(trainer.validate(classifier, data, verbose=False)[0]) if data.description.val else {}
     metrics.update(trainer.test(classifier, data, verbose=False)[0])
     metrics = {name: rounded(value) for name, value in metrics.items()}
-    device = trainer.strategy.root_device.type
+    kind = trainer.strategy.root_device.type
     return {
         "test_accuracy": metrics["test/accuracy"],
         "test_loss": metrics["test/loss"],
@@ -164,7 +163,7 @@ def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:
         "recall": [rounded(value) for value in classifier.test_details["test/recall"]],
         "confusion_matrix": classifier.test_details["test/confusion_matrix"],
         "parameters": sum(parameter.numel() for parameter in classifier.parameters()),
-        "accelerator": "gpu" if device == "cuda" else device,
+        "accelerator": "gpu" if kind == "cuda" else kind,
     }
 
 
@@ -187,44 +186,6 @@ def summary(results: Results, run: Run) -> str:
     if results.val_accuracy is not None:
         lines.insert(2, f"Validation     {100 * results.val_accuracy:.2f} %")
     return "\n".join(lines)
-
-
-def keep_memory() -> None:
-    """Have glibc keep the memory that is freed.
-
-    By default it hands large blocks back to the system, and gets them again, page by page, for the feature maps of the
-    next step: about a seventh of a step's time on the CPU (benchmarks/README.md).
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def _precision(cfg: TrainConfig) -> str:
-    """Lightning's name of the arithmetic, ``auto`` decided; refuses an accelerator that is not there."""
-    wanted, accelerator = cfg.trainer.precision, cfg.trainer.accelerator
-    has_gpu = CUDAAccelerator.is_available() or MPSAccelerator.is_available()
-    there = {"gpu": has_gpu, "cuda": CUDAAccelerator.is_available(), "mps": MPSAccelerator.is_available()}
-    if not there.get(accelerator, True):
-        raise UserError(
-            f"trainer.accelerator={accelerator}, and torch sees no such device here; "
-            "type trainer.accelerator=cpu, or auto."
-        )
-    if wanted != "auto":
-        return wanted
-    if CUDAAccelerator.is_available() and accelerator in ("auto", "gpu", "cuda"):
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        device = torch.cuda.get_device_name()
-    elif accelerator == "cpu" or not has_gpu:
-        # Of x86 processors; torch 2.11 has no public name for it.
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        device = "this processor"
-    else:
-        native, device = False, "this GPU"
-    precision = "bf16-mixed" if native else "32-true"
-    log.info("Precision %s: %s %s.", precision, device, "computes bf16 natively" if native else "is not known for bf16")
-    return precision
 
 
 def _trainer(cfg: TrainConfig, run: Run, precision: str) -> Trainer:
@@ -250,15 +211,19 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str) -> Trainer:
             if not isinstance(error.__cause__, ModuleNotFoundError):
                 raise
             raise UserError("logger=tensorboard needs a package: pip install 'digits[tensorboard]'.") from error
+    arguments = {**asdict(cfg.trainer), "precision": precision}
+    for ours in ("memory_format", "compile"):
+        del arguments[ours]
     try:
         return Trainer(
-            **{**asdict(cfg.trainer), "precision": precision},
+            **arguments,
             default_root_dir=run.path,
             callbacks=callbacks,
             logger=loggers,
             enable_progress_bar=sys.stdout.isatty(),
             enable_model_summary=False,  # the table of layers says more
             num_sanity_val_steps=0,
+            profiler=NoProfiler(),
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         raise UserError(f"trainer: {str(error).splitlines()[0]}") from error

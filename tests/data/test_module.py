@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import RandomSampler
+from torch.utils.data import DistributedSampler, TensorDataset
 
 from digits.data import files
-from digits.data.module import MEAN, STD, MNISTDataModule, normalise, stratified
+from digits.data.module import MEAN, STD, Batches, Digits, MNISTDataModule, normalise, stratified
 from digits.errors import UserError
 
 
@@ -42,9 +42,16 @@ def test_an_epoch_has_every_training_image_once(tiny_mnist: Path) -> None:
     assert images.dtype == torch.uint8
     assert labels.dtype == torch.int64
     train = data.train_dataloader().dataset
-    assert sorted(image.numpy().tobytes() for image in images) == sorted(
-        image.numpy().tobytes() for image in train.images
-    )
+    members = train.images[train.members]
+    assert len(members) == 200
+    assert sorted(image.numpy().tobytes() for image in images) == sorted(image.numpy().tobytes() for image in members)
+
+
+def test_the_parts_share_the_images_in_memory(tiny_mnist: Path) -> None:
+    data = module(tiny_mnist)
+    train, val = data.train_dataloader().dataset, data.val_dataloader().dataset
+    assert train.images.data_ptr() == val.images.data_ptr()
+    assert sorted(torch.cat([train.members, val.members]).tolist()) == list(range(240))
 
 
 def test_images_keep_their_labels(tiny_mnist: Path) -> None:
@@ -60,7 +67,7 @@ def test_the_order_is_a_function_of_seed_and_epoch(tiny_mnist: Path) -> None:
     def order(seed: int, epoch: int) -> list[int]:
         loader = module(tiny_mnist, seed=seed).train_dataloader()
         loader.sampler.set_epoch(epoch)
-        return list(loader.sampler)
+        return torch.cat(list(loader.sampler)).tolist()
 
     assert order(0, 0) == order(0, 0)
     assert order(0, 0) != order(0, 1)
@@ -68,10 +75,36 @@ def test_the_order_is_a_function_of_seed_and_epoch(tiny_mnist: Path) -> None:
     assert order(0, 0) != sorted(order(0, 0))
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize(("n", "world"), [(10, 1), (10, 2), (10, 3), (2, 5)])
+def test_the_images_are_shared_among_processes_as_torchs_sampler_does(n: int, world: int, shuffle: bool) -> None:
+    part = Digits(torch.zeros(n, 28, 28, dtype=torch.uint8), torch.zeros(n, dtype=torch.int64), torch.arange(n))
+    for rank in range(world):
+        ours = Batches(part, 3, world, rank, shuffle, seed=7)
+        theirs = DistributedSampler(TensorDataset(torch.arange(n)), world, rank, shuffle, seed=7)
+        for epoch in (0, 1):
+            ours.set_epoch(epoch)
+            theirs.set_epoch(epoch)
+            batches = list(ours)
+            assert torch.cat(batches).tolist() == list(theirs)
+            assert len(batches) == len(ours)
+            assert all(len(batch) == 3 for batch in batches[:-1])
+
+
+def test_batches_lie_on_the_device_that_computes() -> None:
+    """On torch's device without memory, which stands for a GPU: one that does not move images would not come here."""
+    meta = torch.device("meta")
+    images, labels = torch.zeros(10, 28, 28, dtype=torch.uint8), torch.zeros(10, dtype=torch.int64)
+    part = Digits(images, labels, torch.arange(10)).to(meta)
+    (indices,) = Batches(part, batch_size=10)
+    assert indices.device == meta
+    assert {tensor.device for tensor in part[indices]} == {meta}
+
+
 def test_validation_and_test_are_in_a_fixed_order(tiny_mnist: Path) -> None:
     data = module(tiny_mnist)
     for loader in (data.val_dataloader(), data.test_dataloader()):
-        assert not isinstance(loader.sampler, RandomSampler)
+        assert torch.cat(list(loader.sampler)).tolist() == list(range(len(loader.dataset)))
         assert all(torch.equal(a[1], b[1]) for a, b in zip(loader, loader, strict=True))
 
 

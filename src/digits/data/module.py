@@ -1,9 +1,9 @@
 """The LightningDataModule: whole batches out of memory, moved as bytes, normalised on the device."""
 
 import hashlib
-import itertools
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 MEAN, STD = 0.1307, 0.3081
 """Mean and standard deviation of MNIST's training pixels, scaled to 0 to 1; as people have used them since LeNet."""
 
+FINGERPRINTED_AT_ONCE = 10_000  # images, so that it takes little memory
+
 Batch = tuple[Tensor, Tensor]
 Array = npt.NDArray[np.uint8]
 
@@ -40,26 +42,65 @@ def normalise(images: Tensor) -> Tensor:
 
 
 class Digits(Dataset[Batch]):
-    """Images and labels in memory, gathered a batch at a time by one indexing call.
+    """A part of the images and labels in memory, gathered a batch at a time by one indexing call.
 
     Args:
-        images: (n, 28, 28) uint8.
+        images: (n, 28, 28) uint8; the parts of one data set share them.
         labels: (n,) int64.
+        members: (m,) int64, which of them belong to this part.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels = images, labels
+    def __init__(self, images: Tensor, labels: Tensor, members: Tensor) -> None:
+        self.images, self.labels, self.members = images, labels, members
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.members)
 
-    def __getitem__(self, index: int) -> Batch:
-        return self.images[index], self.labels[index]
-
-    def __getitems__(self, indices: list[int]) -> Batch:
-        """What a DataLoader calls with the indices of a whole batch."""
-        chosen = torch.tensor(indices)
+    def __getitem__(self, indices: Tensor) -> Batch:
+        """Images (batch, 28, 28) uint8 and labels (batch,) int64 of this part, by their indices, (batch,) int64."""
+        chosen = self.members[indices]
         return self.images[chosen], self.labels[chosen]
+
+    def to(self, device: torch.device) -> "Digits":
+        """The same on a device."""
+        return Digits(self.images.to(device), self.labels.to(device), self.members.to(device))
+
+
+class Batches(DistributedSampler[Tensor]):
+    """Indices of whole batches, (batch,) int64, in an order that is a function of seed and epoch.
+
+    So a resumed run sees what an uninterrupted one sees. It is a DistributedSampler for one process too, and shares the
+    images among processes as that does; but its indices never become Python's numbers, of which three million would
+    take more memory than the labels.
+
+    Args:
+        part: What is sampled.
+        batch_size: Images a batch, in each process.
+        world: Number of processes.
+        rank: Which of them this is.
+        shuffle: Whether the order is a random one.
+        seed: Seed of the order.
+    """
+
+    def __init__(
+        self, part: Digits, batch_size: int, world: int = 1, rank: int = 0, shuffle: bool = False, seed: int = 0
+    ) -> None:
+        super().__init__(part, world, rank, shuffle, seed)
+        self.part, self.batch_size = part, batch_size
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.shuffle:
+            order = torch.randperm(len(self.part), generator=torch.Generator().manual_seed(self.seed + self.epoch))
+        else:
+            order = torch.arange(len(self.part))
+        if self.num_replicas > 1:  # the first ones again where the images do not divide among the processes
+            order = order[torch.arange(self.rank, self.total_size, self.num_replicas) % len(order)]
+        # To the device in one go: moving the indices of each batch would wait for the batch before. A generator, since
+        # Lightning sets the epoch after it has made the iterator, and before it asks for the first batch.
+        yield from torch.split(order.to(self.part.members.device), self.batch_size)
+
+    def __len__(self) -> int:
+        return math.ceil(self.num_samples / self.batch_size)
 
 
 def stratified(labels: Array, size: int, seed: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -81,6 +122,16 @@ def stratified(labels: Array, size: int, seed: int) -> tuple[npt.NDArray[np.intp
     chosen = np.zeros(len(labels), dtype=bool)
     chosen[np.argsort(place, kind="stable")[:size]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def fingerprint(parts: Sequence[Digits]) -> str:
+    """16 hexadecimal digits that depend on every pixel and label of the parts, and on their order."""
+    sha256 = hashlib.sha256()
+    for part in parts:
+        for members in torch.split(part.members, FINGERPRINTED_AT_ONCE):
+            sha256.update(part.images[members].numpy().tobytes())
+        sha256.update(part.labels[part.members].byte().numpy().tobytes())
+    return sha256.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -154,14 +205,8 @@ class MNISTDataModule(LightningDataModule):
         self._load()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled batches: images (batch, 28, 28) uint8, labels (batch,) int64.
-
-        The sampler is DistributedSampler for one process too: its order is a function of seed and epoch, so that a
-        resumed run sees what an uninterrupted one sees.
-        """
-        world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        train = self._load()[0]
-        return self._loader(train, DistributedSampler(train, world, rank, shuffle=True, seed=self.seed))
+        """Shuffled batches: images (batch, 28, 28) uint8, labels (batch,) int64."""
+        return self._loader(self._load()[0], shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """Validation batches in a fixed order; an empty list, which Lightning skips, where ``val_size`` is 0."""
@@ -194,10 +239,16 @@ class MNISTDataModule(LightningDataModule):
                 f"{before} then. Set data.root to the files of then, or hydra.run.dir to a new directory."
             )
 
-    def _loader(self, part: Digits, sampler: DistributedSampler[Batch] | None = None) -> DataLoader[Batch]:
+    def _loader(self, part: Digits, shuffle: bool = False) -> DataLoader[Batch]:
+        """Batches of a part, which lies on the device that they are computed on."""
+        world, rank = 1, 0
+        if self.trainer:
+            world, rank = self.trainer.world_size, self.trainer.global_rank
+            part = part.to(self.trainer.strategy.root_device)
+        sampler: Any = Batches(part, self.batch_size, world, rank, shuffle, self.seed)
         # A generator of its own, so that starting an epoch draws nothing from the one that dropout uses: Lightning does
         # it at another moment in the epoch that a run resumes at.
-        return DataLoader(part, self.batch_size, sampler=sampler, collate_fn=_as_gathered, generator=torch.Generator())
+        return DataLoader(part, None, sampler=sampler, collate_fn=_as_gathered, generator=torch.Generator())
 
     def _load(self) -> tuple[Digits, Digits, Digits]:
         """The training, validation and test images, read once in each process."""
@@ -205,21 +256,12 @@ class MNISTDataModule(LightningDataModule):
             raw = self._read()
             if raw.val_size >= len(raw.labels):
                 raise UserError(f"data.val_size={raw.val_size} leaves nothing of {len(raw.labels)} images to train on.")
-            train, val = stratified(raw.labels, raw.val_size, self.split_seed)
-            arrays = (
-                (raw.images[train], raw.labels[train]),
-                (raw.images[val], raw.labels[val]),
-                (raw.test_images, raw.test_labels),
-            )
-            fingerprint = hashlib.sha256()
-            for array in itertools.chain.from_iterable(arrays):
-                fingerprint.update(array.tobytes())
-            sizes = [len(labels) for _, labels in arrays]
-            self._description = Description(raw.name, sizes[0], sizes[1], sizes[2], fingerprint.hexdigest()[:16])
-            parts = [
-                Digits(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))) for images, labels in arrays
-            ]
-            self._parts = (parts[0], parts[1], parts[2])
+            train, val = map(torch.from_numpy, stratified(raw.labels, raw.val_size, self.split_seed))
+            images, labels = torch.from_numpy(raw.images), torch.from_numpy(raw.labels).long()
+            test_images, test_labels = torch.from_numpy(raw.test_images), torch.from_numpy(raw.test_labels).long()
+            test = Digits(test_images, test_labels, torch.arange(len(test_labels)))
+            self._parts = (Digits(images, labels, train), Digits(images, labels, val), test)
+            self._description = Description(raw.name, len(train), len(val), len(test), fingerprint(self._parts))
         return self._parts
 
     def _read(self) -> "_Raw":

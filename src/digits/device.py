@@ -1,0 +1,91 @@
+"""What the device does best: precision, memory format, optimizer kernel; and what slows it down, turned off."""
+
+import ctypes
+import logging
+import os
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+
+from digits.config import TrainConfig
+from digits.errors import UserError
+
+log = logging.getLogger(__name__)
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How a network is computed.
+
+    Attributes:
+        precision: Lightning's name of the arithmetic, such as ``bf16-mixed``.
+        memory_format: torch's name of the order in memory, such as ``channels_last``.
+        optimizer: The optimizer's configuration, ``fused`` decided.
+    """
+
+    precision: str
+    memory_format: str
+    optimizer: dict[str, Any]
+
+
+def arithmetic(cfg: TrainConfig) -> Arithmetic:
+    """Decide what the configuration leaves to the device, and say it in a line of the log.
+
+    Raises:
+        UserError: If there is no such device here.
+    """
+    accelerator = cfg.trainer.accelerator
+    cuda, mps = CUDAAccelerator.is_available(), MPSAccelerator.is_available()
+    if not {"gpu": cuda or mps, "cuda": cuda, "mps": mps}.get(accelerator, True):
+        raise UserError(
+            f"trainer.accelerator={accelerator}, and torch sees no such device here; "
+            "type trainer.accelerator=cpu, or auto."
+        )
+    if cuda and accelerator in ("auto", "gpu", "cuda"):
+        native, name = torch.cuda.is_bf16_supported(including_emulation=False), torch.cuda.get_device_name()
+    elif mps and accelerator in ("auto", "gpu", "mps"):
+        native, name = False, "this GPU"
+    else:
+        # Of x86 processors; torch 2.11 has no public name for it.
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        name = "this processor"
+    precision, memory_format = cfg.trainer.precision, cfg.trainer.memory_format
+    why = ""
+    if precision == "auto":
+        precision = "bf16-mixed" if native else "32-true"
+        why = f" ({name} {'computes bf16 natively' if native else 'is not known for bf16'})"
+    if memory_format == "auto":
+        memory_format = "contiguous_format" if name == "this GPU" else "channels_last"
+    optimizer = asdict(cfg.optimizer)
+    if "fused" in optimizer:  # Lightning cannot clip between the two halves of a fused step in mixed precision
+        clipped = cfg.trainer.gradient_clip_val is not None and precision.endswith("mixed")
+        optimizer["fused"] = optimizer["fused"] is not False and not clipped
+    kernel = "fused" if optimizer.get("fused") else "not fused"
+    log.info("Precision %s%s, memory format %s, optimizer %s.", precision, why, memory_format, kernel)
+    return Arithmetic(precision, memory_format, optimizer)
+
+
+def settle() -> None:
+    """Turn off what costs time on every step, for the whole process."""
+    _keep_memory()
+    if not CUDAAccelerator.is_available():
+        # torch's optimizers ask on every step whether there is a GPU. Lightning has the answer looked up in a way that
+        # is safe to fork after, and takes a tenth of a millisecond.
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+
+
+def _keep_memory() -> None:
+    """Have glibc keep the memory that is freed.
+
+    By default it hands large blocks back to the system, and gets them again, page by page, for the feature maps of the
+    next step: about a seventh of a step's time on the CPU (benchmarks/README.md).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
