@@ -1,21 +1,62 @@
-"""What the benchmarks share: where MNIST is, figures with their spread, and what they were measured on."""
+"""What the benchmarks share: where MNIST is, processes with their time and memory, figures with their spread."""
 
+import json
 import os
 import statistics
-from collections.abc import Sequence
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import lightning
-import torch
-
+from digits import provenance
 from digits.data import files
 from digits.data.files import Found
-from digits.provenance import hardware
+
+ROOT = Path(__file__).resolve().parents[1]
+QUICK = "--quick" in sys.argv  # fewer repeats: two minutes for all of them together
+if QUICK:
+    sys.argv.remove("--quick")
 
 
 def official() -> Found:
     """The official files under MNIST_ROOT or data/."""
     return files.obtain(Path(os.environ.get("MNIST_ROOT", "data")))
+
+
+@dataclass
+class Process:
+    """A finished process.
+
+    Attributes:
+        wall_seconds: From its start to its end.
+        peak_memory: Most memory that it had, in MB.
+        output: What it printed.
+    """
+
+    wall_seconds: float
+    peak_memory: float
+    output: str
+
+
+def run(*command: str) -> Process:
+    """Run a program of this Python, and wait for it; raises RuntimeError if it fails."""
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with exit code {process.returncode}")
+    return Process(time.perf_counter() - started, usage.ru_maxrss / (1024 if sys.platform == "linux" else 1e6), output)
+
+
+def last_line(process: Process) -> Any:
+    """The JSON that a process printed last."""
+    return json.loads(process.output.splitlines()[-1])
 
 
 def spread(values: Sequence[float], unit: str = "s") -> str:
@@ -25,5 +66,18 @@ def spread(values: Sequence[float], unit: str = "s") -> str:
 
 def machine() -> str:
     """Processor, cores and versions in a line."""
-    found = hardware()
-    return f"{found['processor']}, {found['cores']} cores; torch {torch.__version__}, lightning {lightning.__version__}"
+    found, versions = provenance.hardware(), provenance.versions()
+    gpu = f", {found['gpu']}" if found["gpu"] else ""
+    return (
+        f"{found['processor']}, {found['cores']} cores{gpu}; Python {versions['python']}, torch {versions['torch']}, "
+        f"lightning {versions['lightning']}"
+    )
+
+
+def write(name: str, content: Mapping[str, Any]) -> None:
+    """Leave the figures in ``outputs/benchmarks/NAME.json``, with what they were measured on."""
+    path = ROOT / "outputs" / "benchmarks" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {"hardware": provenance.hardware(), "versions": provenance.versions(), "git": provenance.git()}
+    path.write_text(json.dumps({**content, **about}, indent=2) + "\n", encoding="utf-8")
+    print(f"written to {path.relative_to(ROOT)}\n")

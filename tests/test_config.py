@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from digits import config
 from digits.errors import UserError
 from digits.help import HELP
+from digits.keys import shown
 
 from .conftest import composed
 
@@ -104,8 +105,8 @@ def test_the_help_names_the_defaults_as_they_are(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("MNIST_ROOT", raising=False)
     cfg = composed()
     listed = [line.split()[0] for line in HELP.splitlines() if line.startswith("  ") and "=" in line.split()[0]]
-    assert len(listed) == 11
+    assert len(listed) == 12
     for word in listed:
         key, _, value = word.partition("=")
         if not key.startswith("hydra."):
-            assert str(OmegaConf.select(cfg, key)) == value, key
+            assert shown(OmegaConf.select(cfg, key)) == value, key

@@ -79,10 +79,22 @@ def convolution(in_channels: int, block: Block) -> nn.Sequential:
     return sequence
 
 
+class Flatten(nn.Module):
+    """Feature maps, (batch, channels, height, width), to the values of one pixel after the other, (batch, features).
+
+    That is the order in which they lie in memory in torch's format ``channels_last``, so that nothing is copied, and
+    the gradient comes back in the order that the layers before this one are fast with.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, channels, height, width) to (batch, height · width · channels)."""
+        return features.permute(0, 2, 3, 1).flatten(1)
+
+
 def fully_connected(blocks: Sequence[Block], head: Head) -> nn.Sequential:
     """The layers after the blocks: (batch, channels, height, width) to logits, (batch, 10)."""
     sequence = nn.Sequential()
-    sequence.flatten = nn.Flatten()  # (batch, 3136)
+    sequence.flatten = Flatten()  # (batch, 3136)
     if head.dropout:
         sequence.dropout = nn.Dropout(head.dropout)
     (features,) = next(layer.shape for layer in layers(blocks, head) if len(layer.shape) == 1)
