@@ -30,9 +30,8 @@ format: $(VENV)/.installed-dev ## put the format right, and what of the style ca
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(VENV)/.installed ## measure the loader and the training loop, in some minutes
-	$(BIN)/python benchmarks/loader.py
-	$(BIN)/python benchmarks/loop.py
+bench: $(VENV)/.installed ## measure everything anew, in 20 minutes; ARGS=--quick in two
+	@set -e; for name in recipes prediction loader scale loop; do $(BIN)/python benchmarks/$$name.py $(ARGS); done
 
 clean: ## remove the environment and the caches; runs and data stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

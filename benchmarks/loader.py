@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import torch
-from common import machine, official, spread
+from common import QUICK, machine, official, spread, write
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import MNIST
@@ -18,7 +18,7 @@ from digits.data import MNISTDataModule
 from digits.data.module import MEAN, STD
 
 BATCH_SIZE = 200
-REPEATS = 5
+REPEATS = 1 if QUICK else 5
 
 
 def main() -> None:
@@ -52,6 +52,7 @@ def main() -> None:
     for name, seconds in times.items():
         print(f"{name:<12} {spread(seconds)} for 60,000 images in batches of {BATCH_SIZE}")
     print(f"ratio        {statistics.median(times['torchvision']) / statistics.median(times['digits']):.1f}")
+    write("loader", times)
 
 
 if __name__ == "__main__":

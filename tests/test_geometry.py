@@ -8,7 +8,7 @@ from torch import nn
 
 from digits.config import check
 from digits.geometry import Block, GeometryError, Head, Pool, layers, output_size
-from digits.network import Network
+from digits.network import Flatten, Network
 
 from .conftest import composed
 
@@ -56,7 +56,7 @@ def test_layers_agree_with_the_network(blocks: list[Block], head: Head) -> None:
     assert sum(layer.parameters for layer in table) == sum(parameter.numel() for parameter in network.parameters())
 
     shapes: list[tuple[int, ...]] = []
-    counted = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Linear)
+    counted = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, Flatten, nn.Linear)
     for module in network.modules():
         if isinstance(module, counted):
             module.register_forward_hook(lambda _, __, output: shapes.append(tuple(output.shape[1:])))

@@ -6,7 +6,7 @@ from torch import nn
 
 from digits.config import check
 from digits.geometry import Block, GeometryError, Head, Pool
-from digits.network import Network, convolution
+from digits.network import Flatten, Network, convolution
 
 from .conftest import composed
 
@@ -49,7 +49,7 @@ def test_the_articles_layers_in_order() -> None:
         if not list(module.children())
     ]
     conv = [nn.Conv2d, nn.ReLU, nn.MaxPool2d]
-    assert kinds == [*conv, *conv, nn.Flatten, nn.Dropout, nn.Linear, nn.Linear]  # no activation between the two
+    assert kinds == [*conv, *conv, Flatten, nn.Dropout, nn.Linear, nn.Linear]  # no activation between the two
 
 
 def test_the_mlp_has_no_convolution_and_as_many_parameters() -> None:

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from lightning.pytorch.profilers import PassThroughProfiler
 from torch import Tensor
 
+from digits import device
 from digits.errors import RunError
 from digits.run import Run
 
@@ -36,6 +37,14 @@ class NoProfiler(PassThroughProfiler):
     def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
         """Do nothing."""
         return self._nothing
+
+
+class Settings(Callback):
+    """Makes the settings of the process that trains; not before the data are there, whose files leave much to free."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make them."""
+        device.settle()
 
 
 class BatchLines(Callback):

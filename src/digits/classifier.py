@@ -93,6 +93,13 @@ class DigitClassifier(LightningModule):
         self.train_loss, self.val_loss, self.test_loss = MeanLoss(), MeanLoss(), MeanLoss()
         self._uncounted: list[tuple[Tensor, Tensor]] = []  # logits and labels of the last training steps
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; the one that Lightning sets forty times a step, to know its hooks, without detours."""
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)  # torch would look for it among parameters, buffers and modules
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, images: Tensor) -> Tensor:
         """Classify normalised digits: (batch, 1, 28, 28) float to logits, (batch, 10) float."""
         logits: Tensor = self.network(images.to(self.dtype))

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from digits import config, device, provenance
-from digits.callbacks import BatchLines, EpochRows, EpochSeed, NoProfiler, ProgressBar, Stopwatch, rounded
+from digits.callbacks import BatchLines, EpochRows, EpochSeed, NoProfiler, ProgressBar, Settings, Stopwatch, rounded
 from digits.classifier import DigitClassifier
 from digits.config import TrainConfig
 from digits.console import duration, layer_table
@@ -93,7 +93,6 @@ def _train(cfg: TrainConfig, run: Run, started: float) -> Results:
 def _fit(cfg: TrainConfig, run: Run) -> tuple[MNISTDataModule, str]:
     """Train, and leave ``best.ckpt``, ``last.ckpt`` and ``metrics.csv``; the data and the precision that it had."""
     seed_everything(cfg.seed, verbose=False)
-    device.settle()
     arithmetic = device.arithmetic(cfg)
     trainer = _trainer(cfg, run, arithmetic.precision)
     if trainer.is_global_zero:
@@ -191,6 +190,7 @@ def summary(results: Results, run: Run) -> str:
 def _trainer(cfg: TrainConfig, run: Run, precision: str) -> Trainer:
     watched = cfg.callbacks.checkpoint.monitor, cfg.callbacks.checkpoint.mode
     callbacks: list[Callback] = [
+        Settings(),
         Stopwatch(),
         BatchLines(),
         EpochRows(run if cfg.logger.csv else None),

@@ -279,7 +279,7 @@ class MNISTDataModule(LightningDataModule):
             raw = _read_sample(min(self.val_size, sample.VAL_SIZE))
             log.warning("%s", _sample_warning(len(raw.labels) - raw.val_size, self.root))
             return raw
-        arrays = [files.parse_idx(found.contents[name]) for name in files.OFFICIAL]
+        arrays = [files.parse_idx(found.contents.pop(name)) for name in files.OFFICIAL]  # each gone once it is parsed
         return _Raw("mnist", arrays[0], arrays[1], arrays[2], arrays[3], self.val_size)
 
 

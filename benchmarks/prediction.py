@@ -1,0 +1,44 @@
+"""Images a second of prediction with model=compact: the 10,000 test digits, from bytes to classes, in batches.
+
+python benchmarks/prediction.py
+"""
+
+import statistics
+import time
+from dataclasses import asdict
+
+import torch
+from common import QUICK, machine, official, spread, write
+from hydra import compose, initialize_config_dir
+
+from digits import config, device
+from digits.classifier import DigitClassifier
+from digits.data import normalise
+from digits.data.files import parse_idx
+
+BATCH_SIZE = 500
+REPEATS = 5 if QUICK else 20
+
+
+def main() -> None:
+    device.settle()
+    with initialize_config_dir(str(config.directory()), version_base="1.3"):
+        cfg = config.check(compose("train", ["model=compact"]))
+    classifier = DigitClassifier(asdict(cfg.model), asdict(cfg.optimizer)).eval()
+    images = torch.from_numpy(parse_idx(official().contents["t10k-images-idx3-ubyte"]))
+    speeds: dict[str, list[float]] = {"bf16": [], "fp32": []}
+    for _ in range(REPEATS + 1):
+        for arithmetic, figures in speeds.items():
+            started = time.perf_counter()
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=arithmetic == "bf16"):
+                answers = [classifier(normalise(batch)).argmax(1) for batch in torch.split(images, BATCH_SIZE)]
+            figures.append(len(torch.cat(answers)) / (time.perf_counter() - started))
+    print(machine())
+    for arithmetic, figures in speeds.items():
+        del figures[0]  # the first time makes the kernels
+        print(f"{arithmetic}  {spread(figures, 'images/s')}, median {statistics.median(figures):,.0f}")
+    write("prediction", speeds)
+
+
+if __name__ == "__main__":
+    main()

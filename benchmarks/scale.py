@@ -1,0 +1,63 @@
+"""Images a second and memory as the data grow: an epoch of the official training images, repeated up to 50 times.
+
+python benchmarks/scale.py
+
+Each size is a process of its own, from files to results.json; the repeated images are made in its memory.
+"""
+
+import json
+import logging
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from common import QUICK, last_line, machine, official, run, write
+from hydra import compose, initialize_config_dir
+
+from digits import config, training
+from digits.data.module import MNISTDataModule, _Raw
+
+TIMES = (1, 2) if QUICK else (1, 10, 50)
+IMAGE = 28 * 28  # bytes
+
+
+def train_on_repeated(times: int) -> dict[str, float]:
+    """Train an epoch of model=strided, and say how long it took."""
+    read = MNISTDataModule._read
+
+    def repeated(self: MNISTDataModule) -> _Raw:
+        raw = read(self)
+        return raw._replace(images=np.tile(raw.images, (times, 1, 1)), labels=np.tile(raw.labels, times))
+
+    MNISTDataModule._read = repeated  # type: ignore[method-assign]
+    root = next(iter(official().paths.values())).parent
+    words = ["experiment=fast", "trainer.limit_train_batches=1.0", "trainer.accelerator=cpu", f"data.root={root}"]
+    with initialize_config_dir(str(config.directory()), version_base="1.3"):
+        cfg = compose("train", words)
+    with tempfile.TemporaryDirectory() as folder:
+        results = training.train(cfg, Path(folder))
+    return {"images": results.dataset["train"], "train_seconds": results.train_seconds}
+
+
+def main() -> None:
+    if len(sys.argv) == 2:
+        logging.disable(logging.INFO)
+        print(json.dumps(train_on_repeated(int(sys.argv[1]))))
+        return
+    rows = []
+    for times in TIMES:
+        process = run(__file__, str(times))
+        rows.append({**last_line(process), "peak_memory": process.peak_memory})
+    print(machine())
+    print("| images | images a second | peak memory | growth, of that of the images |\n|---|---|---|---|")
+    for row in rows:
+        more = (row["images"] - rows[0]["images"]) * IMAGE / 2**20
+        growth = f"{(row['peak_memory'] - rows[0]['peak_memory']) / more:.2f}" if more else ""
+        speed = row["images"] / row["train_seconds"]
+        print(f"| {row['images']:,} | {speed:,.0f} | {row['peak_memory']:,.0f} MB | {growth} |")
+    write("scale", {"rows": rows})
+
+
+if __name__ == "__main__":
+    main()
