@@ -1,4 +1,4 @@
-"""What Lightning and digits cost: a recipe's training beside bare loops over the same tensors, network and optimizer.
+"""What Lightning and digits cost: experiment=fast beside bare loops over the same tensors, network and optimizer.
 
 python benchmarks/loop.py
 
@@ -25,29 +25,25 @@ from digits import config, device, training
 from digits.classifier import build_network
 from digits.data import MNISTDataModule, normalise
 
-RECIPES = {
-    "experiment=fast": ["experiment=fast"],
-    "an epoch of model=article in fp32": ["trainer.max_epochs=1", "trainer.precision=32-true"],
-}
-REPEATS = {"experiment=fast": 1 if QUICK else 10, "an epoch of model=article in fp32": 0 if QUICK else 3}
+REPEATS = 1 if QUICK else 10
 
 
-def configuration(recipe: str) -> DictConfig:
+def configuration() -> DictConfig:
     root = next(iter(official().paths.values())).parent
     with initialize_config_dir(str(config.directory()), version_base="1.3"):
-        return compose("train", [*RECIPES[recipe], "trainer.accelerator=cpu", f"data.root={root}"])
+        return compose("train", ["experiment=fast", "trainer.accelerator=cpu", f"data.root={root}"])
 
 
-def bare_loop(recipe: str) -> float:
+def bare_loop() -> float:
     """Seconds of the training in plain torch: the same tensors, network, optimizer, schedule and arithmetic."""
-    cfg = config.check(configuration(recipe))
+    cfg = config.check(configuration())
     torch.manual_seed(cfg.seed)
     data = MNISTDataModule(root=cfg.data.root, val_size=cfg.data.val_size)
     data.setup()
     digits: Any = data.train_dataloader().dataset
     images, labels = digits.images[digits.members], digits.labels[digits.members]
     arithmetic = device.arithmetic(cfg)
-    network = build_network(asdict(cfg.model)).train().to(memory_format=torch.channels_last)
+    network = build_network(asdict(cfg.model)).train().to(memory_format=getattr(torch, arithmetic.memory_format))
     given = {key: value for key, value in arithmetic.optimizer.items() if key != "_target_"}
     optimizer = torch.optim.Adam(network.parameters(), **given)
     limit = cfg.trainer.limit_train_batches
@@ -69,36 +65,33 @@ def bare_loop(recipe: str) -> float:
     return time.perf_counter() - started
 
 
-def bare_loop_keeping_memory(recipe: str) -> float:
-    device.settle()
-    return bare_loop(recipe)
+def bare_loop_keeping_memory() -> float:
+    device.speed_up()
+    return bare_loop()
 
 
-def digits(recipe: str) -> float:
+def digits() -> float:
     with tempfile.TemporaryDirectory() as folder:
-        return training.train(configuration(recipe), Path(folder)).train_seconds
+        return training.train(configuration(), Path(folder)).train_seconds
 
 
 CANDIDATES = {"bare loop": bare_loop, "bare loop, memory kept": bare_loop_keeping_memory, "digits": digits}
 
 
 def main() -> None:
-    if len(sys.argv) == 3:
+    if len(sys.argv) == 2:
         logging.disable(logging.INFO)
-        print(json.dumps(CANDIDATES[sys.argv[1]](sys.argv[2])))
+        print(json.dumps(CANDIDATES[sys.argv[1]]()))
         return
+    times: dict[str, list[float]] = {name: [] for name in CANDIDATES}
+    for _ in range(REPEATS):
+        for name, seconds in times.items():
+            seconds.append(last_line(run(__file__, name)))
     print(machine())
-    figures = {}
-    for recipe, repeats in REPEATS.items():
-        times: dict[str, list[float]] = {name: [] for name in CANDIDATES}
-        for _ in range(repeats):
-            for name, seconds in times.items():
-                seconds.append(last_line(run(__file__, name, recipe)))
-        for name, seconds in times.items() if repeats else ():
-            ratios = [ours / other for ours, other in zip(times["digits"], seconds, strict=True)]
-            print(f"{recipe}: {name:<22}  {spread(seconds)}; digits takes {statistics.median(ratios):.3f} of it")
-        figures[recipe] = times
-    write("loop", figures)
+    for name, seconds in times.items():
+        ratios = [ours / other for ours, other in zip(times["digits"], seconds, strict=True)]
+        print(f"{name:<22}  {spread(seconds)}; digits takes {statistics.median(ratios):.3f} of it")
+    write("loop", times)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ REPEATS = 5 if QUICK else 20
 
 
 def main() -> None:
-    device.settle()
+    device.speed_up()
     with initialize_config_dir(str(config.directory()), version_base="1.3"):
         cfg = config.check(compose("train", ["model=compact"]))
     classifier = DigitClassifier(asdict(cfg.model), asdict(cfg.optimizer)).eval()

@@ -74,7 +74,7 @@ def main() -> None:
     print("\n| | test accuracy, mean | training | whole process | peak memory |\n|---|---|---|---|---|")
     for candidate in candidates:
         accuracies = [100 * accuracy for accuracy in candidate.of("test_accuracy")]
-        share = " of a part" if QUICK and candidate is article else ""
+        share = " after a part of it" if QUICK and candidate is article else ""
         print(
             f"| {candidate.name} | {statistics.mean(accuracies):.2f} % ({min(accuracies):.2f} to {max(accuracies):.2f})"
             f"{share} | {spread(candidate.of('train_seconds'))} | {spread(candidate.of('wall_seconds'))} "

@@ -7,6 +7,7 @@ Each size is a process of its own, from files to results.json; the repeated imag
 
 import json
 import logging
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -18,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from digits import config, training
 from digits.data.module import MNISTDataModule, _Raw
 
-TIMES = (1, 2) if QUICK else (1, 10, 50)
+REPEATS = {1: 1, 2: 1} if QUICK else {1: 3, 10: 3, 50: 1}  # of each size
 IMAGE = 28 * 28  # bytes
 
 
@@ -45,18 +46,23 @@ def main() -> None:
         logging.disable(logging.INFO)
         print(json.dumps(train_on_repeated(int(sys.argv[1]))))
         return
-    rows = []
-    for times in TIMES:
-        process = run(__file__, str(times))
-        rows.append({**last_line(process), "peak_memory": process.peak_memory})
+    rows: dict[int, list[dict[str, float]]] = {times: [] for times in REPEATS}
+    for turn in range(max(REPEATS.values())):
+        for times, repeats in REPEATS.items():
+            if turn < repeats:
+                process = run(__file__, str(times))
+                rows[times].append({**last_line(process), "peak_memory": process.peak_memory})
     print(machine())
     print("| images | images a second | peak memory | growth, of that of the images |\n|---|---|---|---|")
-    for row in rows:
-        more = (row["images"] - rows[0]["images"]) * IMAGE / 2**20
-        growth = f"{(row['peak_memory'] - rows[0]['peak_memory']) / more:.2f}" if more else ""
-        speed = row["images"] / row["train_seconds"]
-        print(f"| {row['images']:,} | {speed:,.0f} | {row['peak_memory']:,.0f} MB | {growth} |")
-    write("scale", {"rows": rows})
+    smallest = statistics.median(row["peak_memory"] for row in rows[1])
+    for measured in rows.values():
+        speeds = [row["images"] / row["train_seconds"] for row in measured]
+        memory = statistics.median(row["peak_memory"] for row in measured)
+        more = (measured[0]["images"] - rows[1][0]["images"]) * IMAGE / 2**20
+        growth = f"{(memory - smallest) / more:.2f}" if more else ""
+        spread = f"{statistics.median(speeds):,.0f} ({min(speeds):,.0f} to {max(speeds):,.0f}, n = {len(speeds)})"
+        print(f"| {measured[0]['images']:,.0f} | {spread} | {memory:,.0f} MB | {growth} |")
+    write("scale", {str(times): measured for times, measured in rows.items()})
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ EXAMPLES = re.findall(r"```console\n\$ python train\.py (.*?)\n(.*?)```", README
 
 # These run this test, install what it runs on, or take minutes and change files.
 OF_CI = {"make test", "make lint", "make format", "make bench", "pip install -e ."}
-ON_REAL_MNIST = {"python train.py experiment=article", "digits data"}
+ON_REAL_MNIST = {"python train.py experiment=article", "python train.py experiment=fast", "digits data"}
 
 
 def test_the_readme_has_commands() -> None:

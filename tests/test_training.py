@@ -17,6 +17,7 @@ from digits import training
 from digits.callbacks import DivergedError
 from digits.classifier import DigitClassifier
 from digits.errors import UserError
+from digits.network import Network
 from digits.run import Run
 from digits.training import train
 
@@ -303,6 +304,14 @@ def test_what_auto_chooses_is_overridden(tiny: Compose, tmp_path: Path, caplog: 
     caplog.set_level(logging.INFO)
     train(tiny("trainer.memory_format=contiguous_format", "optimizer.fused=false", "trainer.max_epochs=1"), tmp_path)
     assert "Precision 32-true, memory format contiguous_format, optimizer not fused." in caplog.text
+
+
+def test_the_network_is_compiled_on_demand(tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Network] = []
+    monkeypatch.setattr(Network, "compile", compiled.append)
+    for word in ("false", "true"):
+        train(tiny(f"trainer.compile={word}", "trainer.max_epochs=1"), tmp_path / word)
+    assert len(compiled) == 1
 
 
 @pytest.mark.slow

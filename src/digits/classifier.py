@@ -21,7 +21,7 @@ from digits.errors import UserError
 from digits.geometry import CLASSES, Block, Head, Pool
 from digits.network import Network
 
-COUNTED_TOGETHER = 50  # training steps
+COUNTED_TOGETHER = 50  # training steps: enough to cost next to nothing, and few to keep in memory
 
 
 class MeanLoss(Metric):
@@ -79,6 +79,7 @@ class DigitClassifier(LightningModule):
         self.scheduler = dict(scheduler) if scheduler else None
         self.label_smoothing = label_smoothing
 
+        # Not validated: the labels are, as data, and looking through a batch for strange ones waits for the device.
         metrics = MetricCollection({"accuracy": MulticlassAccuracy(CLASSES, average="micro", validate_args=False)})
         self.train_metrics = metrics.clone(prefix="train/")
         self.val_metrics = metrics.clone(prefix="val/")
@@ -118,11 +119,18 @@ class DigitClassifier(LightningModule):
         }
 
     def on_train_start(self) -> None:
-        """Bring a continued run's optimizer state into the weights' memory format; a fused step would mix them up."""
+        """Bring a continued run's optimizer state into the weights' memory format, which is another on another device.
+
+        A fused step pairs them by their place in memory, and would mix them up.
+        """
         for optimizer in self.trainer.optimizers:
             for parameter, state in optimizer.state.items():
                 for name, value in state.items():
-                    if value.shape == parameter.shape and value.stride() != parameter.stride():
+                    if (
+                        isinstance(value, Tensor)
+                        and value.shape == parameter.shape
+                        and value.stride() != parameter.stride()
+                    ):
                         state[name] = torch.empty_like(parameter).copy_(value)
 
     def on_train_epoch_end(self) -> None:

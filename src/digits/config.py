@@ -62,7 +62,7 @@ class AdamConfig(OptimizerConfig):
     betas: list[float] = key([0.9, 0.999], "decay of the two running means", at_least=0, below=1)
     eps: float = key(1e-8, "added to the denominator", above=0)
     amsgrad: bool = False
-    fused: bool | None = key(None, "one kernel for all parameters; null: wherever torch has one")
+    fused: bool | None = key(None, "one kernel for all parameters; null: wherever torch has one, on cpu, cuda and mps")
 
 
 @dataclass
@@ -72,7 +72,7 @@ class SGDConfig(OptimizerConfig):
     _target_: str = key(MISSING, "class", one_of=("torch.optim.SGD",))
     momentum: float = key(0.0, "momentum", at_least=0, below=1)
     nesterov: bool = False
-    fused: bool | None = key(None, "one kernel for all parameters; null: wherever torch has one")
+    fused: bool | None = key(None, "one kernel for all parameters; null: wherever torch has one, on cpu, cuda and mps")
 
 
 @dataclass
@@ -139,7 +139,7 @@ class TrainerConfig:
         "order of the values of feature maps and filters in memory; auto: channels_last but on mps",
         one_of=("auto", "channels_last", "contiguous_format"),
     )
-    compile: bool = key(False, "have torch.compile make kernels for the network; the first steps take minutes")
+    compile: bool = key(False, "have torch.compile make the kernels of the network")
     max_epochs: int = key(10, "passes over the training set", at_least=1)
     gradient_clip_val: float | None = key(None, "largest norm of the gradient; null: any", above=0)
     accumulate_grad_batches: int = key(1, "batches whose gradients make one optimizer step", at_least=1)

@@ -46,37 +46,51 @@ def arithmetic(cfg: TrainConfig) -> Arithmetic:
             f"trainer.accelerator={accelerator}, and torch sees no such device here; "
             "type trainer.accelerator=cpu, or auto."
         )
-    if cuda and accelerator in ("auto", "gpu", "cuda"):
-        native, name = torch.cuda.is_bf16_supported(including_emulation=False), torch.cuda.get_device_name()
-    elif mps and accelerator in ("auto", "gpu", "mps"):
-        native, name = False, "this GPU"
-    else:
-        # Of x86 processors; torch 2.11 has no public name for it.
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        name = "this processor"
-    precision, memory_format = cfg.trainer.precision, cfg.trainer.memory_format
-    why = ""
+    on_cuda = cuda and accelerator in ("auto", "gpu", "cuda")
+    on_mps = mps and not on_cuda and accelerator in ("auto", "gpu", "mps")
+    precision, why = cfg.trainer.precision, ""
     if precision == "auto":
+        native, name = _computes_bf16(on_cuda, on_mps)
         precision = "bf16-mixed" if native else "32-true"
         why = f" ({name} {'computes bf16 natively' if native else 'is not known for bf16'})"
+    memory_format = cfg.trainer.memory_format
     if memory_format == "auto":
-        memory_format = "contiguous_format" if name == "this GPU" else "channels_last"
-    optimizer = asdict(cfg.optimizer)
-    if "fused" in optimizer:  # Lightning cannot clip between the two halves of a fused step in mixed precision
-        clipped = cfg.trainer.gradient_clip_val is not None and precision.endswith("mixed")
-        optimizer["fused"] = optimizer["fused"] is not False and not clipped
-    kernel = "fused" if optimizer.get("fused") else "not fused"
+        memory_format = "contiguous_format" if on_mps else "channels_last"
+    optimizer, kernel = asdict(cfg.optimizer), "not fused"
+    if optimizer.get("fused", False) is not False and accelerator != "tpu":
+        optimizer["fused"], kernel = True, "fused"
+        if cfg.trainer.gradient_clip_val is not None and precision.endswith("mixed"):
+            # Lightning cannot clip between the two halves of a fused step in mixed precision.
+            optimizer["fused"], kernel = False, f"not fused, for trainer.gradient_clip_val in {precision}"
     log.info("Precision %s%s, memory format %s, optimizer %s.", precision, why, memory_format, kernel)
     return Arithmetic(precision, memory_format, optimizer)
 
 
-def settle() -> None:
+def _computes_bf16(on_cuda: bool, on_mps: bool) -> tuple[bool, str]:
+    """Whether the device is known to compute bf16 natively, and what to call it."""
+    if on_cuda:
+        return torch.cuda.is_bf16_supported(including_emulation=False), torch.cuda.get_device_name()
+    if on_mps:
+        return False, "this GPU"
+    # Of x86 processors; torch 2.11 has no public name for it.
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(), "this processor"
+
+
+def speed_up() -> None:
     """Turn off what costs time on every step, for the whole process."""
     _keep_memory()
-    if not CUDAAccelerator.is_available():
+    if CUDAAccelerator.is_available():
+        torch.set_float32_matmul_precision("high")  # TF32, where a training computes in 32 bits
+    else:
         # torch's optimizers ask on every step whether there is a GPU. Lightning has the answer looked up in a way that
         # is safe to fork after, and takes a tenth of a millisecond.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+
+
+def be_exact() -> None:
+    """Compute in all of 32 bits on a GPU too, for figures that do not depend on the machine."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _keep_memory() -> None:

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from digits import config, device, provenance
-from digits.callbacks import BatchLines, EpochRows, EpochSeed, NoProfiler, ProgressBar, Settings, Stopwatch, rounded
+from digits.callbacks import BatchLines, EpochRows, EpochSeed, NoProfiler, ProgressBar, SpeedUp, Stopwatch, rounded
 from digits.classifier import DigitClassifier
 from digits.config import TrainConfig
 from digits.console import duration, layer_table
@@ -106,8 +106,6 @@ def _fit(cfg: TrainConfig, run: Run) -> tuple[MNISTDataModule, str]:
         cfg.label_smoothing,
         arithmetic.memory_format,
     )
-    if cfg.trainer.compile:
-        classifier.network.compile()  # in place, so that the checkpoint's names stay as they are
     if not run.last.exists():
         trainer.fit(classifier, data)
     elif not _stopped_early(run):
@@ -138,6 +136,7 @@ def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:
     """Test the best checkpoint as it lies on the disk, on one device, where every image counts once."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+    device.be_exact()
     trainer = Trainer(
         accelerator=cfg.trainer.accelerator,
         devices=cfg.trainer.devices[:1] if isinstance(cfg.trainer.devices, list) else 1,
@@ -190,7 +189,7 @@ def summary(results: Results, run: Run) -> str:
 def _trainer(cfg: TrainConfig, run: Run, precision: str) -> Trainer:
     watched = cfg.callbacks.checkpoint.monitor, cfg.callbacks.checkpoint.mode
     callbacks: list[Callback] = [
-        Settings(),
+        SpeedUp(cfg.trainer.compile),
         Stopwatch(),
         BatchLines(),
         EpochRows(run if cfg.logger.csv else None),

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DistributedSampler, TensorDataset
 
 from digits.data import files
-from digits.data.module import MEAN, STD, Batches, Digits, MNISTDataModule, normalise, stratified
+from digits.data.module import MEAN, STD, Batches, Digits, MNISTDataModule, move, normalise, stratified
 from digits.errors import UserError
 
 
@@ -95,10 +95,13 @@ def test_batches_lie_on_the_device_that_computes() -> None:
     """On torch's device without memory, which stands for a GPU: one that does not move images would not come here."""
     meta = torch.device("meta")
     images, labels = torch.zeros(10, 28, 28, dtype=torch.uint8), torch.zeros(10, dtype=torch.int64)
-    part = Digits(images, labels, torch.arange(10)).to(meta)
-    (indices,) = Batches(part, batch_size=10)
-    assert indices.device == meta
-    assert {tensor.device for tensor in part[indices]} == {meta}
+    part = Digits(images, labels, torch.arange(10))
+    train, val, test = move((part, part, part), meta)
+    assert train.images is val.images  # moved once
+    for moved in (train, val, test):
+        (indices,) = Batches(moved, batch_size=10)
+        assert indices.device == meta
+        assert {tensor.device for tensor in moved[indices]} == {meta}
 
 
 def test_validation_and_test_are_in_a_fixed_order(tiny_mnist: Path) -> None:

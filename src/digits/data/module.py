@@ -1,4 +1,4 @@
-"""The LightningDataModule: whole batches out of memory, moved as bytes, normalised on the device."""
+"""The LightningDataModule: whole batches out of the device's memory, kept as bytes and normalised there."""
 
 import hashlib
 import logging
@@ -61,17 +61,16 @@ class Digits(Dataset[Batch]):
         chosen = self.members[indices]
         return self.images[chosen], self.labels[chosen]
 
-    def to(self, device: torch.device) -> "Digits":
-        """The same on a device."""
-        return Digits(self.images.to(device), self.labels.to(device), self.members.to(device))
+
+Parts = tuple[Digits, Digits, Digits]
 
 
 class Batches(DistributedSampler[Tensor]):
     """Indices of whole batches, (batch,) int64, in an order that is a function of seed and epoch.
 
-    So a resumed run sees what an uninterrupted one sees. It is a DistributedSampler for one process too, and shares the
-    images among processes as that does; but its indices never become Python's numbers, of which three million would
-    take more memory than the labels.
+    So a resumed run sees what an uninterrupted one sees. It shares the images among processes as a DistributedSampler
+    does, and is one, since Lightning would replace any other; but its indices never become Python's numbers, of which
+    three million would take more memory than the labels. Its length is a number of batches.
 
     Args:
         part: What is sampled.
@@ -86,7 +85,8 @@ class Batches(DistributedSampler[Tensor]):
         self, part: Digits, batch_size: int, world: int = 1, rank: int = 0, shuffle: bool = False, seed: int = 0
     ) -> None:
         super().__init__(part, world, rank, shuffle, seed)
-        self.part, self.batch_size = part, batch_size
+        self.part = part
+        self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.shuffle:
@@ -122,6 +122,17 @@ def stratified(labels: Array, size: int, seed: int) -> tuple[npt.NDArray[np.intp
     chosen = np.zeros(len(labels), dtype=bool)
     chosen[np.argsort(place, kind="stable")[:size]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def move(parts: Parts, device: torch.device) -> Parts:
+    """The parts on a device; what they share is moved once, and shared there too."""
+    train, val, test = parts
+    images, labels = train.images.to(device), train.labels.to(device)
+    return (
+        Digits(images, labels, train.members.to(device)),
+        Digits(images, labels, val.members.to(device)),
+        Digits(test.images.to(device), test.labels.to(device), test.members.to(device)),
+    )
 
 
 def fingerprint(parts: Sequence[Digits]) -> str:
@@ -187,7 +198,7 @@ class MNISTDataModule(LightningDataModule):
         self.mirrors = mirrors
         self.offline_fallback = offline_fallback
         self.seed = seed
-        self._parts: tuple[Digits, Digits, Digits] | None = None
+        self._parts: Parts | None = None
         self._description: Description | None = None
 
     @property
@@ -206,19 +217,18 @@ class MNISTDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches: images (batch, 28, 28) uint8, labels (batch,) int64."""
-        return self._loader(self._load()[0], shuffle=True)
+        return self._loader(0, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """Validation batches in a fixed order; an empty list, which Lightning skips, where ``val_size`` is 0."""
-        val = self._load()[1]
-        return self._loader(val) if len(val) else []
+        return self._loader(1) if len(self._load()[1]) else []
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Test batches in a fixed order."""
-        return self._loader(self._load()[2])
+        return self._loader(2)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise on the device: a quarter of the bytes to move."""
+        """Normalise on the device, where the images lie as bytes: a quarter of the memory."""
         images, labels = batch
         return normalise(images), labels
 
@@ -239,18 +249,19 @@ class MNISTDataModule(LightningDataModule):
                 f"{before} then. Set data.root to the files of then, or hydra.run.dir to a new directory."
             )
 
-    def _loader(self, part: Digits, shuffle: bool = False) -> DataLoader[Batch]:
-        """Batches of a part, which lies on the device that they are computed on."""
-        world, rank = 1, 0
+    def _loader(self, number: int, shuffle: bool = False) -> DataLoader[Batch]:
+        """Batches of the training, validation or test images, which lie on the device that computes."""
+        world, rank, device = 1, 0, torch.device("cpu")
         if self.trainer:
-            world, rank = self.trainer.world_size, self.trainer.global_rank
-            part = part.to(self.trainer.strategy.root_device)
+            world, rank, device = self.trainer.world_size, self.trainer.global_rank, self.trainer.strategy.root_device
+        self._parts = move(self._load(), device)
+        part = self._parts[number]
         sampler: Any = Batches(part, self.batch_size, world, rank, shuffle, self.seed)
         # A generator of its own, so that starting an epoch draws nothing from the one that dropout uses: Lightning does
         # it at another moment in the epoch that a run resumes at.
         return DataLoader(part, None, sampler=sampler, collate_fn=_as_gathered, generator=torch.Generator())
 
-    def _load(self) -> tuple[Digits, Digits, Digits]:
+    def _load(self) -> Parts:
         """The training, validation and test images, read once in each process."""
         if self._parts is None:
             raw = self._read()

@@ -1,0 +1,66 @@
+"""What is left to the device, on devices that are not here: precision, memory format, and kernel of the optimizer."""
+
+import os
+
+import pytest
+import torch
+
+from digits import device
+from digits.config import check
+
+from .conftest import composed
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Lets a test say which devices there are; none, to begin with."""
+    for accelerator in (device.CUDAAccelerator, device.MPSAccelerator):
+        monkeypatch.setattr(accelerator, "is_available", lambda: False)
+    return monkeypatch
+
+
+def arithmetic(*words: str) -> device.Arithmetic:
+    return device.arithmetic(check(composed(*words)))
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_cuda_gpu(no_gpu: pytest.MonkeyPatch, native: bool) -> None:
+    no_gpu.setattr(device.CUDAAccelerator, "is_available", lambda: True)
+    no_gpu.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    no_gpu.setattr(torch.cuda, "get_device_name", lambda: "some GPU")
+    found = arithmetic("trainer.accelerator=gpu")
+    assert (found.precision, found.memory_format) == ("bf16-mixed" if native else "32-true", "channels_last")
+    assert found.optimizer["fused"] is True
+
+
+def test_a_cuda_gpu_is_not_touched_where_the_precision_is_given(no_gpu: pytest.MonkeyPatch) -> None:
+    """What asks it for its name could not be forked after."""
+    no_gpu.setattr(device.CUDAAccelerator, "is_available", lambda: True)
+    for name in ("is_bf16_supported", "get_device_name"):
+        no_gpu.setattr(torch.cuda, name, lambda **_: pytest.fail("asked"))
+    assert arithmetic("trainer.precision=32-true").precision == "32-true"
+
+
+def test_an_mps_gpu(no_gpu: pytest.MonkeyPatch) -> None:
+    no_gpu.setattr(device.MPSAccelerator, "is_available", lambda: True)
+    found = arithmetic("trainer.accelerator=auto")
+    assert (found.precision, found.memory_format) == ("32-true", "contiguous_format")
+    assert arithmetic("trainer.accelerator=cpu").memory_format == "channels_last"
+
+
+def test_an_optimizer_without_a_fused_kernel(no_gpu: pytest.MonkeyPatch) -> None:
+    assert "fused" not in arithmetic("optimizer=rmsprop").optimizer
+    assert not arithmetic("trainer.accelerator=tpu").optimizer["fused"]
+    assert arithmetic("optimizer.fused=false").optimizer["fused"] is False
+
+
+def test_the_settings_of_the_process(no_gpu: pytest.MonkeyPatch) -> None:
+    no_gpu.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    device.speed_up()
+    assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "0"
+    assert torch.get_float32_matmul_precision() == "highest"  # on a processor there is nothing to gain
+    no_gpu.setattr(device.CUDAAccelerator, "is_available", lambda: True)
+    device.speed_up()
+    assert torch.get_float32_matmul_precision() == "high"
+    device.be_exact()
+    assert torch.get_float32_matmul_precision() == "highest"
