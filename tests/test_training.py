@@ -308,7 +308,7 @@ def test_what_auto_chooses_is_overridden(tiny: Compose, tmp_path: Path, caplog: 
 
 def test_the_network_is_compiled_on_demand(tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[Network] = []
-    monkeypatch.setattr(Network, "compile", compiled.append)
+    monkeypatch.setattr(Network, "compile", lambda self: compiled.append(self))
     for word in ("false", "true"):
         train(tiny(f"trainer.compile={word}", "trainer.max_epochs=1"), tmp_path / word)
     assert len(compiled) == 1
