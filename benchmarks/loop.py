@@ -46,9 +46,9 @@ def bare_loop() -> float:
     network = build_network(asdict(cfg.model)).train().to(memory_format=getattr(torch, arithmetic.memory_format))
     given = {key: value for key, value in arithmetic.optimizer.items() if key != "_target_"}
     optimizer = torch.optim.Adam(network.parameters(), **given)
-    limit = cfg.trainer.limit_train_batches
-    steps = limit if isinstance(limit, int) else len(labels) // cfg.data.batch_size
-    shape: dict[str, Any] = {**asdict(cfg.scheduler)} if cfg.scheduler else {}
+    steps = int(cfg.trainer.limit_train_batches)
+    assert cfg.scheduler
+    shape: dict[str, Any] = asdict(cfg.scheduler)
     del shape["_target_"], shape["interval"]
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, cfg.optimizer.lr, steps, **shape)
     bf16 = arithmetic.precision == "bf16-mixed"

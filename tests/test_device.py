@@ -64,3 +64,8 @@ def test_the_settings_of_the_process(no_gpu: pytest.MonkeyPatch) -> None:
     assert torch.get_float32_matmul_precision() == "high"
     device.be_exact()
     assert torch.get_float32_matmul_precision() == "highest"
+    assert not torch.backends.cudnn.allow_tf32
+    device.speed_up()  # as the next job of a sweep, which is to compute what it computes alone
+    assert torch.get_float32_matmul_precision() == "high"
+    assert torch.backends.cudnn.allow_tf32
+    device.be_exact()

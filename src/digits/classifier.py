@@ -110,13 +110,12 @@ class DigitClassifier(LightningModule):
         """One step; it logs nothing and counts seldom, since either costs as much as a small network's own work."""
         images, labels = batch
         logits = self(images).float()
-        self._uncounted.append((logits.detach(), labels))
+        loss = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        logits = logits.detach()
+        self._uncounted.append((logits, labels))
         if len(self._uncounted) == COUNTED_TOGETHER:
             self._count_training()
-        return {
-            "loss": cross_entropy(logits, labels, label_smoothing=self.label_smoothing),
-            "logits": logits.detach(),
-        }
+        return {"loss": loss, "logits": logits}
 
     def on_train_start(self) -> None:
         """Bring a continued run's optimizer state into the weights' memory format, which is another on another device.

@@ -80,7 +80,9 @@ def speed_up() -> None:
     """Turn off what costs time on every step, for the whole process."""
     _keep_memory()
     if CUDAAccelerator.is_available():
-        torch.set_float32_matmul_precision("high")  # TF32, where a training computes in 32 bits
+        # TF32, where a training computes in 32 bits; both, since the test of the job before has turned them off.
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
     else:
         # torch's optimizers ask on every step whether there is a GPU. Lightning has the answer looked up in a way that
         # is safe to fork after, and takes a tenth of a millisecond.
