@@ -44,6 +44,7 @@ STACKS = [
     ([Block(channels=3, kernel_size=4, pool=NO_POOL)], Head()),  # an even kernel with padding same
     ([Block(channels=6, stride=2, padding=1, normalisation="batch"), Block(channels=5, padding="valid")], Head()),
     ([Block(channels=4, dilation=3, normalisation="group", pool=Pool("average", 3, 1))], Head(0.1, [7, 6])),
+    ([Block(channels=4, normalisation="batch", pool=Pool(first=True)), Block(pool=Pool("none", first=True))], Head()),
     ([Block(channels=2, kernel_size=5, padding=0, activation="gelu", pool=Pool("max", 3))], Head(hidden=[4])),
 ]
 
@@ -88,6 +89,12 @@ def test_the_articles_network() -> None:
     ]
     assert [layer.receptive_field for layer in table] == [5, 6, 14, 16, 16, 28, 28]
     assert table[0].formula == "⌊(28 + 2·2 − 1·(5 − 1) − 1) / 1⌋ + 1 = 28"
+
+
+def test_a_norm_stands_on_the_line_of_the_layer_before_it() -> None:
+    conv, pool, *_ = layers([Block(channels=4, normalisation="batch", pool=Pool(first=True))], Head())
+    assert (conv.name, conv.parameters) == ("conv 3×3, 1→4, padding same", 36)
+    assert (pool.name, pool.parameters) == ("max-pool 2×2, stride 2, batch norm, relu", 8)
 
 
 def test_receptive_field_is_how_far_a_value_sees() -> None:

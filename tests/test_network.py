@@ -33,6 +33,17 @@ def test_one_convolution_by_hand() -> None:
     assert block(image.reshape(1, 1, 4, 4))[0, 0].tolist() == [[1.5, 3.5], [3.5, 3.5]]
 
 
+def test_pooling_comes_last_or_first() -> None:
+    image = torch.tensor([[-4.0, 0.0], [0.0, 2.0]]).reshape(1, 1, 2, 2)
+    averages = []
+    for first in (False, True):
+        block = convolution(1, Block(channels=1, kernel_size=1, pool=Pool("average", 2, first=first)))
+        block.conv.weight.data = torch.ones(1, 1, 1, 1)
+        block.conv.bias.data = torch.zeros(1)
+        averages.append(block(image).item())
+    assert averages == [0.5, 0.0]  # of 0, 0, 0, 2; and -0.5, made 0 by the relu
+
+
 @pytest.mark.parametrize(("model", "parameters"), [("article", 3_199_106), ("mlp", 3_197_830), ("compact", 29_434)])
 def test_models_of_conf(model: str, parameters: int) -> None:
     description = check(composed(f"model={model}")).model

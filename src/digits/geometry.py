@@ -30,11 +30,12 @@ class Pool:
     kind: str = key("max", "pooling", one_of=POOLINGS)
     kernel_size: int = key(2, "pixels a side", at_least=1)
     stride: int | None = key(None, "pixels; null: the kernel size", at_least=1)
+    first: bool = key(False, "before normalisation and activation, which then have fewer values to work on")
 
 
 @dataclass
 class Block:
-    """One convolution, its normalisation and activation, and the pooling after it."""
+    """One convolution, its normalisation and activation, and the pooling after them, or before them."""
 
     channels: int = key(32, "feature maps that come out", at_least=1)
     kernel_size: int = key(3, "pixels a side", at_least=1)
@@ -49,6 +50,11 @@ class Block:
     def has_bias(self) -> bool:
         """A normalisation has a shift of its own, which makes the convolution's bias idle."""
         return self.normalisation == "none"
+
+    @property
+    def pools_first(self) -> bool:
+        """Whether the pooling stands between the convolution and its normalisation."""
+        return self.pool.kind != "none" and self.pool.first
 
 
 @dataclass
@@ -121,7 +127,7 @@ def layers(blocks: Sequence[Block], head: Head) -> list[Layer]:
         try:
             walk.convolve(block)
             if block.pool.kind != "none":
-                walk.pool(block.pool)
+                walk.pool(block)
         except GeometryError as error:
             raise GeometryError(f"block {number}, {name}: {error}.") from error
     walk.flatten(head.dropout)
@@ -153,20 +159,24 @@ class _Walk:
             padding = 0 if isinstance(block.padding, str) else block.padding
             size, how = self._slide(block.kernel_size, block.stride, padding, block.dilation)
         weights = block.kernel_size**2 * self.channels * block.channels
-        parameters = weights + (block.channels if block.has_bias else 2 * block.channels)
+        parameters = weights + block.channels * block.has_bias
+        if not block.pools_first:
+            parameters += _norm_parameters(block)
         self.channels = block.channels
         self._see(block.dilation * (block.kernel_size - 1), block.stride)
         self._add(name, size, how, parameters, weights * size**2)
 
-    def pool(self, pool: Pool) -> None:
+    def pool(self, block: Block) -> None:
+        pool = block.pool
         stride = pool.stride or pool.kernel_size
-        name = f"{pool.kind}-pool {pool.kernel_size}×{pool.kernel_size}, stride {stride}"
+        after = _norm_and_activation(block) if pool.first else ""
+        name = f"{pool.kind}-pool {pool.kernel_size}×{pool.kernel_size}, stride {stride}{after}"
         try:
             size, how = self._slide(pool.kernel_size, stride)
         except GeometryError as error:
             raise GeometryError(f"{name}: {error}") from error
         self._see(pool.kernel_size - 1, stride)
-        self._add(name, size, how, 0, 0)
+        self._add(name, size, how, _norm_parameters(block) if pool.first else 0, 0)
 
     def flatten(self, dropout: float) -> None:
         self.features = self.channels * self.size**2
@@ -198,11 +208,21 @@ class _Walk:
 def _conv_name(in_channels: int, block: Block) -> str:
     stride = f", stride {block.stride}" if block.stride != 1 else ""
     dilation = f", dilation {block.dilation}" if block.dilation != 1 else ""
-    normalisation = f", {block.normalisation} norm" if block.normalisation != "none" else ""
+    after = "" if block.pools_first else _norm_and_activation(block)
     return (
         f"conv {block.kernel_size}×{block.kernel_size}, {in_channels}→{block.channels}{stride}, "
-        f"padding {block.padding}{dilation}{normalisation}{_and(block.activation)}"
+        f"padding {block.padding}{dilation}{after}"
     )
+
+
+def _norm_and_activation(block: Block) -> str:
+    normalisation = f", {block.normalisation} norm" if block.normalisation != "none" else ""
+    return normalisation + _and(block.activation)
+
+
+def _norm_parameters(block: Block) -> int:
+    """A scale and a shift for each channel."""
+    return 2 * block.channels if block.normalisation != "none" else 0
 
 
 def _and(activation: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from digits.geometry import CLASSES, Block, Head, layers
+from digits.geometry import CLASSES, Block, Head, Pool, layers
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -68,15 +68,22 @@ def convolution(in_channels: int, block: Block) -> nn.Sequential:
         block.dilation,
         bias=block.has_bias,
     )  # (batch, 32, 28, 28)
+    if block.pools_first:
+        sequence.pool = pooling(block.pool)
     if block.normalisation == "batch":
         sequence.norm = nn.BatchNorm2d(block.channels)
     elif block.normalisation == "group":
         sequence.norm = nn.GroupNorm(math.gcd(LARGEST_GROUP_NUMBER, block.channels), block.channels)
     if block.activation != "none":
         sequence.activation = ACTIVATIONS[block.activation]()
-    if block.pool.kind != "none":
-        sequence.pool = POOLS[block.pool.kind](block.pool.kernel_size, block.pool.stride)  # (batch, 32, 14, 14)
+    if block.pool.kind != "none" and not block.pool.first:
+        sequence.pool = pooling(block.pool)  # (batch, 32, 14, 14)
     return sequence
+
+
+def pooling(pool: Pool) -> nn.Module:
+    """(batch, channels, height, width) to (batch, channels, height', width')."""
+    return POOLS[pool.kind](pool.kernel_size, pool.stride)
 
 
 class Flatten(nn.Module):
