@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import DistributedSampler, TensorDataset
 
 from digits.data import files
-from digits.data.module import MEAN, STD, Batches, Digits, MNISTDataModule, move, normalise, stratified
+from digits.data.module import Batches, Digits, MNISTDataModule, move, stratified
+from digits.data.normalisation import MEAN, STD, normalise
 from digits.errors import UserError
 
 

@@ -1,17 +1,18 @@
-"""From MNIST's files to normalised batches on the device."""
+"""From MNIST's files, and from a person's pictures, to normalised batches."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from digits.data.module import MNISTDataModule, normalise
+    from digits.data.module import MNISTDataModule
+    from digits.data.normalisation import normalise
 
 __all__ = ["MNISTDataModule", "normalise"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module only when it is asked for: `digits data` needs no torch."""
+    """Import a name only when it is asked for: `digits data` needs no torch, and prediction no Lightning."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from digits.data import module
-
-    return getattr(module, name)
+    room = "module" if name == "MNISTDataModule" else "normalisation"
+    return getattr(importlib.import_module(f"{__name__}.{room}"), name)

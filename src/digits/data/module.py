@@ -16,29 +16,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from digits.data import files, sample
+from digits.data.normalisation import normalise
 from digits.errors import UserError
 
 log = logging.getLogger(__name__)
-
-MEAN, STD = 0.1307, 0.3081
-"""Mean and standard deviation of MNIST's training pixels, scaled to 0 to 1; as people have used them since LeNet."""
 
 FINGERPRINTED_AT_ONCE = 10_000  # images, so that it takes little memory
 
 Batch = tuple[Tensor, Tensor]
 Array = npt.NDArray[np.uint8]
-
-
-def normalise(images: Tensor) -> Tensor:
-    """Turn pixels into what the network takes: the one place where it is done.
-
-    Args:
-        images: (batch, 28, 28) uint8, bright strokes on 0.
-
-    Returns:
-        (batch, 1, 28, 28) float32 on the same device, with mean 0 and standard deviation 1 over MNIST.
-    """
-    return images.unsqueeze(1).float().sub_(255 * MEAN).div_(255 * STD)
 
 
 class Digits(Dataset[Batch]):
