@@ -22,8 +22,8 @@ from omegaconf import DictConfig
 from torch.nn.functional import cross_entropy
 
 from digits import config, device, training
-from digits.classifier import build_network
 from digits.data import MNISTDataModule, normalise
+from digits.network import build_network
 
 REPEATS = 1 if QUICK else 10
 

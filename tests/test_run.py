@@ -12,6 +12,7 @@ import yaml
 
 from digits.config import TrainConfig, check
 from digits.errors import UserError
+from digits.records import write
 from digits.run import Results, Run, differences, plain
 
 from .conftest import TINY, composed
@@ -124,14 +125,14 @@ def test_a_damaged_results_file_is_told(tmp_path: Path, content: str) -> None:
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(tmp_path)
-    run.write(run.results_file, "before")
+    write(run.results_file, "before")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        run.write(run.results_file, "after")
+        write(run.results_file, "after")
     assert run.results_file.read_text() == "before"
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 

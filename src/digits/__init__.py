@@ -1,1 +1,20 @@
-"""Reads handwritten digits with a convolutional network."""
+"""Reads handwritten digits with a convolutional network.
+
+``load("latest").predict("photo.jpg").digit`` reads a picture with the newest trained network.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from digits.prediction import DigitReader, Prediction, load
+
+__all__ = ["DigitReader", "Prediction", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name only when it is asked for: the commands begin with this file too."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from digits import prediction
+
+    return getattr(prediction, name)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from digits import device
 from digits.errors import RunError
+from digits.records import rounded
 from digits.run import Run
 
 log = logging.getLogger(__name__)
@@ -22,11 +23,6 @@ log = logging.getLogger(__name__)
 
 class DivergedError(RunError):
     """The loss is no number any more; the message says when, and what to try."""
-
-
-def rounded(value: float | Tensor) -> float:
-    """A metric without the digits that float32 does not have: 0.944, not 0.9440000057220459."""
-    return round(float(value), 7)
 
 
 class NoProfiler(PassThroughProfiler):

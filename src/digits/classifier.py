@@ -14,12 +14,14 @@ from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassCalibrationError,
     MulticlassConfusionMatrix,
+    MulticlassF1Score,
+    MulticlassPrecision,
     MulticlassRecall,
 )
 
 from digits.errors import UserError
-from digits.geometry import CLASSES, Block, Head, Pool
-from digits.network import Network
+from digits.geometry import CLASSES
+from digits.network import build_network
 
 COUNTED_TOGETHER = 50  # training steps: enough to cost next to nothing, and few to keep in memory
 
@@ -86,13 +88,16 @@ class DigitClassifier(LightningModule):
         self.test_metrics = metrics.clone(prefix="test/")
         self.test_metrics.add_metrics(
             {
+                "precision": MulticlassPrecision(CLASSES, average="none"),
                 "recall": MulticlassRecall(CLASSES, average="none"),
+                "f1": MulticlassF1Score(CLASSES, average="none"),
                 "calibration_error": MulticlassCalibrationError(CLASSES),
                 "confusion_matrix": MulticlassConfusionMatrix(CLASSES),
             }
         )
         self.train_loss, self.val_loss, self.test_loss = MeanLoss(), MeanLoss(), MeanLoss()
         self._uncounted: list[tuple[Tensor, Tensor]] = []  # logits and labels of the last training steps
+        self._tested: list[Tensor] = []  # logits of the test
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; the one that Lightning sets forty times a step, to know its hooks, without detours."""
@@ -148,10 +153,12 @@ class DigitClassifier(LightningModule):
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count one batch."""
-        self._evaluate(batch, self.test_metrics, self.test_loss)
+        self._tested.append(self._evaluate(batch, self.test_metrics, self.test_loss))
 
     def on_test_epoch_end(self) -> None:
-        """Log what is one number; keep what is several in ``test_details``."""
+        """Log what is one number; keep what is several in ``test_details``, and all logits in ``test_logits``."""
+        self.test_logits = torch.cat(self._tested).cpu()
+        self._tested.clear()
         values = self._log(self.test_metrics, self.test_loss)
         self.test_details = {name: value.tolist() for name, value in values.items() if value.ndim}
 
@@ -188,16 +195,17 @@ class DigitClassifier(LightningModule):
         self.train_metrics.update(logits, labels)
         self.train_loss.update(cross_entropy(logits, labels, label_smoothing=self.label_smoothing), len(labels))
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], metrics: MetricCollection, mean_loss: MeanLoss) -> None:
-        """Have the metrics of a stage count one batch.
+    def _evaluate(self, batch: tuple[Tensor, Tensor], metrics: MetricCollection, mean_loss: MeanLoss) -> Tensor:
+        """Have the metrics of a stage count one batch, and return its logits.
 
         Without bf16: logits of 8 bits tie, and the figures would depend on the machine.
         """
         images, labels = batch
         with torch.autocast(self.device.type, enabled=False):
-            logits = self(images).float()
+            logits: Tensor = self(images).float()
         metrics.update(logits, labels)
         mean_loss.update(cross_entropy(logits, labels), len(labels))
+        return logits
 
     def _log(self, metrics: MetricCollection, mean_loss: MeanLoss) -> dict[str, Tensor]:
         """Log what is one number, start the stage's metrics anew, and return all of them."""
@@ -206,12 +214,6 @@ class DigitClassifier(LightningModule):
         metrics.reset()
         mean_loss.reset()
         return values
-
-
-def build_network(model: Mapping[str, Any]) -> Network:
-    """Build the network that a plain description asks for: ``blocks`` and ``head``, as in ``conf/model``."""
-    blocks = [Block(**{**block, "pool": Pool(**block["pool"])}) for block in model["blocks"]]
-    return Network(blocks, Head(**model["head"]))
 
 
 def _resolve(description: Mapping[str, Any], module: str, base: type) -> tuple[type[Any], dict[str, Any]]:

@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
+from digits import answers
 from digits import main as training_command
-from digits.console import ScreenHandler
-from digits.errors import exit_codes
+from digits.console import ScreenHandler, evaluation_text
+from digits.errors import EXIT_FAILED, UserError, exit_codes
+from digits.trained import find
 
 app = typer.Typer(
     help="Reads handwritten digits with a convolutional network.",
@@ -91,3 +93,122 @@ def leaderboard(sweep: Sweep) -> None:
     board = compare(sweep)
     board.write()
     board.print()
+
+
+Source = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, `latest`, or a checkpoint.")]
+
+
+@app.command()
+def evaluate(run: Source) -> None:
+    """Test a network anew: each digit, the confusion matrix, calibration, the worst errors.
+
+    Also written to evaluation.json in the run directory.
+    """
+    trained = find(run)
+    with training_command.importing():
+        from digits.evaluation import evaluate as test
+
+    evaluation = test(trained)
+    path = trained.home / "evaluation.json"
+    evaluation.write(path)
+    print(f"{evaluation_text(evaluation)}\n\nWritten to {path}")
+
+
+Model = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, `latest`, a checkpoint, or an .onnx file.")]
+Pictures = Annotated[
+    list[str], typer.Argument(metavar="IMAGE...", help="Files, folders, patterns; - for standard input.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print a JSON array.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+Show = Annotated[bool, typer.Option("--show", help="Save what the network saw beside each picture: NAME.seen.png.")]
+
+
+@app.command()
+def predict(run: Model, images: Pictures, json: Json = False, csv: Csv = False, show: Show = False) -> None:
+    """Read the digit in pictures: PNG, JPEG, WebP, BMP, GIF, TIFF.
+
+    One digit a picture, anywhere in it and of any size, dark on light or light on dark. A picture without a digit, or
+    with several, is said to be so. Exit code 1 if a file could not be read.
+    """
+    from digits import pictures, prediction
+
+    if json and csv:
+        raise UserError("--json and --csv: choose one.")
+    # The network computes for a moment at a time: its threads shall not spin on the cores that decode meanwhile.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    found = pictures.find(images)
+    reader = prediction.load(run)
+    failed = 0
+    with answers.as_json() if json else answers.as_csv() if csv else answers.as_table() as write:
+        for answer in pictures.track(pictures.read(reader, found), len(found)):
+            write(answer)
+            if show and answer.image is not None:
+                pictures.show(answer)
+            if answer.status == pictures.FAILED:
+                failed += 1
+                print(f"Failed: {answer.picture}: {answer.note}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+Explained = Annotated[
+    list[str], typer.Argument(metavar="RUN", help="A run directory, `latest`, a checkpoint; or model=article and such.")
+]
+ImageFile = Annotated[Path | None, typer.Option("--image", help="A picture of a digit to draw the network's way with.")]
+Digit = Annotated[int | None, typer.Option("--digit", min=0, max=9, help="Take a digit of MNIST's instead.")]
+
+
+@app.command()
+def explain(run: Explained, image: ImageFile = None, digit: Digit = None) -> None:
+    """Show a network's layers, and what they make of a digit.
+
+    Prints the table of layers with the formula worked out. With --image or --digit, draws the feature maps of every
+    layer, the filters, and the pixels that mattered, into the folder explanation of the run.
+    """
+    from digits import layers_of
+
+    if "=" in run[0]:
+        print(layers_of.configuration(run))
+        if image or digit is not None:
+            raise UserError(f"{' '.join(run)} is no trained network to draw; name a run.")
+        return
+    if len(run) > 1:
+        raise UserError(f"explain takes one run, not {len(run)}: {' '.join(run)}")
+    trained = find(run[0])
+    print(layers_of.checkpoint(trained.checkpoint))
+    if image is None and digit is None:
+        return
+    if image is not None and digit is not None:
+        raise UserError("--image and --digit: choose one.")
+    from digits.explanation import explain as draw
+
+    for path in draw(trained, image=image, digit=digit):
+        print(f"Drawn: {path}")
+
+
+@app.command()
+def report(run: Source) -> None:
+    """Write report/index.html into a run directory: everything about the run on one page.
+
+    It needs no network, and nothing but the file.
+    """
+    from digits.report import write
+
+    print(f"Written to {write(find(run))}")
+
+
+Output = Annotated[Path | None, typer.Option(help="The file to write; model.onnx in the run directory by default.")]
+Int8 = Annotated[bool, typer.Option("--int8", help="Quantise to 8 bits, and tell what accuracy that costs.")]
+
+
+@app.command()
+def export(run: Source, output: Output = None, int8: Int8 = False) -> None:
+    """Write a network as ONNX, and check it against torch.
+
+    It takes uint8 (batch, 28, 28), bright strokes on 0, and gives probabilities (batch, 10).
+    """
+    trained = find(run)
+    with training_command.importing():
+        from digits.export import export as write
+
+    print(write(trained, output, int8))

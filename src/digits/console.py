@@ -4,9 +4,15 @@ import itertools
 import logging
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from digits.geometry import Layer
+
+if TYPE_CHECKING:
+    from digits.evaluation import Evaluation
 
 
 class ScreenHandler(logging.Handler):
@@ -51,3 +57,48 @@ def layer_table(layers: Sequence[Layer]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     line = "{:<{}}  {:<{}}  {:<{}}  {:>{}}  {:>{}}  {:>{}}"
     return "\n".join(line.format(*itertools.chain(*zip(row, widths, strict=True))) for row in rows)
+
+
+def evaluation_text(evaluation: "Evaluation") -> str:
+    """The figures of a test: in all, digit by digit with the confusion matrix, by confidence, and the worst errors."""
+    right = evaluation.images - evaluation.mistakes
+    lines = [
+        f"Test accuracy {100 * evaluation.test_accuracy:.2f} % of {evaluation.dataset}: {right:,} of "
+        f"{evaluation.images:,} digits, {evaluation.mistakes:,} wrong",
+        f"Loss {evaluation.test_loss:.4f}, calibration error {100 * evaluation.calibration_error:.2f} %",
+        "",
+        "digit  images  precision   recall       F1   read as " + "".join(f"{digit:>6}" for digit in range(10)),
+    ]
+    for figures, row in zip(evaluation.digits, evaluation.confusion_matrix, strict=True):
+        shares = "".join(f"{100 * share:>7.2f} %" for share in (figures.precision, figures.recall, figures.f1))
+        counts = "".join(f"{count or '·':>6}" for count in row)
+        lines.append(f"{figures.digit:>5}  {figures.images:>6}  {shares}           {counts}")
+    lines += ["", "confidence   images  mean confidence  right"]
+    lines += [
+        f"from {100 * part.above:>5.1f} %  {part.images:>6,}  {100 * part.confidence:>14.2f} %  "
+        f"{100 * part.accuracy:.2f} %"
+        for part in evaluation.reliability
+    ]
+    lines += ["", f"The {len(evaluation.worst)} worst errors"] if evaluation.worst else []
+    lines += [
+        f"  image {mistake.index:>5}: a {mistake.digit}, read as {mistake.answer} with {100 * mistake.confidence:.2f} %"
+        for mistake in evaluation.worst
+    ]
+    return "\n".join(lines)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out what Lightning says to everybody at every start."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in (
+            ".*does not have many workers.*",  # the digits are in memory: a worker would only copy them
+            ".*Checkpoint directory .* exists and is not empty.*",  # that is what continuing a run means
+            ".*Total length of `list` across ranks is zero.*",  # with data.val_size=0 there is nothing to validate on
+            ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has summed over the processes already
+            ".*LeafSpec.* is deprecated.*",  # Lightning's own call of a torch that is newer than it
+        ):
+            warnings.filterwarnings("ignore", message)
+        yield

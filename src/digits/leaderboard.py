@@ -12,6 +12,7 @@ from rich.table import Table
 
 from digits.errors import UserError
 from digits.keys import shown
+from digits.records import write
 from digits.run import FAILED, FINISHED, UNFINISHED, Results, Run, differences, flat
 
 
@@ -69,9 +70,9 @@ class Leaderboard:
         header, *body = self.cells()
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([header, *body])
-        Run.write(self.directory / "leaderboard.csv", text.getvalue())
+        write(self.directory / "leaderboard.csv", text.getvalue())
         lines = [_markdown(header), _markdown(["---"] * len(header)), *map(_markdown, body)]
-        Run.write(self.directory / "leaderboard.md", "\n".join(lines) + "\n")
+        write(self.directory / "leaderboard.md", "\n".join(lines) + "\n")
 
     def print(self) -> None:
         """Print the table, and where its files are."""

@@ -57,7 +57,7 @@ def run_job(cfg: DictConfig) -> float | None:
             accuracy, data = 100 * results.test_accuracy, results.dataset["name"]
             log.info("Finished before: test accuracy %.2f %% on %s, in %s", accuracy, data, run.path)
             return results.metric
-        with _importing():
+        with importing():
             from digits.training import train
         metric = train(cfg, run.path, None if sweeping else STARTED).metric
         if not sweeping:
@@ -99,7 +99,7 @@ class SweepLeaderboard(Callback):
 
 
 @contextmanager
-def _importing() -> Iterator[None]:
+def importing() -> Iterator[None]:
     """Keep the garbage collector from looking through new modules again and again, half a second of a start.
 
     They stay out of its sight until the exit, where some would complain of leaks if they were not collected.

@@ -5,7 +5,8 @@ fully connected network, ``conf/model/mlp.yaml``.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -54,6 +55,12 @@ class Network(nn.Module):
         features: Tensor = self.blocks(images)  # (batch, 64, 7, 7)
         logits: Tensor = self.head(features)  # (batch, 10)
         return logits
+
+
+def build_network(model: Mapping[str, Any]) -> Network:
+    """Build the network that a plain description asks for: ``blocks`` and ``head``, as in ``conf/model``."""
+    blocks = [Block(**{**block, "pool": Pool(**block["pool"])}) for block in model["blocks"]]
+    return Network(blocks, Head(**model["head"]))
 
 
 def convolution(in_channels: int, block: Block) -> nn.Sequential:

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from omegaconf import OmegaConf
 from digits.config import TrainConfig
 from digits.errors import UserError
 from digits.keys import shown
+from digits.records import as_json, write
 
 PLACES = ("data.root", "data.mirrors")  # where the data are, not what they are: that, a checkpoint's fingerprint guards
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
@@ -90,6 +90,7 @@ class Run:
         self.config_file = path / "config.yaml"
         self.metrics_file = path / "metrics.csv"
         self.results_file = path / "results.json"
+        self.evaluation_file = path / "evaluation.json"
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.ckpt"
         self.last = self.checkpoints / "last.ckpt"
@@ -189,15 +190,15 @@ class Run:
 
     def write_config(self, cfg: TrainConfig) -> None:
         """Write ``config.yaml``, which makes the directory one of this configuration."""
-        self.write(self.config_file, yaml.safe_dump(plain(cfg), sort_keys=False, allow_unicode=True))
+        write(self.config_file, yaml.safe_dump(plain(cfg), sort_keys=False, allow_unicode=True))
 
     def write_results(self, results: Results) -> None:
         """Write ``results.json``, last and whole."""
-        self.write(self.results_file, _json(asdict(results)))
+        write(self.results_file, as_json(asdict(results)))
 
     def write_failure(self, error: BaseException) -> None:
         """Leave word of why the run failed; started again, it tries again."""
-        self.write(self.results_file, _json({"status": FAILED, "error": str(error) or type(error).__name__}))
+        write(self.results_file, as_json({"status": FAILED, "error": str(error) or type(error).__name__}))
 
     def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Write ``metrics.csv``: a row per epoch."""
@@ -206,7 +207,7 @@ class Run:
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        self.write(self.metrics_file, text.getvalue())
+        write(self.metrics_file, text.getvalue())
 
     def read_metrics(self) -> list[dict[str, float]]:
         """The rows of ``metrics.csv``; none where there is no file."""
@@ -214,19 +215,6 @@ class Run:
             return []
         with self.metrics_file.open(encoding="utf-8", newline="") as file:
             return [{key: json.loads(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-
-    @staticmethod
-    def write(path: Path, text: str) -> None:
-        """Write a file whole: to a temporary name on the disk, and only then renamed."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _read_results(self) -> dict[str, Any]:
         try:
@@ -265,24 +253,3 @@ def flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat(item, f"{prefix}.{index}")
     else:
         yield prefix, node
-
-
-def _json(content: Mapping[str, Any]) -> str:
-    """JSON with a key, or a row of a matrix, on each line."""
-    lines = []
-    for key, value in content.items():
-        rows = isinstance(value, list) and value and isinstance(value[0], list)
-        if isinstance(value, Mapping) or rows:
-            parts = [f"{json.dumps(name)}: " for name in value] if isinstance(value, Mapping) else [""] * len(value)
-            items = value.values() if isinstance(value, Mapping) else value
-            inner = ",\n".join(f"    {part}{_line(item)}" for part, item in zip(parts, items, strict=True))
-            lines.append(
-                f"  {json.dumps(key)}: " + ("{\n%s\n  }" if isinstance(value, Mapping) else "[\n%s\n  ]") % inner
-            )
-        else:
-            lines.append(f"  {json.dumps(key)}: {_line(value)}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def _line(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -4,9 +4,6 @@ import datetime
 import logging
 import sys
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,13 +19,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from digits import config, device, provenance
-from digits.callbacks import BatchLines, EpochRows, EpochSeed, NoProfiler, ProgressBar, SpeedUp, Stopwatch, rounded
+from digits.callbacks import BatchLines, EpochRows, EpochSeed, NoProfiler, ProgressBar, SpeedUp, Stopwatch
 from digits.classifier import DigitClassifier
 from digits.config import TrainConfig
-from digits.console import duration, layer_table
+from digits.console import duration, layer_table, quiet
 from digits.data import MNISTDataModule
 from digits.data.module import Description
 from digits.errors import UserError
+from digits.evaluation import measure
 from digits.geometry import CLASSES, layers
 from digits.run import FINISHED, Results, Run
 
@@ -57,7 +55,7 @@ def train(cfg: DictConfig | TrainConfig, directory: Path | None = None, started:
     started = time.perf_counter() if started is None else started
     checked = config.check(cfg)
     run = Run(directory or Path("outputs") / datetime.datetime.now().strftime("%Y-%m-%d/%H-%M-%S-%f"))
-    with _quiet():
+    with quiet():
         if getattr(rank_zero_only, "rank", 0) != 0:  # a process beside the first, which alone speaks and writes files
             logging.disable(logging.WARNING)
             _fit(checked, run)
@@ -133,35 +131,21 @@ def _load(checkpoint: Path) -> dict[str, Any]:
 
 
 def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:
-    """Test the best checkpoint as it lies on the disk, on one device, where every image counts once."""
+    """Test the best checkpoint, leave ``evaluation.json``, and return what of it belongs to the results."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-    device.be_exact()
-    trainer = Trainer(
-        accelerator=cfg.trainer.accelerator,
-        devices=cfg.trainer.devices[:1] if isinstance(cfg.trainer.devices, list) else 1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=run.path,
-    )
-    classifier = DigitClassifier.load_from_checkpoint(run.best, map_location="cpu", weights_only=True)
-    data.setup()
-    metrics = dict(trainer.validate(classifier, data, verbose=False)[0]) if data.description.val else {}
-    metrics.update(trainer.test(classifier, data, verbose=False)[0])
-    metrics = {name: rounded(value) for name, value in metrics.items()}
-    kind = trainer.strategy.root_device.type
+    evaluation, validated, accelerator = measure(run.best, data, cfg.trainer.accelerator, cfg.trainer.devices)
+    evaluation.write(run.evaluation_file)
     return {
-        "test_accuracy": metrics["test/accuracy"],
-        "test_loss": metrics["test/loss"],
-        "val_accuracy": metrics.get("val/accuracy"),
-        "val_loss": metrics.get("val/loss"),
-        "calibration_error": metrics["test/calibration_error"],
-        "recall": [rounded(value) for value in classifier.test_details["test/recall"]],
-        "confusion_matrix": classifier.test_details["test/confusion_matrix"],
-        "parameters": sum(parameter.numel() for parameter in classifier.parameters()),
-        "accelerator": "gpu" if kind == "cuda" else kind,
+        "test_accuracy": evaluation.test_accuracy,
+        "test_loss": evaluation.test_loss,
+        "val_accuracy": validated.get("val/accuracy"),
+        "val_loss": validated.get("val/loss"),
+        "calibration_error": evaluation.calibration_error,
+        "recall": [figures.recall for figures in evaluation.digits],
+        "confusion_matrix": evaluation.confusion_matrix,
+        "parameters": sum(layer.parameters for layer in layers(cfg.model.blocks, cfg.model.head)),
+        "accelerator": accelerator,
     }
 
 
@@ -237,20 +221,3 @@ def _checkpoint(run: Run, name: str, monitor: str | None = None, mode: str = "mi
         save_on_train_epoch_end=True,  # after the epoch's metrics and scheduler, so that a resume repeats nothing
         enable_version_counter=False,
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what Lightning says to everybody at every start."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for message in (
-            ".*does not have many workers.*",  # the digits are in memory: a worker would only copy them
-            ".*Checkpoint directory .* exists and is not empty.*",  # that is what continuing a run means
-            ".*Total length of `list` across ranks is zero.*",  # with data.val_size=0 there is nothing to validate on
-            ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has summed over the processes already
-            ".*LeafSpec.* is deprecated.*",  # Lightning's own call of a torch that is newer than it
-        ):
-            warnings.filterwarnings("ignore", message)
-        yield

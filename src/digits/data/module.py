@@ -4,7 +4,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -176,6 +176,7 @@ class MNISTDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.save_hyperparameters()  # so that an evaluation finds the data again
         self.name = name
         self.root = Path(root)
         self.batch_size = batch_size
@@ -218,9 +219,13 @@ class MNISTDataModule(LightningDataModule):
         images, labels = batch
         return normalise(images), labels
 
+    def test_set(self) -> Digits:
+        """The test images and labels, in the order of `test_dataloader`."""
+        return self._load()[2]
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint says of the data."""
-        return {"fingerprint": self.description.fingerprint}
+        return asdict(self.description)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to continue a training on other images.
@@ -232,7 +237,7 @@ class MNISTDataModule(LightningDataModule):
         if before != now:
             raise UserError(
                 f"the data have changed since this run began: {self.description.name} with fingerprint {now} now, "
-                f"{before} then. Set data.root to the files of then, or hydra.run.dir to a new directory."
+                f"{before} then. Set data.root to the files of then, or train anew in another hydra.run.dir."
             )
 
     def _loader(self, number: int, shuffle: bool = False) -> DataLoader[Batch]:

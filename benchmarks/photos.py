@@ -1,0 +1,104 @@
+"""The share of pictures that are read right: MNIST's test digits, drawn on paper as a person might photograph them.
+
+python benchmarks/photos.py RUN
+"""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFilter
+
+Pixels = npt.NDArray[np.float32]  # (height, width, 3), 0 to 255
+
+SIZES = (256, 256), (320, 240), (480, 640), (1200, 1600)  # width and height
+
+
+def pasted(
+    digit: npt.NDArray[np.uint8],
+    rng: np.random.Generator,
+    paper: Callable[[int, int, np.random.Generator], Pixels],
+    ink: tuple[int, int, int],
+    share: tuple[float, float] = (0.25, 0.85),
+) -> Image.Image:
+    """A digit, (28, 28), drawn on paper: at any place, turned by up to 10°, of a share of the shorter side's height."""
+    width, height = SIZES[rng.integers(len(SIZES))]
+    side = int(rng.uniform(*share) * min(width, height) * 28 / 20)
+    drawn = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
+    drawn = drawn.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC)
+    strength = np.clip((np.asarray(drawn, dtype=np.float32) / 255 - 0.5) * 3 + 0.5, 0, 1)  # an edge as a pen has it
+    rows, columns = (np.flatnonzero(strength.max(axis)) for axis in (1, 0))
+    strength = strength[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    margin = min(width, height) // 32
+    top = rng.integers(margin, max(height - strength.shape[0] - margin, margin + 1))
+    left = rng.integers(margin, max(width - strength.shape[1] - margin, margin + 1))
+    cover = np.zeros((height, width, 1), dtype=np.float32)
+    cover[top : top + strength.shape[0], left : left + strength.shape[1], 0] = strength[: height - top, : width - left]
+    pixels = paper(width, height, rng) * (1 - cover) + np.array(ink, dtype=np.float32) * cover
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def plain(width: int, height: int, rng: np.random.Generator, grey: tuple[int, int] = (200, 256)) -> Pixels:
+    """Paper of one colour, not quite white, and the camera's noise."""
+    colour = rng.integers(*grey) + rng.uniform(-12, 12, 3)
+    return (colour + rng.normal(0, 3, (height, width, 3))).astype(np.float32)
+
+
+def dark(width: int, height: int, rng: np.random.Generator) -> Pixels:
+    """A blackboard."""
+    return plain(width, height, rng, (20, 70))
+
+
+def textured(width: int, height: int, rng: np.random.Generator) -> Pixels:
+    """Paper with grain and stains, coarse and fine."""
+    pixels = plain(width, height, rng)
+    for cells, deviation in ((4, 8), (16, 6), (64, 5)):
+        grain = Image.fromarray(rng.normal(0, deviation, (cells, cells)).astype(np.float32))
+        pixels += np.asarray(grain.resize((width, height), Image.Resampling.BICUBIC))[..., None]
+    return pixels
+
+
+def shaded(width: int, height: int, rng: np.random.Generator) -> Pixels:
+    """Paper lit from one side, with the shadow of a hand over part of it."""
+    angle = rng.uniform(0, 2 * np.pi)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    light = 1 - rng.uniform(0.1, 0.4) * (1 + x * np.cos(angle) + y * np.sin(angle)) / 2.4
+    angle = rng.uniform(0, 2 * np.pi)
+    shadow = Image.fromarray((255 * (x * np.cos(angle) + y * np.sin(angle) > rng.uniform(-0.5, 0.5))).astype(np.uint8))
+    shadow = shadow.filter(ImageFilter.GaussianBlur(rng.uniform(0.02, 0.1) * width))
+    light *= 1 - rng.uniform(0.15, 0.4) * np.asarray(shadow) / 255
+    pixels: Pixels = plain(width, height, rng) * light[..., None].astype(np.float32)
+    return pixels
+
+
+def squared(width: int, height: int, rng: np.random.Generator) -> Pixels:
+    """A squared notebook: thin lines, light blue."""
+    pixels = plain(width, height, rng)
+    step, thick = int(rng.uniform(0.06, 0.15) * width), max(1, width // 250)
+    for offset in range(thick):
+        pixels[rng.integers(step) + offset :: step] = (160, 185, 215)
+        pixels[:, rng.integers(step) + offset :: step] = (160, 185, 215)
+    return pixels
+
+
+BLACK, BLUE, RED, PENCIL, CHALK = (25, 25, 30), (35, 50, 150), (190, 40, 45), (105, 105, 110), (225, 225, 220)
+KINDS: dict[str, Callable[[npt.NDArray[np.uint8], np.random.Generator], Image.Image]] = {
+    "black ink on plain paper": lambda digit, rng: pasted(digit, rng, plain, BLACK),
+    "small": lambda digit, rng: pasted(digit, rng, plain, BLACK, (0.08, 0.2)),
+    "blue ink": lambda digit, rng: pasted(digit, rng, plain, BLUE),
+    "red ink on textured paper": lambda digit, rng: pasted(digit, rng, textured, RED),
+    "pencil": lambda digit, rng: pasted(digit, rng, plain, PENCIL),
+    "chalk on a blackboard": lambda digit, rng: pasted(digit, rng, dark, CHALK),
+    "textured paper": lambda digit, rng: pasted(digit, rng, textured, BLACK),
+    "shaded paper": lambda digit, rng: pasted(digit, rng, shaded, BLACK),
+    "blue ink on shaded paper": lambda digit, rng: pasted(digit, rng, shaded, BLUE),
+    "a squared notebook": lambda digit, rng: pasted(digit, rng, squared, BLUE),
+}
+
+
+def as_jpeg(picture: Image.Image, rng: np.random.Generator) -> bytes:
+    """As a camera stores it, in a quality of 50 to 95."""
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=int(rng.integers(50, 95)))
+    return content.getvalue()

@@ -1,0 +1,47 @@
+"""A trained network, read from a checkpoint: without Lightning, and without running anything that is in the file."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from digits.errors import UserError
+from digits.geometry import GeometryError
+from digits.network import Network, build_network
+
+PREFIX = "network."  # of the network's names among those of the classifier
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a checkpoint as plain values and tensors.
+
+    Raises:
+        UserError: If there is no such file, or it is damaged or none of ours.
+    """
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+    except FileNotFoundError as error:
+        raise UserError(f"there is no checkpoint {path}.") from error
+    except Exception as error:  # of a dozen kinds, by where the file is damaged
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:80]
+        raise UserError(f"{path} cannot be read as a checkpoint: {reason}") from error
+    if not (isinstance(content, dict) and {"state_dict", "hyper_parameters"} <= content.keys()):
+        raise UserError(f"{path} is not a checkpoint that a training of digits writes.")
+    return content
+
+
+def network(path: Path) -> Network:
+    """The trained network of a checkpoint, ready to predict, on the CPU.
+
+    Raises:
+        UserError: If there is no such file, or it is damaged or none of ours.
+    """
+    content = read(path)
+    try:
+        with torch.device("meta"):  # takes no memory, whatever sizes a file claims
+            trained = build_network(content["hyper_parameters"]["model"])
+        weights = {name.removeprefix(PREFIX): value for name, value in content["state_dict"].items()}
+        trained.load_state_dict(weights, assign=True)
+    except (KeyError, TypeError, AttributeError, RuntimeError, GeometryError) as error:
+        raise UserError(f"{path} is not a checkpoint of this version's networks: {error}") from error
+    return trained.eval().float().to(memory_format=torch.channels_last)

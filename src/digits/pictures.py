@@ -1,0 +1,203 @@
+"""Pictures by the thousand: found in files and folders, prepared side by side, and read as they come."""
+
+import contextlib
+import functools
+import glob
+import io
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rich.progress
+from PIL import Image
+from rich.console import Console
+
+from digits.data import photo
+from digits.errors import RunError, UserError
+from digits.prediction import DigitReader, Images, Prediction
+from digits.records import write
+
+STANDARD_INPUT = "-"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".mpo")
+SEEN = ".seen.png"  # ends the name of a picture that `show` writes
+SURE = 0.6  # probability below which an answer is called unsure
+TOGETHER = 64  # pictures prepared and read together
+FEW = 64  # pictures that are read before other processes would have started
+SHOWN = 280  # pixels a side of what `show` draws
+
+READ, UNSURE, NO_DIGIT, FAILED = "read", "unsure", "no digit", "failed"
+NOT_SURE = "unsure: no digit is likely"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one picture.
+
+    Attributes:
+        picture: Its file; ``-`` for standard input.
+        status: ``read``; ``unsure`` if the likeliest digit is not likely; ``no digit`` if there is none or several;
+            ``failed`` if the file cannot be read.
+        prediction: What it was read as; None for the last two.
+        note: Why it is one of the last three.
+        image: (28, 28) uint8, what the network saw; None where there was nothing to see.
+    """
+
+    picture: str
+    status: str
+    prediction: Prediction | None
+    note: str
+    image: Images | None
+
+
+def find(words: Sequence[str]) -> list[str]:
+    """The pictures that files, patterns and folders name, each once, those of a folder by name.
+
+    Raises:
+        UserError: If a folder or a pattern has none.
+    """
+    found: dict[str, None] = {}
+    for word in words:
+        path = Path(word)
+        if word != STANDARD_INPUT and path.is_dir():
+            pictures = list(_in_folder(path))
+        elif not path.exists() and glob.has_magic(word):
+            pictures = sorted(name for name in glob.glob(word, recursive=True) if os.path.isfile(name))
+        else:
+            pictures = [word]
+        if not pictures:
+            raise UserError(f"{word} has no pictures; their names end with {', '.join(SUFFIXES)}.")
+        found.update(dict.fromkeys(pictures))
+    return list(found)
+
+
+def read(reader: DigitReader, pictures: Sequence[str]) -> Iterator[Answer]:
+    """Read pictures one after the other, while the next are decoded on all processor cores.
+
+    However many there are, a few hundred of them are in memory at a time.
+
+    Args:
+        reader: What `prediction.load` gives.
+        pictures: Files; ``-`` for standard input.
+    """
+    parts = (pictures[start : start + TOGETHER] for start in range(0, len(pictures), TOGETHER))
+    prepare = map(_prepared, parts) if len(pictures) <= FEW else _prepared_ahead(parts)
+    with contextlib.closing(prepare) if isinstance(prepare, Generator) else contextlib.nullcontext():
+        for prepared in prepare:
+            images = [image for _, image, _ in prepared if image is not None]
+            predictions = iter(reader.predict_images(np.stack(images)) if images else [])
+            for picture, image, failure in prepared:
+                if image is None:
+                    yield Answer(
+                        picture,
+                        NO_DIGIT if isinstance(failure, photo.NoDigitError) else FAILED,
+                        None,
+                        str(failure),
+                        None,
+                    )
+                else:
+                    prediction = next(predictions)
+                    sure = prediction.probability >= SURE
+                    yield Answer(picture, READ if sure else UNSURE, prediction, "" if sure else NOT_SURE, image)
+
+
+def track(answers: Iterable[Answer], number: int) -> Iterator[Answer]:
+    """The same answers, and a progress bar where there are many and a person waits for them elsewhere."""
+    if number <= FEW or not sys.stderr.isatty() or sys.stdout.isatty():
+        yield from answers
+        return
+    console = Console(stderr=True)
+    yield from rich.progress.track(answers, "Reading pictures", total=number, console=console)
+
+
+def show(answer: Answer) -> Path:
+    """Save what the network saw beside the original, as ``NAME.seen.png`` in the folder of the picture.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    assert answer.image is not None
+    if answer.picture == STANDARD_INPUT:
+        path, original = Path(f"standard-input{SEEN}"), photo.read(_standard_input())
+    else:
+        path, original = Path(answer.picture).with_suffix(SEEN), photo.read(Path(answer.picture))
+    original = original.convert("RGB")
+    original.thumbnail((SHOWN, SHOWN))
+    seen = Image.fromarray(answer.image).resize((SHOWN, SHOWN), Image.Resampling.NEAREST)
+    both = Image.new("RGB", (original.width + 16 + SHOWN, SHOWN), "white")
+    both.paste(original, (0, (SHOWN - original.height) // 2))
+    both.paste(seen, (original.width + 16, 0))
+    file = io.BytesIO()
+    both.save(file, "PNG")
+    try:
+        write(path, file.getvalue())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}.") from error
+    return path
+
+
+Prepared = tuple[str, Images | None, UserError | None]
+
+
+def _prepared(pictures: Sequence[str]) -> list[Prepared]:
+    return [_prepare(picture) for picture in pictures]
+
+
+def _prepare(picture: str) -> Prepared:
+    """One picture as a digit of MNIST, or why it is none."""
+    try:
+        content = _standard_input() if picture == STANDARD_INPUT else Path(picture)
+        return picture, photo.digit(photo.read(content)), None
+    except (photo.PictureError, photo.NoDigitError) as error:
+        return picture, None, error
+
+
+def _prepared_ahead(parts: Iterable[Sequence[str]]) -> Generator[list[Prepared], None, None]:
+    """Parts in their order, the next ones being prepared meanwhile; by processes, since most of it is Python."""
+    cores = os.cpu_count() or 1
+    context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads may hang
+    pool = ProcessPoolExecutor(cores, context, initializer=_leave_interrupts_to_the_first)
+    try:
+        waiting: deque[Future[list[Prepared]]] = deque()
+        for part in parts:
+            waiting.append(pool.submit(_prepared, part) if STANDARD_INPUT not in part else _done(_prepared(part)))
+            if len(waiting) > 2 * cores:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise RunError("a process that prepared pictures was killed; there may be too little memory") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _done(result: list[Prepared]) -> "Future[list[Prepared]]":
+    """Of what this process has to prepare itself: another has not its standard input."""
+    future: Future[list[Prepared]] = Future()
+    future.set_result(result)
+    return future
+
+
+def _leave_interrupts_to_the_first() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@functools.cache
+def _standard_input() -> bytes:
+    return sys.stdin.buffer.read()
+
+
+def _in_folder(folder: Path) -> Iterator[str]:
+    """Pictures in a folder and those below it, by name."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".") and not name.endswith(SEEN):
+                yield os.path.join(place, name)

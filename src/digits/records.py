@@ -1,0 +1,46 @@
+"""What is kept on the disk: files written whole or not at all, JSON that people can read, figures without noise."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+
+def rounded(value: SupportsFloat) -> float:
+    """A metric without the digits that float32 does not have: 0.944, not 0.9440000057220459."""
+    return round(float(value), 7)
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file whole: to a temporary name on the disk, and only then renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """JSON with a key, or a row of a table, on each line."""
+    lines = []
+    for key, value in content.items():
+        rows = isinstance(value, list | tuple) and value and isinstance(value[0], list | Mapping)
+        if isinstance(value, Mapping) or rows:
+            parts = [f"{json.dumps(name)}: " for name in value] if isinstance(value, Mapping) else [""] * len(value)
+            items = value.values() if isinstance(value, Mapping) else value
+            inner = ",\n".join(f"    {part}{_line(item)}" for part, item in zip(parts, items, strict=True))
+            lines.append(
+                f"  {json.dumps(key)}: " + ("{\n%s\n  }" if isinstance(value, Mapping) else "[\n%s\n  ]") % inner
+            )
+        else:
+            lines.append(f"  {json.dumps(key)}: {_line(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
