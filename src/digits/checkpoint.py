@@ -6,9 +6,10 @@ from typing import Any
 import torch
 
 from digits.errors import UserError
-from digits.geometry import GeometryError
-from digits.network import Network, build_network
+from digits.geometry import GeometryError, Layer, layers
+from digits.network import Network, build_network, described
 
+DAMAGES = (KeyError, TypeError, AttributeError, RuntimeError, GeometryError)  # of a description, and of weights
 PREFIX = "network."  # of the network's names among those of the classifier
 
 
@@ -30,6 +31,19 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+def table(path: Path) -> list[Layer]:
+    """The layers of the network in a checkpoint.
+
+    Raises:
+        UserError: If there is no such file, or it is damaged or none of ours.
+    """
+    content = read(path)
+    try:
+        return layers(*described(content["hyper_parameters"]["model"]))
+    except DAMAGES as error:
+        raise UserError(f"{path} is not a checkpoint of this version's networks: {error}") from error
+
+
 def network(path: Path) -> Network:
     """The trained network of a checkpoint, ready to predict, on the CPU.
 
@@ -42,6 +56,6 @@ def network(path: Path) -> Network:
             trained = build_network(content["hyper_parameters"]["model"])
         weights = {name.removeprefix(PREFIX): value for name, value in content["state_dict"].items()}
         trained.load_state_dict(weights, assign=True)
-    except (KeyError, TypeError, AttributeError, RuntimeError, GeometryError) as error:
+    except DAMAGES as error:
         raise UserError(f"{path} is not a checkpoint of this version's networks: {error}") from error
     return trained.eval().float().to(memory_format=torch.channels_last)

@@ -106,12 +106,10 @@ def evaluate(run: Source) -> None:
     """
     trained = find(run)
     with training_command.importing():
-        from digits.evaluation import evaluate as test
+        from digits.testing import evaluate as test
 
     evaluation = test(trained)
-    path = trained.home / "evaluation.json"
-    evaluation.write(path)
-    print(f"{evaluation_text(evaluation)}\n\nWritten to {path}")
+    print(f"{evaluation_text(evaluation)}\n\nWritten to {evaluation.write(trained.home)}")
 
 
 Model = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, `latest`, a checkpoint, or an .onnx file.")]
@@ -165,24 +163,22 @@ def explain(run: Explained, image: ImageFile = None, digit: Digit = None) -> Non
     Prints the table of layers with the formula worked out. With --image or --digit, draws the feature maps of every
     layer, the filters, and the pixels that mattered, into the folder explanation of the run.
     """
-    from digits import layers_of
+    from digits import explanation
 
     if "=" in run[0]:
-        print(layers_of.configuration(run))
+        print(explanation.table_of_configuration(run))
         if image or digit is not None:
             raise UserError(f"{' '.join(run)} is no trained network to draw; name a run.")
         return
     if len(run) > 1:
         raise UserError(f"explain takes one run, not {len(run)}: {' '.join(run)}")
     trained = find(run[0])
-    print(layers_of.checkpoint(trained.checkpoint))
+    print(explanation.table_of(trained))
     if image is None and digit is None:
         return
     if image is not None and digit is not None:
         raise UserError("--image and --digit: choose one.")
-    from digits.explanation import explain as draw
-
-    for path in draw(trained, image=image, digit=digit):
+    for path in explanation.explain(trained, image, digit):
         print(f"Drawn: {path}")
 
 
@@ -192,7 +188,8 @@ def report(run: Source) -> None:
 
     It needs no network, and nothing but the file.
     """
-    from digits.report import write
+    with training_command.importing():
+        from digits.report import write
 
     print(f"Written to {write(find(run))}")
 

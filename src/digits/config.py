@@ -209,6 +209,7 @@ class TrainConfig:
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = key(0, "seed of weights, order and dropout", at_least=0, below=2**32)
     label_smoothing: float = key(0.0, "share of the target spread over all classes", at_least=0, below=1)
+    report: bool = key(True, "write report/index.html at the end")
 
 
 SCHEMAS: dict[str | None, dict[str, type]] = {

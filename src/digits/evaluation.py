@@ -1,29 +1,20 @@
-"""How well a trained network reads the test set: in all, digit by digit, and where it errs most."""
+"""How well a trained network reads the test set: what ``evaluation.json`` says, digit by digit, and where it errs."""
 
 import base64
 import io
-import os
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from lightning import Trainer
 from PIL import Image
 
-from digits import checkpoint, device
-from digits.classifier import DigitClassifier
-from digits.console import quiet
-from digits.data import MNISTDataModule
 from digits.errors import UserError
-from digits.geometry import CLASSES
-from digits.records import as_json, rounded, write
-from digits.trained import Trained
+from digits.records import as_json, write
 
-BINS = 15  # of confidence, as the calibration error counts them
-WORST = 25  # errors kept with their images
+FILE = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -98,6 +89,7 @@ class Evaluation:
         reliability: Answers by confidence; without the empty bins.
         mistakes: How many there are.
         worst: Those with the least probability of the right digit, worst first.
+        examples: The first image of each digit in the test set, each a PNG in base64.
     """
 
     dataset: str
@@ -110,126 +102,53 @@ class Evaluation:
     reliability: Sequence[ReliabilityBin]
     mistakes: int
     worst: Sequence[Mistake]
+    examples: Sequence[str]
 
-    def write(self, path: Path) -> None:
-        """Write ``evaluation.json``, whole."""
-        write(path, as_json(asdict(self)))
+    def write(self, folder: Path) -> Path:
+        """Write ``evaluation.json``, whole, into a run directory.
+
+        Raises:
+            UserError: If it cannot be written.
+        """
+        try:
+            write(folder / FILE, as_json(asdict(self)))
+        except OSError as error:
+            raise UserError(f"{folder / FILE} cannot be written: {error.strerror}.") from error
+        return folder / FILE
 
 
-def evaluate(trained: Trained) -> Evaluation:
-    """Test a trained network anew, on the test set of its training.
-
-    Its accuracy is the ``test_accuracy`` that the training wrote, on the same kind of device to the last digit.
+def read(folder: Path) -> Evaluation | None:
+    """What ``evaluation.json`` in a run directory says; None where there is none.
 
     Raises:
-        UserError: If the checkpoint or the data are not those of a training.
-        DownloadError: If MNIST is not to be had.
+        UserError: If the file is not what an evaluation writes.
     """
-    content = checkpoint.read(trained.checkpoint)
-    with quiet():
-        data = data_of(content)
-        evaluation, *_ = measure(trained.checkpoint, data)
-    return evaluation
-
-
-def measure(
-    path: Path, data: MNISTDataModule, accelerator: str = "auto", devices: Any = 1
-) -> tuple[Evaluation, dict[str, float], str]:
-    """Test a checkpoint as it lies on the disk, on one device, where every image counts once.
-
-    Returns:
-        The evaluation; ``val/accuracy`` and ``val/loss``, where there is a validation set; and the kind of device.
-    """
-    device.be_exact()
-    trainer = Trainer(
-        accelerator=accelerator,
-        devices=devices[:1] if isinstance(devices, list) else 1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    classifier = DigitClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    data.setup()
-    validated = trainer.validate(classifier, data, verbose=False)[0] if data.description.val else {}
-    tested = trainer.test(classifier, data, verbose=False)[0]
-    probabilities = classifier.test_logits.double().softmax(1).numpy()
-    images, labels = (part.cpu().numpy() for part in (data.test_set().images, data.test_set().labels))
-    evaluation = Evaluation(
-        dataset=data.description.name,
-        images=len(labels),
-        test_accuracy=rounded(tested["test/accuracy"]),
-        test_loss=rounded(tested["test/loss"]),
-        calibration_error=rounded(tested["test/calibration_error"]),
-        digits=_digit_figures(classifier.test_details, labels),
-        confusion_matrix=classifier.test_details["test/confusion_matrix"],
-        reliability=_reliability(probabilities, labels),
-        **_mistakes(probabilities, labels, images),
-    )
-    kind = trainer.strategy.root_device.type
-    return evaluation, {name: rounded(value) for name, value in validated.items()}, "gpu" if kind == "cuda" else kind
-
-
-def data_of(content: Mapping[str, Any]) -> MNISTDataModule:
-    """The data that a checkpoint was trained on, wherever they are now."""
+    path = folder / FILE
     try:
-        arguments, state = dict(content[MNISTDataModule.CHECKPOINT_HYPER_PARAMS_KEY]), content["MNISTDataModule"]
-    except KeyError as error:
-        raise UserError(f"the checkpoint does not say what it was trained on: it has no {error}.") from error
-    if state["name"] != "mnist":  # the sample had stood in
-        arguments.update(name="sample", val_size=state["val"])
-    if not Path(arguments["root"]).is_dir():  # of another machine
-        arguments["root"] = os.environ.get("MNIST_ROOT", "data")
-    data = MNISTDataModule(**{**arguments, "offline_fallback": False})
-    data.setup()
-    data.load_state_dict(state)  # refuses other data
-    return data
-
-
-def _digit_figures(details: Mapping[str, Any], labels: npt.NDArray[np.int64]) -> list[DigitFigures]:
-    figures = zip(*(details[f"test/{name}"] for name in ("precision", "recall", "f1")), strict=True)
-    counts = np.bincount(labels, minlength=CLASSES).tolist()
-    return [DigitFigures(digit, counts[digit], *map(rounded, values)) for digit, values in enumerate(figures)]
-
-
-def _reliability(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> list[ReliabilityBin]:
-    confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == labels
-    numbers = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    return [
-        ReliabilityBin(
-            round(number / BINS, 7),
-            int(chosen.sum()),
-            rounded(confidence[chosen].mean()),
-            rounded(right[chosen].mean()),
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Evaluation(
+            **{
+                **content,
+                "digits": [DigitFigures(**figures) for figures in content["digits"]],
+                "reliability": [ReliabilityBin(**part) for part in content["reliability"]],
+                "worst": [Mistake(**mistake) for mistake in content["worst"]],
+            }
         )
-        for number in range(BINS)
-        if (chosen := numbers == number).any()
-    ]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{path} is not what an evaluation writes ({error}); digits evaluate writes it anew."
+        ) from error
 
 
-def _mistakes(
-    probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], images: npt.NDArray[np.uint8]
-) -> dict[str, Any]:
-    answers = probabilities.argmax(1)
-    of_label = probabilities[np.arange(len(labels)), labels]
-    wrong = np.flatnonzero(answers != labels)
-    worst = wrong[np.argsort(of_label[wrong], kind="stable")][:WORST]
-    mistakes = [
-        Mistake(
-            index=int(index),
-            digit=int(labels[index]),
-            answer=int(answers[index]),
-            confidence=rounded(probabilities[index, answers[index]]),
-            probability=rounded(of_label[index]),
-            png=_png(images[index]),
-        )
-        for index in worst
-    ]
-    return {"mistakes": len(wrong), "worst": mistakes}
-
-
-def _png(image: npt.NDArray[np.uint8]) -> str:
+def png_of(image: npt.NDArray[np.uint8]) -> str:
+    """An image, (28, 28) uint8, as an evaluation keeps it: a PNG in base64."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def image_of(png: str) -> npt.NDArray[np.uint8]:
+    """An image of an evaluation, (28, 28) uint8."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))))

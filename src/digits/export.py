@@ -18,9 +18,9 @@ from digits import checkpoint, prediction
 from digits.data import normalise, sample
 from digits.data.normalisation import MEAN, STD
 from digits.errors import RunError, UserError
-from digits.evaluation import data_of
 from digits.geometry import CLASSES
 from digits.records import write
+from digits.testing import data_of
 from digits.trained import Trained
 
 CHECKED = 1_000  # digits of the sample on which torch and onnxruntime have to agree

@@ -59,8 +59,13 @@ class Network(nn.Module):
 
 def build_network(model: Mapping[str, Any]) -> Network:
     """Build the network that a plain description asks for: ``blocks`` and ``head``, as in ``conf/model``."""
+    return Network(*described(model))
+
+
+def described(model: Mapping[str, Any]) -> tuple[list[Block], Head]:
+    """The arguments of a network, from a plain description of them."""
     blocks = [Block(**{**block, "pool": Pool(**block["pool"])}) for block in model["blocks"]]
-    return Network(blocks, Head(**model["head"]))
+    return blocks, Head(**model["head"])
 
 
 def convolution(in_channels: int, block: Block) -> nn.Sequential:

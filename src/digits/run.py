@@ -18,7 +18,8 @@ from digits.errors import UserError
 from digits.keys import shown
 from digits.records import as_json, write
 
-PLACES = ("data.root", "data.mirrors")  # where the data are, not what they are: that, a checkpoint's fingerprint guards
+# What may differ where a run goes on: where the data are, since a fingerprint guards what they are; and the report.
+FREE = ("data.root", "data.mirrors", "report")
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 
 
@@ -90,7 +91,6 @@ class Run:
         self.config_file = path / "config.yaml"
         self.metrics_file = path / "metrics.csv"
         self.results_file = path / "results.json"
-        self.evaluation_file = path / "evaluation.json"
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.ckpt"
         self.last = self.checkpoints / "last.ckpt"
@@ -143,7 +143,7 @@ class Run:
             if self.last.exists() or self.results():
                 raise UserError(f"{self.path} holds a run without its config.yaml; choose another hydra.run.dir.")
             return
-        changes = {key: values for key, values in differences([before, now]).items() if key not in PLACES}
+        changes = {key: values for key, values in differences([before, now]).items() if key not in FREE}
         if changes:
             told = [f"{key} is {shown(then)} there and {shown(today)} here" for key, (then, today) in changes.items()]
             more = f" and {len(told) - 3} more" if len(told) > 3 else ""

@@ -26,9 +26,10 @@ from digits.console import duration, layer_table, quiet
 from digits.data import MNISTDataModule
 from digits.data.module import Description
 from digits.errors import UserError
-from digits.evaluation import measure
 from digits.geometry import CLASSES, layers
 from digits.run import FINISHED, Results, Run
+from digits.testing import measure
+from digits.trained import find
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +85,20 @@ def _train(cfg: TrainConfig, run: Run, started: float) -> Results:
         git=provenance.git(),
     )
     run.write_results(results)
+    if cfg.report:
+        _report(run)
     log.info("%s", summary(results, run))
     return results
+
+
+def _report(run: Run) -> None:
+    """Write the report; the run is finished without it, and keeps its result if that fails."""
+    from digits.report import write
+
+    try:
+        write(find(run.path))
+    except Exception as error:
+        log.warning("No report: %s. Once that is put right: digits report %s", error, run.path)
 
 
 def _fit(cfg: TrainConfig, run: Run) -> tuple[MNISTDataModule, str]:
@@ -135,7 +148,7 @@ def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     evaluation, validated, accelerator = measure(run.best, data, cfg.trainer.accelerator, cfg.trainer.devices)
-    evaluation.write(run.evaluation_file)
+    evaluation.write(run.path)
     return {
         "test_accuracy": evaluation.test_accuracy,
         "test_loss": evaluation.test_loss,
