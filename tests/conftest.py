@@ -31,6 +31,7 @@ TINY = [
     "optimizer.lr=0.001",
     "data.batch_size=20",
     "data.val_size=40",
+    "report=false",
 ]
 
 

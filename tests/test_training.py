@@ -57,7 +57,7 @@ def test_a_run_directory_has_all_that_was_promised(
     caplog.set_level(logging.INFO)
     results = train(tiny(), tmp_path / "run")
     run = tmp_path / "run"
-    names = {"config.yaml", "metrics.csv", "results.json", "checkpoints", ".lock"}
+    names = {"config.yaml", "metrics.csv", "evaluation.json", "results.json", "checkpoints", ".lock"}
     assert {path.name for path in run.iterdir()} == names
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 

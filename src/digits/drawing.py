@@ -64,7 +64,7 @@ def block(number: int, stages: Sequence[tuple[str, Values]]) -> Figure:
         channels, height, width = maps.shape
         axes.set_title(f"{name}: {channels} feature maps of {height}×{width}", loc="left", fontsize=13, color=INK)
         norm, colours = _scale(maps)
-        figure.colorbar(_picture(axes, _mosaic(maps), norm, colours), ax=axes, fraction=0.02, pad=0.01)
+        _bar(figure, axes, _picture(axes, _mosaic(maps), norm, colours))
     return figure
 
 
@@ -75,7 +75,7 @@ def filters(name: str, weights: Values) -> Figure:
     mosaic = _mosaic(shown)
     figure, axes = _figure(f"{name}{of}", WIDTH, mosaic.shape[0] / mosaic.shape[1] * (WIDTH - 1.5) + 0.9)
     norm, colours = _scale(weights, signed=True)
-    figure.colorbar(_picture(axes, mosaic, norm, colours), ax=axes, fraction=0.02, pad=0.01)
+    _bar(figure, axes, _picture(axes, mosaic, norm, colours))
     return figure
 
 
@@ -88,7 +88,7 @@ def pixels(image: Values, importance: Values, title: str) -> Figure:
     _picture(left, image, Normalize(0, 255), BRIGHT)
     right.set_title("Orange speaks for it, purple against it", loc="left", fontsize=13, color=INK)
     norm, colours = _scale(importance, signed=True)
-    figure.colorbar(_picture(right, importance, norm, colours), ax=right, fraction=0.046, pad=0.02)
+    _bar(figure, right, _picture(right, importance, norm, colours), 0.046)
     return figure
 
 
@@ -178,7 +178,7 @@ def _plain(axes: Axes) -> None:
     """Only the two axes that are read."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
-    axes.tick_params(colors=INK)
+    axes.tick_params(which="both", colors=INK)
     axes.xaxis.label.set_color(INK)
     axes.yaxis.label.set_color(INK)
 
@@ -186,6 +186,12 @@ def _plain(axes: Axes) -> None:
 def _picture(axes: Axes, values: Values, norm: Normalize, colours: str) -> Any:
     axes.axis("off")
     return axes.imshow(values, cmap=colours, norm=norm, interpolation="nearest")
+
+
+def _bar(figure: Figure, axes: Axes, picture: Any, share: float = 0.02) -> None:
+    """What the colours mean."""
+    bar = figure.colorbar(picture, ax=axes, fraction=share, pad=0.01)
+    bar.ax.tick_params(colors=INK)
 
 
 def _scale(values: Values, signed: bool = False) -> tuple[Normalize, str]:

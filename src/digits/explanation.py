@@ -175,13 +175,14 @@ def _steps(seen: Pass) -> Iterator[tuple[str, Values]]:
 
 def _filters(network: "Network") -> Iterator[tuple[str, str, Values]]:
     """File name, title and filters of each convolution; the templates of a network without one."""
-    for number, block in enumerate(network.blocks, start=1):
-        weights: Any = block.conv.weight.detach().numpy()
+    blocks: Any = network.blocks  # torch has no types of what it holds
+    for number, block in enumerate(blocks, start=1):
+        weights = block.conv.weight.detach().numpy()
         filters, channels, height, width = weights.shape
         title = f"Block {number}: {filters} filters of {height}×{width}"
         if channels > 1:
             title += f", for the first of {channels} channels"
         yield f"filters{number}", title, weights[:, 0]
-    if not len(network.blocks):
-        layer: Any = next(layer for layer in network.head.children() if hasattr(layer, "weight"))
-        yield "filters", "What each unit looks for", layer.weight.detach().numpy().reshape(-1, 28, 28)
+    if not blocks:
+        first: Any = next(layer for layer in network.head.children() if hasattr(layer, "weight"))
+        yield "filters", "What each unit looks for", first.weight.detach().numpy().reshape(-1, 28, 28)

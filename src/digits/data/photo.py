@@ -26,6 +26,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 LARGEST_PICTURE = 100_000_000  # pixels; a phone's picture has up to 50 million, a decompression bomb a billion
 WORKING_SIZE = 160  # pixels of the longer side, at most, at which a digit is looked for
 COARSE_SIZE = 40  # and at which its paper is
+SMALLEST = 4  # working pixels of the shorter side
 FAINTEST = 14  # grey values of 255 between ink and paper; less is a stain
 NOISE = 4.5  # times that the ink has to stand out of the paper's own unevenness
 SMALL_DIGIT = 36  # working pixels of a digit's longer side below which it is looked at again, closer
@@ -145,6 +146,8 @@ def _ink(picture: Image.Image) -> _Ink:
         NoDigitError: If there is none, or more than one.
     """
     grey = _grey(picture)
+    if min(grey.shape) < SMALLEST:
+        raise NoDigitError(f"blank: {picture.width}×{picture.height} pixels have no room for a digit")
     strength = _out_of_paper(grey)
     noise = NORMAL * _quantile(np.abs(strength[::2, ::2]), 0.5)
     smooth = ndimage.uniform_filter(strength, 3) if noise > 1 else strength
@@ -176,13 +179,14 @@ def _grey(picture: Image.Image) -> Grey:
 def _out_of_paper(grey: Grey) -> Grey:
     """How far each pixel stands out from the paper around it, positive where it is ink, whichever is the brighter."""
     coarse = _shrunk(grey)
-    if _is_dark_on_light(coarse):
-        coarse, grey = -coarse, -grey
-    # What is narrower than a fifth of the picture is a stroke, and goes; shadows and shades of the paper stay.
-    size = max(3, max(coarse.shape) // 4) | 1
-    paper = ndimage.uniform_filter(
-        ndimage.grey_opening(coarse, size, mode="nearest"), max(3, size // 4), mode="nearest"
-    )
+    light = _light(coarse)
+    rest = coarse - light
+    if _is_dark_on_light(rest, coarse):
+        grey, light, rest = -grey, -light, -rest
+    # What is narrower than a third of the picture is a stroke, and goes; shadows and stains of the paper stay.
+    size = max(3, max(coarse.shape) // 3) | 1
+    stains = ndimage.grey_opening(rest, size, mode="nearest")
+    paper = light + ndimage.uniform_filter(stains, max(3, size // 4), mode="nearest")
     background = Image.fromarray(paper).resize(grey.shape[::-1], Image.Resampling.BILINEAR)
     strength: Grey = grey - np.asarray(background)
     return strength - _quantile(strength[::2, ::2], 0.5)
@@ -192,24 +196,26 @@ def _shrunk(grey: Grey) -> Grey:
     return np.asarray(Image.fromarray(grey).reduce(math.ceil(max(grey.shape) / COARSE_SIZE)))
 
 
-def _is_dark_on_light(coarse: Grey) -> bool:
-    """By what stands out from a smooth surface that fits most of the picture, and its border most of all.
-
-    And from the medians around each place, which keep to the sharp edges of a shadow.
-    """
-    coarse = coarse[::2, ::2]
-    terms, border = _surface(coarse.shape)
-    values = coarse.ravel().astype(np.float64)
+def _light(coarse: Grey) -> Grey:
+    """A smooth surface that fits most of a picture, and its border most of all: paper that is lit from one side."""
+    few = coarse[::2, ::2] if min(coarse.shape) > 10 else coarse
+    terms, border = _surface(few.shape)
+    values = few.ravel().astype(np.float64)
     weights = border
-    for _ in range(4):
+    for _ in range(4):  # the less a pixel fits, the less it counts: so ink does not
         weighted = terms * weights
-        fit = np.linalg.solve(weighted @ terms.T + 1e-6 * np.eye(6), weighted @ values)
-        rest = values - fit @ terms
+        factors = np.linalg.solve(weighted @ terms.T + 1e-6 * np.eye(len(terms)), weighted @ values)
+        rest = values - factors @ terms
         spread = NORMAL * _quantile(np.abs(rest), 0.5) + 1
         weights = border / (1 + (rest / (1.5 * spread)) ** 2) ** 2
-    coarse = coarse[::2, ::2]
-    around = ndimage.median_filter(coarse, max(3, max(coarse.shape) // 2 | 1), mode="nearest")
-    return _skewness(rest) + _skewness(coarse - around) < 0
+    return (factors @ _surface(coarse.shape)[0]).reshape(coarse.shape).astype(np.float32)
+
+
+def _is_dark_on_light(rest: Grey, coarse: Grey) -> bool:
+    """By what stands out from the light, and from the medians around each place, which follow a shadow's edges."""
+    few = coarse[::4, ::4]
+    around = ndimage.median_filter(few, max(3, max(few.shape) // 2 | 1), mode="nearest")
+    return _skewness(rest) + _skewness(few - around) < 0
 
 
 def _skewness(values: npt.NDArray[Any]) -> float:
@@ -228,7 +234,9 @@ def _surface(shape: tuple[int, int]) -> tuple[npt.NDArray[np.float64], npt.NDArr
 def _otsu(strength: Grey) -> float:
     """The threshold that parts two classes best (Otsu, "A threshold selection method", 1979)."""
     darkest, brightest = float(strength.min()), float(strength.max())
-    step = (brightest - darkest) / 127 or 1.0
+    if darkest == brightest:
+        return darkest / 2
+    step = (brightest - darkest) / 127
     counts = np.bincount(((strength - darkest) / step).astype(np.uint8).ravel(), minlength=128)
     middles = darkest + step * (np.arange(128) + 0.5)
     below = np.cumsum(counts)
