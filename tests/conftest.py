@@ -85,6 +85,18 @@ def tiny(tiny_mnist: Path) -> Callable[..., DictConfig]:
     return lambda *overrides: composed(*TINY, f"data.root={tiny_mnist}", *overrides)
 
 
+@pytest.fixture(scope="session")
+def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a finished run on the sample, with a network that reads most digits; for reading only."""
+    from digits.training import train
+
+    directory = tmp_path_factory.mktemp("sample") / "run"
+    blocks = "model.blocks=[{channels: 8, kernel_size: 5, padding: 2, normalisation: batch}, {channels: 8, padding: 0}]"
+    words = ["data=sample", "data.val_size=500", "data.batch_size=40", "optimizer.lr=0.01", "trainer.max_epochs=2"]
+    train(composed(*TINY, blocks, "model.head.hidden=[]", *words), directory)
+    return directory
+
+
 class Mirror:
     """A server of files on the loopback interface, well-behaved unless told otherwise."""
 

@@ -141,7 +141,15 @@ def test_default_directories_differ_from_run_to_run(call: Callable[..., int], tm
     assert len(runs) == 2
     for path in runs:
         names = {file.name for file in path.iterdir()}
-        assert names == {"config.yaml", "train.log", "metrics.csv", "evaluation.json", "results.json", "checkpoints", ".lock"}
+        assert names == {
+            "config.yaml",
+            "train.log",
+            "metrics.csv",
+            "evaluation.json",
+            "results.json",
+            "checkpoints",
+            ".lock",
+        }
 
 
 def test_another_configuration_ends_in_2(

@@ -69,7 +69,8 @@ def find(words: Sequence[str]) -> list[str]:
         if word != STANDARD_INPUT and path.is_dir():
             pictures = list(_in_folder(path))
         elif not path.exists() and glob.has_magic(word):
-            pictures = sorted(name for name in glob.glob(word, recursive=True) if os.path.isfile(name))
+            matches = sorted(glob.glob(word, recursive=True))
+            pictures = [name for name in matches if os.path.isfile(name) and not name.endswith(SEEN)]
         else:
             pictures = [word]
         if not pictures:

@@ -30,7 +30,9 @@ def paper(
     cover = Image.new("L", (WIDTH, HEIGHT))
     cover.paste(Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC), at)
     picture = np.array(Image.composite(Image.new("RGB", cover.size, ink), Image.new("RGB", cover.size, colour), cover))
-    return Image.fromarray((picture + np.random.default_rng(0).normal(0, noise, picture.shape)).clip(0, 255).astype("u1"))
+    return Image.fromarray(
+        (picture + np.random.default_rng(0).normal(0, noise, picture.shape)).clip(0, 255).astype("u1")
+    )
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:

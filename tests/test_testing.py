@@ -1,0 +1,129 @@
+"""A test of a finished run says what its training said, to the last digit, wherever the data are by then."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from digits import evaluation, testing
+from digits.data import files, sample
+from digits.data.module import MNISTDataModule
+from digits.errors import UserError
+from digits.run import Run
+from digits.trained import find
+from digits.training import train
+
+from .test_training import Compose
+
+
+@pytest.fixture(scope="module")
+def tested(sample_run: Path) -> evaluation.Evaluation:
+    return testing.evaluate(find(sample_run))
+
+
+def test_the_accuracy_is_that_of_the_training(sample_run: Path, tested: evaluation.Evaluation) -> None:
+    results = Run(sample_run).results()
+    assert results is not None
+    for name in ("test_accuracy", "test_loss", "calibration_error", "confusion_matrix"):
+        assert getattr(tested, name) == getattr(results, name)
+    assert [figures.recall for figures in tested.digits] == results.recall
+    assert tested == evaluation.read(sample_run)  # what the training left
+
+
+def test_a_run_on_mnist(tiny: Compose, tmp_path: Path) -> None:
+    results = train(tiny(), tmp_path / "run")
+    again = testing.evaluate(find(tmp_path / "run"))
+    assert (again.test_accuracy, again.test_loss) == (results.test_accuracy, results.test_loss)
+    assert again.dataset == "mnist"
+
+
+def test_the_figures_agree_with_each_other(tested: evaluation.Evaluation) -> None:
+    matrix = np.array(tested.confusion_matrix)
+    assert matrix.sum() == tested.images == 500
+    assert np.trace(matrix) / 500 == pytest.approx(tested.test_accuracy, abs=1e-6)
+    assert tested.mistakes == 500 - np.trace(matrix)
+    for figures in tested.digits:
+        right, digit = matrix[figures.digit, figures.digit], figures.digit
+        assert figures.images == matrix[digit].sum()
+        assert figures.recall == pytest.approx(right / matrix[digit].sum(), abs=1e-6)
+        assert figures.precision == pytest.approx(right / matrix[:, digit].sum(), abs=1e-6)
+        assert figures.f1 == pytest.approx(2 * right / (matrix[digit].sum() + matrix[:, digit].sum()), abs=1e-6)
+    assert sum(part.images for part in tested.reliability) == 500
+    gap = sum(part.images * abs(part.confidence - part.accuracy) for part in tested.reliability) / 500
+    assert gap == pytest.approx(tested.calibration_error, abs=1e-5)
+
+
+def test_the_worst_errors_first_and_with_their_images(tested: evaluation.Evaluation, sample_run: Path) -> None:
+    images = testing.data_of(torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)).test_set().images
+    assert 0 < len(tested.worst) == min(25, tested.mistakes)
+    assert [error.probability for error in tested.worst] == sorted(error.probability for error in tested.worst)
+    for error in tested.worst:
+        assert error.answer != error.digit
+        assert error.confidence >= error.probability
+        np.testing.assert_array_equal(evaluation.image_of(error.png), images[error.index])
+    assert len(tested.examples) == 10
+
+
+def test_a_perfect_network_has_no_errors() -> None:
+    probabilities, labels = np.eye(10), np.arange(10)
+    assert testing._mistakes(probabilities, labels, np.zeros((10, 28, 28), np.uint8)) == {"mistakes": 0, "worst": []}
+
+
+def test_what_is_written_is_read(tested: evaluation.Evaluation, tmp_path: Path) -> None:
+    assert evaluation.read(tmp_path) is None
+    path = tested.write(tmp_path)
+    assert evaluation.read(tmp_path) == tested
+    content = json.loads(path.read_text())
+    assert content["test_accuracy"] == tested.test_accuracy
+    path.write_text(json.dumps({**content, "digits": 3}))
+    with pytest.raises(UserError, match="digits evaluate writes it anew"):
+        evaluation.read(tmp_path)
+    with pytest.raises(UserError, match="cannot be written: No such file"):
+        dataclasses.replace(tested).write(tmp_path / "gone")
+
+
+def test_the_sample_that_stood_in_is_tested_though_mnist_is_there_now(
+    tiny: Compose, tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object) -> None:
+        raise files.DownloadError("no mirror answers")
+
+    with monkeypatch.context() as context:
+        context.setattr(files, "obtain", offline)
+        results = train(tiny("data.val_size=5000"), tmp_path / "run")
+    assert results.dataset["name"] == "mnist-sample-5k"
+    again = testing.evaluate(find(tmp_path / "run"))
+    assert (again.dataset, again.test_accuracy) == ("mnist-sample-5k", results.test_accuracy)
+
+
+def test_a_run_of_another_machine_finds_the_data_here(
+    tiny: Compose, tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = train(tiny(), tmp_path / "run")
+    tiny_mnist.rename(tmp_path / "moved")
+    monkeypatch.setenv("MNIST_ROOT", str(tmp_path / "moved"))
+    assert testing.evaluate(find(tmp_path / "run")).test_accuracy == results.test_accuracy
+
+
+def test_other_data_are_refused(sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, labels = sample.load()
+    monkeypatch.setattr(sample, "load", lambda: (255 - images, labels))
+    with pytest.raises(UserError, match="the data have changed since this run began"):
+        testing.evaluate(find(sample_run))
+
+
+def test_a_checkpoint_that_says_nothing_of_its_data(sample_run: Path, tmp_path: Path) -> None:
+    content = torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)
+    del content[MNISTDataModule.CHECKPOINT_HYPER_PARAMS_KEY]
+    torch.save(content, tmp_path / "bare.ckpt")
+    with pytest.raises(UserError, match="does not say what it was trained on"):
+        testing.evaluate(find(tmp_path / "bare.ckpt"))
+
+
+def test_a_checkpoint_by_itself(sample_run: Path, tested: evaluation.Evaluation, tmp_path: Path) -> None:
+    shutil.copy(sample_run / "checkpoints/best.ckpt", tmp_path / "mine.ckpt")
+    assert testing.evaluate(find(tmp_path / "mine.ckpt")) == tested
