@@ -1,0 +1,188 @@
+"""The digits command as people call it: help at once, the whole chain, and a line for whatever cannot be."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from digits.data import sample
+
+from .conftest import run, run_python
+from .data.test_photo import bomb
+from .test_pictures import draw
+
+IMAGES, LABELS = sample.load()
+COMMANDS = ["train", "evaluate", "predict", "explain", "report", "export", "leaderboard", "data"]
+AFTER = ["evaluate", "predict", "explain", "report", "export"]
+
+
+def digits(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return run_python("-m", "digits", *words, cwd=cwd, **env)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_there_at_once(command: str, tmp_path: Path) -> None:
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = digits(*[word for word in (command, "--help") if word], cwd=tmp_path)
+        times.append(time.perf_counter() - started)
+        assert done.returncode == 0
+    assert min(times) < 0.8
+    assert (command or "export") in done.stdout
+    assert "Usage" in done.stdout or command == "train"
+
+
+@pytest.mark.slow
+def test_the_whole_chain_offline_on_the_sample(tmp_path: Path) -> None:
+    words = ["model=compact", "data=sample", "trainer.max_epochs=2", "hydra.run.dir=outputs/first"]
+    trained = run(*words, cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for index in range(0, 5000, 250):
+        draw(pictures / f"{LABELS[index]}-{index}.png", index)
+    for command in (
+        ["evaluate", "outputs/first"],
+        ["report", "latest"],
+        ["explain", "outputs/first", "--digit", "7"],
+        ["explain", "outputs/first/checkpoints/last.ckpt", "--image", "pictures/3-1500.png"],
+        ["export", "outputs/first"],
+        ["export", "outputs/first", "--int8"],
+        ["predict", "outputs/first", "pictures", "--show"],
+    ):
+        done = digits(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert not done.stderr
+    answers = []
+    for source in ("outputs/first", "outputs/first/model.onnx", "outputs/first/model-int8.onnx"):
+        done = digits("predict", source, "pictures", "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        answers.append([answer["digit"] for answer in json.loads(done.stdout)])
+    truth = [int(path.name[0]) for path in sorted(pictures.glob("?-*[0-9].png"))]
+    right = [sum(digit == true for digit, true in zip(answer, truth, strict=True)) for answer in answers]
+    assert min(right) >= 17  # of 20
+    evaluated = json.loads((tmp_path / "outputs/first/evaluation.json").read_text())
+    results = json.loads((tmp_path / "outputs/first/results.json").read_text())
+    assert evaluated["test_accuracy"] == results["test_accuracy"]
+    assert {path.name for path in (tmp_path / "outputs/first").iterdir() if path.name[0] != "."} == {
+        "checkpoints",
+        "config.yaml",
+        "evaluation.json",
+        "explanation",
+        "metrics.csv",
+        "model-int8.onnx",
+        "model.onnx",
+        "report",
+        "results.json",
+        "train.log",
+    }
+
+
+@pytest.fixture
+def here(sample_run: Path, tmp_path: Path) -> Path:
+    """A folder with a finished run, and with all that is wrong with others."""
+    shutil.copytree(sample_run, tmp_path / "run")
+    shutil.copytree(sample_run, tmp_path / "unfinished")
+    (tmp_path / "unfinished/results.json").unlink()
+    whole = (sample_run / "checkpoints/best.ckpt").read_bytes()
+    (tmp_path / "cut.ckpt").write_bytes(whole[:1000])
+    (tmp_path / "text.ckpt").write_text("a checkpoint, believe me")
+    (tmp_path / "empty").mkdir()
+    draw(tmp_path / "seven.png", 3600)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", AFTER)
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("gone", "there is no run directory or checkpoint gone"),
+        ("unfinished", "has not finished"),
+        ("cut.ckpt", "cut.ckpt"),
+        ("text.ckpt", "text.ckpt"),
+        ("empty", "holds no run"),
+        ("latest", "no finished run under outputs or multirun"),
+    ],
+)
+def test_a_run_that_cannot_be_used(command: str, source: str, told: str, here: Path) -> None:
+    before = sorted(here.rglob("*"))
+    done = digits(command, source, *(["seven.png"] if command == "predict" else []), cwd=here)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("Error: ")
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_bad_picture_is_told_and_the_others_are_read(here: Path) -> None:
+    (here / "text.png").write_text("7")
+    (here / "bomb.png").write_bytes(bomb())
+    Image.new("L", (80, 80), 240).save(here / "blank.png")
+    names = ["text.png", "seven.png", "bomb.png", "gone.png", "blank.png"]
+    done = digits("predict", "run", *names, "--csv", cwd=here)
+    assert done.returncode == 1
+    rows = {row["picture"]: row for row in csv.DictReader(io.StringIO(done.stdout))}
+    assert list(rows) == names
+    assert [rows[name]["status"] for name in names] == ["failed", "read", "failed", "failed", "no digit"]
+    assert rows["seven.png"]["digit"] == "7"
+    assert done.stderr.splitlines() == [
+        "Failed: text.png: not a picture: PNG, JPEG, WebP, BMP, GIF and TIFF are read",
+        "Failed: bomb.png: too large: more than 100 million pixels",
+        "Failed: gone.png: no such file",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["predict", "run", "empty"], "empty has no pictures"),
+        (["predict", "run", "seven.png", "--json", "--csv"], "choose one"),
+        (["explain", "run", "--image", "gone.png"], "no such file"),
+        (["explain", "run", "--image", "text.ckpt"], "not a picture"),
+        (["explain", "run", "--image", "seven.png", "--digit", "3"], "choose one"),
+        (["explain", "run", "other"], "explain takes one run"),
+        (["explain", "model=artcle"], "Did you mean"),
+        (["explain", "model=mlp", "--digit", "3"], "no trained network"),
+        (["export", "run", "--output", "gone/model.onnx"], "cannot be written"),
+        (["report", "run/checkpoints/gone.ckpt"], "there is no run directory"),
+    ],
+)
+def test_other_things_that_cannot_be(words: list[str], told: str, here: Path) -> None:
+    before = sorted(here.rglob("*"))
+    done = digits(*words, cwd=here)
+    assert done.returncode == 2, done.stdout
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert sorted(here.rglob("*")) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+@pytest.mark.parametrize("command", ["evaluate", "explain", "report", "export"])
+def test_a_run_directory_that_cannot_be_written(command: str, here: Path) -> None:
+    (here / "run").chmod(0o500)
+    done = digits(command, "run", *(["--digit", "3"] if command == "explain" else []), cwd=here)
+    (here / "run").chmod(0o700)
+    assert done.returncode == 2
+    assert "cannot be written: Permission denied" in done.stderr
+
+
+def test_where_nobody_reads_on(here: Path) -> None:
+    for index in range(150):
+        draw(here / f"{index}.png", index)
+    words = [sys.executable, "-m", "digits", "predict", "run", ".", "--csv"]
+    with subprocess.Popen(words, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(60) in (0, 1)
