@@ -1,14 +1,25 @@
 """The share of pictures that are read right: MNIST's test digits, drawn on paper as a person might photograph them.
 
-python benchmarks/photos.py RUN
+And how many pictures of 256×256 `digits predict` reads a second. With a network that it trains for that, model=compact.
+
+python benchmarks/photos.py
 """
 
+import csv
 import io
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from common import QUICK, machine, official, run, write
 from PIL import Image, ImageFilter
+
+from digits.data.files import parse_idx
+
+PICTURES = 10 if QUICK else 100  # of each kind
+MANY = 1_000 if QUICK else 5_000
 
 Pixels = npt.NDArray[np.float32]  # (height, width, 3), 0 to 255
 
@@ -21,9 +32,10 @@ def pasted(
     paper: Callable[[int, int, np.random.Generator], Pixels],
     ink: tuple[int, int, int],
     share: tuple[float, float] = (0.25, 0.85),
+    size: tuple[int, int] | None = None,
 ) -> Image.Image:
     """A digit, (28, 28), drawn on paper: at any place, turned by up to 10°, of a share of the shorter side's height."""
-    width, height = SIZES[rng.integers(len(SIZES))]
+    width, height = size or SIZES[rng.integers(len(SIZES))]
     side = int(rng.uniform(*share) * min(width, height) * 28 / 20)
     drawn = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
     drawn = drawn.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC)
@@ -102,3 +114,47 @@ def as_jpeg(picture: Image.Image, rng: np.random.Generator) -> bytes:
     content = io.BytesIO()
     picture.save(content, "JPEG", quality=int(rng.integers(50, 95)))
     return content.getvalue()
+
+
+def main() -> None:
+    contents = official().contents
+    digits = parse_idx(contents["t10k-images-idx3-ubyte"])
+    labels = parse_idx(contents["t10k-labels-idx1-ubyte"])
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(digits))
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        trained = str(folder / "run")
+        run("train.py", "model=compact", f"trainer.max_epochs={1 if QUICK else 10}", f"hydra.run.dir={trained}")
+        for number, (kind, make) in enumerate(KINDS.items()):
+            place = folder / str(number)
+            place.mkdir()
+            for index in order[number * PICTURES : (number + 1) * PICTURES]:
+                (place / f"{index}-{labels[index]}.jpg").write_bytes(as_jpeg(make(digits[index], rng), rng))
+            figures[kind] = float(np.mean(_right(trained, place)))
+        figures["all"] = float(np.mean(list(figures.values())))
+
+        place = folder / "many"
+        place.mkdir()
+        for number in range(MANY):
+            index = order[number % len(order)]
+            picture = pasted(digits[index], rng, textured if number % 2 else shaded, BLUE, size=(256, 256))
+            (place / f"{number}-{labels[index]}.jpg").write_bytes(as_jpeg(picture, rng))
+        reading = run("-m", "digits", "predict", trained, str(place), "--csv")
+        figures["pictures a second, start included"] = MANY / reading.wall_seconds
+        figures["peak memory of the first process, MB"] = reading.peak_memory
+    print(machine())
+    for kind, share in figures.items():
+        print(f"{kind:<40} {share:,.0f}" if share > 1 else f"{kind:<40} {100 * share:.1f} % of {PICTURES}")
+    write("photos", figures)
+
+
+def _right(trained: str, folder: Path) -> list[bool]:
+    output = run("-m", "digits", "predict", trained, str(folder), "--csv").output
+    rows = csv.DictReader(io.StringIO(output))
+    return [row["digit"] == Path(row["picture"]).stem.split("-")[1] for row in rows]
+
+
+if __name__ == "__main__":
+    main()

@@ -3,16 +3,21 @@
 import csv
 import io
 import json
+import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from PIL import Image
 
+from digits import cli
 from digits.data import sample
 
 from .conftest import run, run_python
@@ -26,6 +31,39 @@ AFTER = ["evaluate", "predict", "explain", "report", "export"]
 
 def digits(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     return run_python("-m", "digits", *words, cwd=cwd, **env)
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def call(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Calls the command in this process, where torch is there already."""
+    monkeypatch.chdir(here)
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+
+    def call(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["digits", *words])
+        signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        finally:
+            for number, handler in signals.items():
+                signal.signal(number, handler)
+            root.handlers = handlers[:]
+        out, err = capfd.readouterr()
+        return Done(code, out, err)
+
+    return call
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -113,9 +151,9 @@ def here(sample_run: Path, tmp_path: Path) -> Path:
         ("latest", "no finished run under outputs or multirun"),
     ],
 )
-def test_a_run_that_cannot_be_used(command: str, source: str, told: str, here: Path) -> None:
+def test_a_run_that_cannot_be_used(command: str, source: str, told: str, here: Path, call: Callable[..., Done]) -> None:
     before = sorted(here.rglob("*"))
-    done = digits(command, source, *(["seven.png"] if command == "predict" else []), cwd=here)
+    done = call(command, source, *(["seven.png"] if command == "predict" else []))
     assert done.returncode == 2
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
@@ -156,9 +194,9 @@ def test_a_bad_picture_is_told_and_the_others_are_read(here: Path) -> None:
         (["report", "run/checkpoints/gone.ckpt"], "there is no run directory"),
     ],
 )
-def test_other_things_that_cannot_be(words: list[str], told: str, here: Path) -> None:
+def test_other_things_that_cannot_be(words: list[str], told: str, here: Path, call: Callable[..., Done]) -> None:
     before = sorted(here.rglob("*"))
-    done = digits(*words, cwd=here)
+    done = call(*words)
     assert done.returncode == 2, done.stdout
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
