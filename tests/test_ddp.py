@@ -23,7 +23,15 @@ def test_two_processes_train_what_one_trains(strategy: str, tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
     assert "strides" not in done.stderr  # which torch would say of gradients in another memory format than the weights'
     names = {path.name for path in (tmp_path / "two").iterdir()}
-    assert names == {"config.yaml", "train.log", "metrics.csv", "results.json", "checkpoints", ".lock"}
+    assert names == {
+        "config.yaml",
+        "train.log",
+        "metrics.csv",
+        "evaluation.json",
+        "results.json",
+        "checkpoints",
+        ".lock",
+    }
     single, double = Run(tmp_path / "one").results(), Run(tmp_path / "two").results()
     assert single is not None
     assert double is not None

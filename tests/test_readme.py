@@ -59,7 +59,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("Makefile", "README.md", "LICENSE", "pyproject.toml", "constraints.txt", "train.py"):
         shutil.copy2(ROOT / name, copy)
         os.utime(copy / name, (0, 0))  # older than what is installed, so that make does not install again
-    for name in ("conf", "src"):
+    for name in ("conf", "docs", "src"):
         shutil.copytree(ROOT / name, copy / name)
     if (ROOT / ".venv").exists():
         (copy / ".venv").symlink_to(ROOT / ".venv")
@@ -92,6 +92,7 @@ def test_a_command_does_what_the_readme_says(command: str, checkout: Path) -> No
 def test_the_python_of_the_readme(checkout: Path) -> None:
     """After the commands, which leave outputs/first behind."""
     (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    done = run_python("-c", f"{program}\nprint(probabilities.sum().item())", cwd=checkout)
+    done = run_python("-c", f"{program}\nprint(sum(prediction.probabilities))", cwd=checkout)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) == pytest.approx(1)
+    assert done.stdout.split()[0] == "7"
+    assert float(done.stdout.splitlines()[-1]) == pytest.approx(1, abs=1e-5)
