@@ -74,6 +74,8 @@ def test_help_is_there_at_once(command: str, tmp_path: Path) -> None:
         done = digits(*[word for word in (command, "--help") if word], cwd=tmp_path)
         times.append(time.perf_counter() - started)
         assert done.returncode == 0
+        if times[-1] < 0.8:
+            break  # another process may have slowed down the one before
     assert min(times) < 0.8
     assert (command or "export") in done.stdout
     assert "Usage" in done.stdout or command == "train"
