@@ -22,6 +22,7 @@ PICTURES = 100  # of each kind
 MANY = 5_000
 
 Pixels = npt.NDArray[np.float32]  # (height, width, 3), 0 to 255
+Paper = Callable[[int, int, np.random.Generator], Pixels]  # of a width and a height
 
 SIZES = (256, 256), (320, 240), (480, 640), (1200, 1600)  # width and height
 
@@ -29,9 +30,9 @@ SIZES = (256, 256), (320, 240), (480, 640), (1200, 1600)  # width and height
 def pasted(
     digit: npt.NDArray[np.uint8],
     rng: np.random.Generator,
-    paper: Callable[[int, int, np.random.Generator], Pixels],
+    paper: Paper,
     ink: tuple[int, int, int],
-    share: tuple[float, float] = (0.25, 0.85),
+    share: tuple[float, float],
     size: tuple[int, int] | None = None,
 ) -> Image.Image:
     """A digit, (28, 28), drawn on paper: at any place, turned by up to 10°, of a share of the shorter side's height."""
@@ -95,17 +96,18 @@ def squared(width: int, height: int, rng: np.random.Generator) -> Pixels:
 
 
 BLACK, BLUE, RED, PENCIL, CHALK = (25, 25, 30), (35, 50, 150), (190, 40, 45), (105, 105, 110), (225, 225, 220)
-KINDS: dict[str, Callable[[npt.NDArray[np.uint8], np.random.Generator], Image.Image]] = {
-    "black ink on plain paper": lambda digit, rng: pasted(digit, rng, plain, BLACK),
-    "small": lambda digit, rng: pasted(digit, rng, plain, BLACK, (0.08, 0.2)),
-    "blue ink": lambda digit, rng: pasted(digit, rng, plain, BLUE),
-    "red ink on textured paper": lambda digit, rng: pasted(digit, rng, textured, RED),
-    "pencil": lambda digit, rng: pasted(digit, rng, plain, PENCIL),
-    "chalk on a blackboard": lambda digit, rng: pasted(digit, rng, dark, CHALK),
-    "textured paper": lambda digit, rng: pasted(digit, rng, textured, BLACK),
-    "shaded paper": lambda digit, rng: pasted(digit, rng, shaded, BLACK),
-    "blue ink on shaded paper": lambda digit, rng: pasted(digit, rng, shaded, BLUE),
-    "a squared notebook": lambda digit, rng: pasted(digit, rng, squared, BLUE),
+USUAL, SMALL = (0.25, 0.85), (0.08, 0.2)  # of the picture's shorter side
+KINDS = {
+    "black ink on plain paper": (plain, BLACK, USUAL),
+    "small": (plain, BLACK, SMALL),
+    "blue ink": (plain, BLUE, USUAL),
+    "red ink on textured paper": (textured, RED, USUAL),
+    "pencil": (plain, PENCIL, USUAL),
+    "chalk on a blackboard": (dark, CHALK, USUAL),
+    "textured paper": (textured, BLACK, USUAL),
+    "shaded paper": (shaded, BLACK, USUAL),
+    "blue ink on shaded paper": (shaded, BLUE, USUAL),
+    "a squared notebook": (squared, BLUE, USUAL),
 }
 
 
@@ -126,15 +128,16 @@ def main() -> None:
     rng = np.random.default_rng(0)
     order = rng.permutation(len(digits))
     figures: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         trained = str(folder / "run")
         run("train.py", "model=compact", f"hydra.run.dir={trained}")
-        for number, (kind, make) in enumerate(KINDS.items()):
+        for number, (kind, (paper, ink, share)) in enumerate(KINDS.items()):
             place = folder / str(number)
             place.mkdir()
             for index in order[number * PICTURES : (number + 1) * PICTURES]:
-                (place / f"{index}-{labels[index]}.jpg").write_bytes(as_jpeg(make(digits[index], rng), rng))
+                picture = pasted(digits[index], rng, paper, ink, share)
+                (place / f"{index}-{labels[index]}.jpg").write_bytes(as_jpeg(picture, rng))
             figures[kind] = float(np.mean(_right(trained, place)))
         figures["all"] = float(np.mean(list(figures.values())))
 
@@ -142,14 +145,14 @@ def main() -> None:
         place.mkdir()
         for number in range(MANY):
             index = order[number % len(order)]
-            picture = pasted(digits[index], rng, textured if number % 2 else shaded, BLUE, size=(256, 256))
+            picture = pasted(digits[index], rng, textured if number % 2 else shaded, BLUE, USUAL, (256, 256))
             (place / f"{number}-{labels[index]}.jpg").write_bytes(as_jpeg(picture, rng))
         reading = run("-m", "digits", "predict", trained, str(place), "--csv")
         figures["pictures a second, start included"] = MANY / reading.wall_seconds
         figures["peak memory of the first process, MB"] = reading.peak_memory
     print(machine())
-    for kind, share in figures.items():
-        print(f"{kind:<40} {share:,.0f}" if share > 1 else f"{kind:<40} {100 * share:.1f} % of {PICTURES}")
+    for name, figure in figures.items():
+        print(f"{name:<40} {figure:,.0f}" if figure > 1 else f"{name:<40} {100 * figure:.1f} %")
     write("photos", figures)
 
 

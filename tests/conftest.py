@@ -20,6 +20,9 @@ from digits.data import files
 
 ROOT = Path(__file__).resolve().parents[1]
 
+RUN_FILES = {"config.yaml", "metrics.csv", "evaluation.json", "results.json", "checkpoints", ".lock"}
+"""What a training leaves in its directory; ``train.log`` and the report where they are asked for."""
+
 # A network and a training small enough to be over in a second.
 TINY = [
     "model.blocks=[{channels: 4, kernel_size: 3, padding: 1}]",

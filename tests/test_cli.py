@@ -205,6 +205,15 @@ def test_other_things_that_cannot_be(words: list[str], told: str, here: Path, ca
     assert sorted(here.rglob("*")) == before
 
 
+def test_evaluating_another_checkpoint_leaves_the_evaluation_of_the_run(here: Path, call: Callable[..., Done]) -> None:
+    before = (here / "run/evaluation.json").read_bytes()
+    done = call("evaluate", "run/checkpoints/last.ckpt")
+    assert done.returncode == 0, done.stderr
+    assert "Written to run/checkpoints/evaluation.json" in done.stdout
+    assert json.loads((here / "run/checkpoints/evaluation.json").read_text())["images"] == 500
+    assert (here / "run/evaluation.json").read_bytes() == before
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 @pytest.mark.parametrize("command", ["evaluate", "explain", "report", "export"])
 def test_a_run_directory_that_cannot_be_written(command: str, here: Path) -> None:

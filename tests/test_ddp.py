@@ -6,7 +6,7 @@ import pytest
 
 from digits.run import Run
 
-from .conftest import run, run_python
+from .conftest import RUN_FILES, run, run_python
 from .test_main import QUICK
 
 TWO = ["trainer.devices=2", "data.batch_size=10", "trainer.max_epochs=1"]
@@ -23,15 +23,7 @@ def test_two_processes_train_what_one_trains(strategy: str, tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
     assert "strides" not in done.stderr  # which torch would say of gradients in another memory format than the weights'
     names = {path.name for path in (tmp_path / "two").iterdir()}
-    assert names == {
-        "config.yaml",
-        "train.log",
-        "metrics.csv",
-        "evaluation.json",
-        "results.json",
-        "checkpoints",
-        ".lock",
-    }
+    assert names == {*RUN_FILES, "train.log"}
     single, double = Run(tmp_path / "one").results(), Run(tmp_path / "two").results()
     assert single is not None
     assert double is not None

@@ -17,7 +17,7 @@ import yaml
 
 from digits import main as command
 
-from .conftest import ROOT, TINY, run, run_python
+from .conftest import ROOT, RUN_FILES, TINY, run, run_python
 
 # The smallest training that is a real one: genuine digits, no network needed.
 QUICK = [
@@ -141,15 +141,7 @@ def test_default_directories_differ_from_run_to_run(call: Callable[..., int], tm
     assert len(runs) == 2
     for path in runs:
         names = {file.name for file in path.iterdir()}
-        assert names == {
-            "config.yaml",
-            "train.log",
-            "metrics.csv",
-            "evaluation.json",
-            "results.json",
-            "checkpoints",
-            ".lock",
-        }
+        assert names == {*RUN_FILES, "train.log"}
 
 
 def test_another_configuration_ends_in_2(

@@ -30,6 +30,11 @@ def draw(path: Path, index: int) -> str:
     return str(path)
 
 
+def read(reader: DigitReader, names: list[str]) -> list[Answer]:
+    with pictures.prepare(names) as prepared:
+        return list(pictures.read(reader, prepared))
+
+
 def test_files_patterns_and_folders_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = ["b.png", "a.JPG", "below/c.gif", "below/deeper/d.webp"]
@@ -62,7 +67,7 @@ def test_an_answer_for_each(reader: DigitReader, tmp_path: Path) -> None:
     Image.new("L", (90, 90), 230).save(tmp_path / "blank.png")
     (tmp_path / "text.png").write_text("7")
     names = [good, str(tmp_path / "blank.png"), str(tmp_path / "text.png"), str(tmp_path / "gone.png")]
-    found = list(pictures.read(reader, names))
+    found = read(reader, names)
     assert [answer.picture for answer in found] == names
     assert found[0].status in (READ, UNSURE)
     assert [answer.status for answer in found[1:]] == [NO_DIGIT, FAILED, FAILED]
@@ -74,7 +79,7 @@ def test_an_answer_for_each(reader: DigitReader, tmp_path: Path) -> None:
 
 def test_a_likeliest_digit_that_is_not_likely(tmp_path: Path) -> None:
     even = DigitReader(lambda images: np.full((len(images), 10), 0.1, np.float32))
-    (answer,) = pictures.read(even, [draw(tmp_path / "seven.png", 0)])
+    (answer,) = read(even, [draw(tmp_path / "seven.png", 0)])
     assert answer.status == UNSURE
     assert answer.note.startswith("unsure")
 
@@ -82,7 +87,7 @@ def test_a_likeliest_digit_that_is_not_likely(tmp_path: Path) -> None:
 def test_many_are_read_in_their_order_by_several_processes(reader: DigitReader, tmp_path: Path) -> None:
     names = [draw(tmp_path / f"{index:03}.png", 13 * index) for index in range(FEW + 90)]
     names.insert(70, str(tmp_path / "gone.png"))
-    found = list(pictures.read(reader, names))
+    found = read(reader, names)
     assert [answer.picture for answer in found] == names
     assert found[70].status == FAILED
     expected = reader.predict([Path(name) for name in names if "gone" not in name])
@@ -93,9 +98,9 @@ def test_whoever_stops_reading_leaves_no_process_behind(reader: DigitReader, tmp
     import multiprocessing
 
     names = [draw(tmp_path / f"{index:03}.png", index) for index in range(FEW + 1)]
-    answers_ = pictures.read(reader, names)
-    next(iter(answers_))
-    answers_.close()  # type: ignore[attr-defined]
+    with pictures.prepare(names) as prepared:
+        assert next(iter(pictures.read(reader, prepared))).picture == names[0]
+        assert multiprocessing.active_children()
     assert not multiprocessing.active_children()
 
 
@@ -103,7 +108,7 @@ def test_standard_input(reader: DigitReader, tmp_path: Path, monkeypatch: pytest
     path = Path(draw(tmp_path / "seven.png", 40))
     pictures._standard_input.cache_clear()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
-    (answer,) = pictures.read(reader, ["-"])
+    (answer,) = read(reader, ["-"])
     assert answer.prediction == reader.predict(path)
     monkeypatch.chdir(tmp_path)
     assert pictures.show(answer) == Path("standard-input.seen.png")
@@ -111,7 +116,7 @@ def test_standard_input(reader: DigitReader, tmp_path: Path, monkeypatch: pytest
 
 
 def test_what_the_network_saw_is_saved_beside_the_picture(reader: DigitReader, tmp_path: Path) -> None:
-    (answer,) = pictures.read(reader, [draw(tmp_path / "seven.png", 7)])
+    (answer,) = read(reader, [draw(tmp_path / "seven.png", 7)])
     path = pictures.show(answer)
     assert path == tmp_path / "seven.seen.png"
     with Image.open(path) as shown:

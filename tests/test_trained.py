@@ -22,6 +22,12 @@ def test_a_run_directory_and_its_checkpoints(sample_run: Path) -> None:
     assert last.finished_run()[0].path == sample_run
 
 
+def test_results_are_of_the_checkpoint_that_was_tested(sample_run: Path) -> None:
+    assert find(sample_run).results() == Run(sample_run).results()
+    assert find(sample_run / "checkpoints/best.ckpt").results() is not None
+    assert find(sample_run / "checkpoints/last.ckpt").results() is None
+
+
 def test_a_checkpoint_that_lies_elsewhere(sample_run: Path, tmp_path: Path) -> None:
     shutil.copy(sample_run / "checkpoints/best.ckpt", tmp_path / "mine.ckpt")
     trained = find(tmp_path / "mine.ckpt")

@@ -21,7 +21,7 @@ from digits.network import Network
 from digits.run import Run
 from digits.training import train
 
-from .conftest import composed
+from .conftest import RUN_FILES, composed
 
 Compose = Callable[..., DictConfig]
 
@@ -57,8 +57,7 @@ def test_a_run_directory_has_all_that_was_promised(
     caplog.set_level(logging.INFO)
     results = train(tiny(), tmp_path / "run")
     run = tmp_path / "run"
-    names = {"config.yaml", "metrics.csv", "evaluation.json", "results.json", "checkpoints", ".lock"}
-    assert {path.name for path in run.iterdir()} == names
+    assert {path.name for path in run.iterdir()} == RUN_FILES
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
     content = json.loads((run / "results.json").read_text())

@@ -3,9 +3,9 @@
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from digits.pictures import Answer
 
@@ -23,11 +23,7 @@ COLUMNS = (
 NEXT = 2  # digits told after the likeliest
 
 
-class Writer(Protocol):
-    """Takes one answer after the other."""
-
-    def __call__(self, answer: Answer) -> None:
-        """Print one answer."""
+Writer = Callable[[Answer], None]  # prints one answer
 
 
 def record(answer: Answer) -> dict[str, Any]:

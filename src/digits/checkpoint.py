@@ -22,12 +22,12 @@ def read(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError as error:
-        raise UserError(f"there is no checkpoint {path}.") from error
+        raise UserError(f"there is no checkpoint {path}") from error
     except Exception as error:  # of a dozen kinds, by where the file is damaged
         reason = (str(error).splitlines() or [type(error).__name__])[0][:80]
         raise UserError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not (isinstance(content, dict) and {"state_dict", "hyper_parameters"} <= content.keys()):
-        raise UserError(f"{path} is not a checkpoint that a training of digits writes.")
+        raise UserError(f"{path} is not a checkpoint that a training of digits writes")
     return content
 
 

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from digits import answers
 from digits import main as training_command
 from digits.console import ScreenHandler, evaluation_text
 from digits.errors import EXIT_FAILED, UserError, exit_codes
@@ -109,7 +108,9 @@ def evaluate(run: Source) -> None:
         from digits.testing import evaluate as test
 
     evaluation = test(trained)
-    print(f"{evaluation_text(evaluation)}\n\nWritten to {evaluation.write(trained.home)}")
+    # Of another checkpoint than the one that was tested, beside it: the run's evaluation stays that of its results.
+    folder = trained.home if trained.results() else trained.checkpoint.parent
+    print(f"{evaluation_text(evaluation)}\n\nWritten to {evaluation.write(folder)}")
 
 
 Model = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, `latest`, a checkpoint, or an .onnx file.")]
@@ -128,23 +129,25 @@ def predict(run: Model, images: Pictures, json: Json = False, csv: Csv = False, 
     One digit a picture, anywhere in it and of any size, dark on light or light on dark. A picture without a digit, or
     with several, is said to be so. Exit code 1 if a file could not be read.
     """
-    from digits import pictures, prediction
+    from digits import answers, pictures, prediction
 
     if json and csv:
         raise UserError("--json and --csv: choose one.")
     # The network computes for a moment at a time: its threads shall not spin on the cores that decode meanwhile.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    printed = answers.as_json if json else answers.as_csv if csv else answers.as_table
     found = pictures.find(images)
-    reader = prediction.load(run)
     failed = 0
-    with answers.as_json() if json else answers.as_csv() if csv else answers.as_table() as write:
-        for answer in pictures.track(pictures.read(reader, found), len(found)):
-            write(answer)
-            if show and answer.image is not None:
-                pictures.show(answer)
-            if answer.status == pictures.FAILED:
-                failed += 1
-                print(f"Failed: {answer.picture}: {answer.note}", file=sys.stderr)
+    with pictures.prepare(found) as prepared:
+        reader = prediction.load(run)
+        with printed() as write:
+            for answer in pictures.track(pictures.read(reader, prepared), len(found)):
+                write(answer)
+                if show and answer.image is not None:
+                    pictures.show(answer)
+                if answer.status == pictures.FAILED:
+                    failed += 1
+                    print(f"Failed: {answer.picture}: {answer.note}", file=sys.stderr)
     if failed:
         raise typer.Exit(EXIT_FAILED)
 
@@ -165,19 +168,20 @@ def explain(run: Explained, image: ImageFile = None, digit: Digit = None) -> Non
     """
     from digits import explanation
 
+    drawing = image is not None or digit is not None
+    if image is not None and digit is not None:
+        raise UserError("--image and --digit: choose one.")
     if "=" in run[0]:
-        print(explanation.table_of_configuration(run))
-        if image or digit is not None:
+        if drawing:
             raise UserError(f"{' '.join(run)} is no trained network to draw; name a run.")
+        print(explanation.table_of_configuration(run))
         return
     if len(run) > 1:
         raise UserError(f"explain takes one run, not {len(run)}: {' '.join(run)}")
     trained = find(run[0])
     print(explanation.table_of(trained))
-    if image is None and digit is None:
+    if not drawing:
         return
-    if image is not None and digit is not None:
-        raise UserError("--image and --digit: choose one.")
     for path in explanation.explain(trained, image, digit):
         print(f"Drawn: {path}")
 

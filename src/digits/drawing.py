@@ -19,14 +19,15 @@ SIGNED, BRIGHT = "PuOr_r", "gray"  # purple and orange tell apart for every kind
 BLUE, ORANGE = "#0072b2", "#d55e00"  # of Okabe and Ito's palette, for the same reason
 INK = "#1f2328"  # text and axes; the report makes it the colour of the page's text
 WIDTH = 12.0  # inches
+DPI = 120
 MAPS_A_ROW = 16
 MOST_FILTERS = 64
 
 
-def png(figure: Figure, dpi: int = 120) -> bytes:
+def png(figure: Figure) -> bytes:
     """A figure as a PNG file."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=dpi, facecolor="white")
+    figure.savefig(file, format="png", dpi=DPI, facecolor="white")
     return file.getvalue()
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from digits.errors import UserError
-from digits.records import as_json, write
+from digits.records import as_json, write, writing
 
 FILE = "evaluation.json"
 
@@ -110,11 +110,10 @@ class Evaluation:
         Raises:
             UserError: If it cannot be written.
         """
-        try:
-            write(folder / FILE, as_json(asdict(self)))
-        except OSError as error:
-            raise UserError(f"{folder / FILE} cannot be written: {error.strerror}.") from error
-        return folder / FILE
+        path = folder / FILE
+        with writing(path):
+            write(path, as_json(asdict(self)))
+        return path
 
 
 def read(folder: Path) -> Evaluation | None:

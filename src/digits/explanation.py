@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from digits import config
 from digits.console import layer_table
-from digits.errors import UserError
 from digits.geometry import layers
 from digits.trained import Trained
 
@@ -124,7 +123,7 @@ def explain(trained: Trained, image: Path | None = None, digit: int | None = Non
     from digits import checkpoint
     from digits.data import photo, sample
     from digits.drawing import png
-    from digits.records import write
+    from digits.records import write, writing
 
     if image is not None:
         pixels = photo.digit(photo.read(image))
@@ -133,13 +132,11 @@ def explain(trained: Trained, image: Path | None = None, digit: int | None = Non
         pixels = images[np.flatnonzero(labels == digit)[0]]
     network = checkpoint.network(trained.checkpoint)
     folder = trained.home / "explanation"
-    try:
+    with writing(folder):
         folder.mkdir(exist_ok=True)
         for name, figure in figures(network, pixels):
             write(folder / f"{name}.png", png(figure))
             yield folder / f"{name}.png"
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}.") from error
 
 
 def figures(network: "Network", image: Image) -> Iterator[tuple[str, "Figure"]]:

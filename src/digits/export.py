@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +18,7 @@ from digits.data import normalise, sample
 from digits.data.normalisation import MEAN, STD
 from digits.errors import RunError, UserError
 from digits.geometry import CLASSES
-from digits.records import write
+from digits.records import write, writing
 from digits.testing import data_of
 from digits.trained import Trained
 
@@ -70,10 +69,8 @@ def export(trained: Trained, output: Path | None = None, int8: bool = False) -> 
         if int8:
             file = _quantised(file, chosen[:CALIBRATED])
             told.append(_cost(trained, file))
-        try:
+        with writing(path):
             write(path, file.read_bytes())
-        except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror}.") from error
     told.append(f"Written to {path}, {path.stat().st_size / 1000:,.0f} kB: uint8 (batch, 28, 28) to probabilities")
     return "\n".join(told)
 
@@ -94,16 +91,15 @@ def _write_onnx(trained: Trained, file: Path) -> None:
     assert program is not None
     program.save(file)
     model = onnx.load(file)
-    results = trained.run and trained.run.results()
-    values: dict[str, Any] = {
+    results = trained.results()
+    about = {
         "classes": json.dumps([str(digit) for digit in range(CLASSES)]),
         "normalisation": json.dumps({"mean": MEAN, "std": STD, "of": "pixels / 255; inside the file"}),
         "run": str(trained.home),
         "test_accuracy": json.dumps(results.test_accuracy if results else None),
         "dataset": str(results.dataset["name"]) if results else "",
     }
-    for key, value in values.items():
-        model.metadata_props.add(key=key, value=value)
+    onnx.helper.set_model_props(model, about)
     onnx.save(model, file)
 
 
@@ -168,5 +164,5 @@ def _cost(trained: Trained, file: Path) -> str:
     ]
     return (
         f"Test accuracy {100 * accuracies[0]:.2f} % with 32 bits, {100 * accuracies[1]:.2f} % with 8: "
-        f"{100 * (accuracies[0] - accuracies[1]):+.2f} points lost, on {data.description.name}"
+        f"{100 * (accuracies[1] - accuracies[0]):+.2f} points, on {data.description.name}"
     )

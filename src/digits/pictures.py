@@ -4,12 +4,13 @@ import contextlib
 import functools
 import glob
 import io
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -23,13 +24,14 @@ from rich.console import Console
 from digits.data import photo
 from digits.errors import RunError, UserError
 from digits.prediction import DigitReader, Images, Prediction
-from digits.records import write
+from digits.records import write, writing
 
 STANDARD_INPUT = "-"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".mpo")
 SEEN = ".seen.png"  # ends the name of a picture that `show` writes
 SURE = 0.6  # probability below which an answer is called unsure
 TOGETHER = 64  # pictures prepared and read together
+AHEAD = 32  # times as many are prepared before they are asked for, in the seconds that a network takes to load
 FEW = 64  # pictures that are read before other processes would have started
 SHOWN = 280  # pixels a side of what `show` draws
 
@@ -79,34 +81,56 @@ def find(words: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def read(reader: DigitReader, pictures: Sequence[str]) -> Iterator[Answer]:
-    """Read pictures one after the other, while the next are decoded on all processor cores.
+Prepared = tuple[str, Images | None, UserError | None]
+"""A picture's file, its digit as MNIST has them, (28, 28) uint8, or why there is none."""
 
-    However many there are, a few hundred of them are in memory at a time.
+
+@contextlib.contextmanager
+def prepare(pictures: Sequence[str]) -> Iterator[Iterable[list[Prepared]]]:
+    """Find the digits in pictures, in parts; of many at once, on all processor cores, while others work with the first.
+
+    However many there are, two thousand of them are in memory at a time, and as 28×28 bytes.
+
+    Args:
+        pictures: Files; ``-`` for standard input.
+
+    Raises:
+        RunError: If one of the processes that prepare them is killed.
+    """
+    parts = (pictures[start : start + TOGETHER] for start in range(0, len(pictures), TOGETHER))
+    if len(pictures) <= FEW:
+        yield map(_prepared, parts)
+        return
+    # Processes, since most of it is Python; spawned, since a fork of a process with torch's threads may hang.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(os.cpu_count(), context, initializer=_leave_interrupts_to_the_first)
+    try:
+        waiting = deque(_submitted(pool, part) for part in itertools.islice(parts, AHEAD))
+        yield _in_order(waiting, (_submitted(pool, part) for part in parts))
+    except BrokenProcessPool as error:
+        raise RunError("a process that prepared pictures was killed; there may be too little memory") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def read(reader: DigitReader, prepared: Iterable[list[Prepared]]) -> Iterator[Answer]:
+    """Read pictures one after the other.
 
     Args:
         reader: What `prediction.load` gives.
-        pictures: Files; ``-`` for standard input.
+        prepared: What `prepare` gives.
     """
-    parts = (pictures[start : start + TOGETHER] for start in range(0, len(pictures), TOGETHER))
-    prepare = map(_prepared, parts) if len(pictures) <= FEW else _prepared_ahead(parts)
-    with contextlib.closing(prepare) if isinstance(prepare, Generator) else contextlib.nullcontext():
-        for prepared in prepare:
-            images = [image for _, image, _ in prepared if image is not None]
-            predictions = iter(reader.predict_images(np.stack(images)) if images else [])
-            for picture, image, failure in prepared:
-                if image is None:
-                    yield Answer(
-                        picture,
-                        NO_DIGIT if isinstance(failure, photo.NoDigitError) else FAILED,
-                        None,
-                        str(failure),
-                        None,
-                    )
-                else:
-                    prediction = next(predictions)
-                    sure = prediction.probability >= SURE
-                    yield Answer(picture, READ if sure else UNSURE, prediction, "" if sure else NOT_SURE, image)
+    for part in prepared:
+        images = [image for _, image, _ in part if image is not None]
+        predictions = iter(reader.predict_images(np.stack(images)) if images else [])
+        for picture, image, failure in part:
+            if image is None:
+                status = NO_DIGIT if isinstance(failure, photo.NoDigitError) else FAILED
+                yield Answer(picture, status, None, str(failure), None)
+            else:
+                prediction = next(predictions)
+                sure = prediction.probability >= SURE
+                yield Answer(picture, READ if sure else UNSURE, prediction, "" if sure else NOT_SURE, image)
 
 
 def track(answers: Iterable[Answer], number: int) -> Iterator[Answer]:
@@ -137,14 +161,9 @@ def show(answer: Answer) -> Path:
     both.paste(seen, (original.width + 16, 0))
     file = io.BytesIO()
     both.save(file, "PNG")
-    try:
+    with writing(path):
         write(path, file.getvalue())
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}.") from error
     return path
-
-
-Prepared = tuple[str, Images | None, UserError | None]
 
 
 def _prepared(pictures: Sequence[str]) -> list[Prepared]:
@@ -160,23 +179,16 @@ def _prepare(picture: str) -> Prepared:
         return picture, None, error
 
 
-def _prepared_ahead(parts: Iterable[Sequence[str]]) -> Generator[list[Prepared], None, None]:
-    """Parts in their order, the next ones being prepared meanwhile; by processes, since most of it is Python."""
-    cores = os.cpu_count() or 1
-    context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads may hang
-    pool = ProcessPoolExecutor(cores, context, initializer=_leave_interrupts_to_the_first)
-    try:
-        waiting: deque[Future[list[Prepared]]] = deque()
-        for part in parts:
-            waiting.append(pool.submit(_prepared, part) if STANDARD_INPUT not in part else _done(_prepared(part)))
-            if len(waiting) > 2 * cores:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise RunError("a process that prepared pictures was killed; there may be too little memory") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _submitted(pool: ProcessPoolExecutor, part: Sequence[str]) -> "Future[list[Prepared]]":
+    return pool.submit(_prepared, part) if STANDARD_INPUT not in part else _done(_prepared(part))
+
+
+def _in_order(
+    waiting: "deque[Future[list[Prepared]]]", following: Iterator["Future[list[Prepared]]"]
+) -> Iterator[list[Prepared]]:
+    while waiting:
+        yield waiting.popleft().result()
+        waiting.extend(itertools.islice(following, 1))
 
 
 def _done(result: list[Prepared]) -> "Future[list[Prepared]]":

@@ -11,6 +11,7 @@ from PIL import Image
 
 from digits.data import photo
 from digits.errors import UserError
+from digits.geometry import IMAGE_SIZE
 from digits.trained import find
 
 BATCH_SIZE = 500  # images: as fast as more, and little memory
@@ -80,7 +81,7 @@ class DigitReader:
         """
         if isinstance(picture, list):
             return self.predict_images(np.stack([_image(one) for one in picture])) if picture else []
-        if isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.shape[1:] == (photo.IMAGE, photo.IMAGE):
+        if isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.shape[1:] == (IMAGE_SIZE, IMAGE_SIZE):
             return self.predict_images(picture)
         return self.predict_images(_image(picture)[None])[0]
 
@@ -93,7 +94,7 @@ class DigitReader:
         Raises:
             UserError: If they are not.
         """
-        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (photo.IMAGE, photo.IMAGE):
+        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
             raise UserError(
                 f"images of shape {images.shape} and {images.dtype}; they have to be (batch, 28, 28) uint8."
             )
@@ -148,7 +149,7 @@ def _onnx(path: Path) -> Callable[[Images], Probabilities]:
     except Exception as error:  # onnxruntime's own, of several kinds without a name in common
         raise UserError(f"{path} cannot be read as ONNX: {str(error).splitlines()[0]}") from error
     (taken, *_), (given, *_) = session.get_inputs(), session.get_outputs()
-    if taken.type != "tensor(uint8)" or taken.shape[1:] != [photo.IMAGE, photo.IMAGE]:
+    if taken.type != "tensor(uint8)" or taken.shape[1:] != [IMAGE_SIZE, IMAGE_SIZE]:
         raise UserError(
             f"{path} takes {taken.type} of shape {taken.shape}, not uint8 (batch, 28, 28): "
             "it is none that digits export writes."
@@ -165,7 +166,7 @@ def _image(picture: Any) -> Images:
     """One picture as a digit of MNIST, (28, 28) uint8."""
     if isinstance(picture, np.ndarray):
         _check(picture)
-        if picture.shape == (photo.IMAGE, photo.IMAGE):
+        if picture.shape == (IMAGE_SIZE, IMAGE_SIZE):
             return picture
         picture = Image.fromarray(picture)
     elif isinstance(picture, str | Path):

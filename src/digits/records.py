@@ -2,9 +2,12 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, SupportsFloat
+
+from digits.errors import UserError
 
 
 def rounded(value: SupportsFloat) -> float:
@@ -23,6 +26,19 @@ def write(path: Path, content: str | bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say of a file or folder that cannot be written that it is the one that a person chose.
+
+    Raises:
+        UserError: Naming it, and why.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def as_json(content: Mapping[str, Any]) -> str:

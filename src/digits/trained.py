@@ -24,6 +24,11 @@ class Trained:
     home: Path
     run: Run | None
 
+    def results(self) -> Results | None:
+        """What a training measured of this checkpoint: of the one that it tested, and of no other."""
+        tested = self.run and self.checkpoint.resolve() == self.run.best.resolve()
+        return self.run.results() if self.run and tested else None
+
     def finished_run(self) -> tuple[Run, Results]:
         """The run, where it is needed.
 

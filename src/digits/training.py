@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from digits import config, device, provenance
+from digits import checkpoint, config, device, provenance
 from digits.callbacks import BatchLines, EpochRows, EpochSeed, NoProfiler, ProgressBar, SpeedUp, Stopwatch
 from digits.classifier import DigitClassifier
 from digits.config import TrainConfig
@@ -131,16 +131,12 @@ def _stopped_early(run: Run) -> bool:
     return any(state.get("stopped_epoch") for name, state in callbacks.items() if name.startswith("EarlyStopping"))
 
 
-def _load(checkpoint: Path) -> dict[str, Any]:
-    """Read a checkpoint; a damaged one is named."""
+def _load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of this run; of a damaged one it is said how to do without it."""
     try:
-        content: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    except Exception as error:  # of a dozen kinds, by where the file is damaged
-        raise UserError(
-            f"{checkpoint} cannot be read ({str(error).splitlines()[0][:80]}); "
-            f"delete {checkpoint.parent} to train from the start."
-        ) from error
-    return content
+        return checkpoint.read(path)
+    except UserError as error:
+        raise UserError(f"{error}; delete {path.parent} to train from the start.") from error
 
 
 def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:

@@ -9,10 +9,10 @@ import matplotlib as mpl
 
 from digits import checkpoint, drawing, explanation
 from digits.console import duration
-from digits.errors import UserError
 from digits.evaluation import Evaluation, image_of, read
 from digits.keys import shown
 from digits.records import write as write_whole
+from digits.records import writing
 from digits.run import Results, Run, flat
 from digits.trained import Trained
 
@@ -36,11 +36,9 @@ def write(trained: Trained) -> Path:
     evaluation = read(run.path) or _evaluate(trained)
     page = _page(run, results, evaluation)
     path = run.path / "report" / "index.html"
-    try:
+    with writing(path):
         path.parent.mkdir(exist_ok=True)
         write_whole(path, page)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}.") from error
     return path
 
 
@@ -55,7 +53,7 @@ def _evaluate(trained: Trained) -> Evaluation:
 def _page(run: Run, results: Results, evaluation: Evaluation) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    with mpl.rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": "digits"}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "digits"}):
         return template.render(
             name=run.path.resolve().name,
             results=results,
