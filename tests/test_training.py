@@ -110,7 +110,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tiny: Compo
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
-@pytest.mark.parametrize("model", ["article", "compact"])
+@pytest.mark.parametrize("model", [pytest.param("article", marks=pytest.mark.slow), "compact"])
 def test_the_default_training_repeats_to_the_bit(model: str, tmp_path: Path) -> None:
     """In the default precision, on genuine digits."""
     words = ["data=sample", f"model={model}", "trainer.accelerator=cpu", "trainer.limit_train_batches=4"]

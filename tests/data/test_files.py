@@ -250,6 +250,7 @@ def test_the_official_files_are_the_official_files(mnist_root: Path) -> None:
     assert shapes == [(60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,)]
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_the_official_files_arrive_from_a_mirror(mnist_root: Path, tmp_path: Path, start_mirror: StartMirror) -> None:
     contents = files.find(mnist_root).contents
