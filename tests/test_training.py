@@ -225,7 +225,7 @@ def test_a_damaged_checkpoint_is_named(tiny: Compose, tmp_path: Path, name: str)
     (tmp_path / "results.json").unlink()
     checkpoint = tmp_path / f"checkpoints/{name}.ckpt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(UserError, match=f"{name}.ckpt cannot be read .*delete"):
+    with pytest.raises(UserError, match=f"{name}.ckpt cannot be read .*delete .*checkpoints to train"):
         train(tiny(), tmp_path)
 
 

@@ -91,7 +91,7 @@ class EpochRows(Checkpoint):
     """A row of ``metrics.csv`` and a line of the log for every epoch.
 
     It is a ``Checkpoint`` for its place in Lightning's order: after the classifier has logged the epoch, and, listed
-    before ModelCheckpoint, before ``last.ckpt`` says that the epoch is over.
+    before `Checkpoints`, before ``last.ckpt`` says that the epoch is over.
 
     Args:
         run: Where ``metrics.csv`` goes; None writes none.
@@ -110,6 +110,14 @@ class EpochRows(Checkpoint):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the learning rate that the epoch begins with; at its end, it may be the next epoch's."""
         self._lr = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """That learning rate."""
+        return {"lr": self._lr}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it over in an epoch that was cut off."""
+        self._lr = state_dict["lr"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row and the line."""
@@ -135,9 +143,13 @@ class Stopwatch(Callback):
         self._started = 0.0
         self._last_step = 0.0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start; where a run goes on within an epoch, none begins."""
+        self._start()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start."""
-        self._started = self._last_step = time.perf_counter()
+        self._start()
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         """Take the time; on a GPU, of the last batch of an epoch only once the device has done its work."""
@@ -155,19 +167,22 @@ class Stopwatch(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The seconds so far."""
-        return {"seconds": self.seconds}
+        return {"seconds": self.seconds + self._last_step - self._started}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the seconds of a checkpoint."""
         self.seconds = state_dict["seconds"]
+
+    def _start(self) -> None:
+        self._started = self._last_step = time.perf_counter()
 
     def _stop(self) -> None:
         self.seconds += self._last_step - self._started
         self._started = self._last_step
 
 
-class EpochSeed(Callback):
-    """Makes the random numbers of an epoch, those of dropout, a function of seed, epoch and process.
+class StepSeed(Callback):
+    """Makes the random numbers of a step, those of dropout, a function of seed, epoch, batch and process.
 
     So a run that goes on from ``last.ckpt`` draws what an uninterrupted one draws, whatever was drawn in between.
     """
@@ -175,10 +190,16 @@ class EpochSeed(Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seed torch's generators on every device."""
-        sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
-        torch.manual_seed(int(sequence.generate_state(1)[0]))
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: tuple[Tensor, Tensor], batch_idx: int
+    ) -> None:
+        """Seed the generator of the processor, and that of the device that computes."""
+        sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, batch_idx, trainer.global_rank])
+        seed = int(sequence.generate_state(1)[0])
+        if pl_module.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # without the detours of torch.manual_seed, a twentieth of a step
+        else:
+            torch.manual_seed(seed)
 
 
 def _check_finite(loss: float, trainer: Trainer) -> None:

@@ -1,5 +1,6 @@
 """A trained network, read from a checkpoint: without Lightning, and without running anything that is in the file."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ def read(path: Path) -> dict[str, Any]:
         UserError: If there is no such file, or it is damaged or none of ours.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise zipfile.BadZipFile("it is compressed, as torch's are not")  # and may be of any size, unpacked
+            if damaged := archive.testzip():  # torch looks at no checksum
+                raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
         content = torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError as error:
         raise UserError(f"there is no checkpoint {path}") from error

@@ -122,11 +122,32 @@ class DigitClassifier(LightningModule):
             self._count_training()
         return {"loss": loss, "logits": logits}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is counted of an epoch that is not over; of several processes, what they have counted together."""
+        if self._uncounted and _several_processes():
+            self._count_training()
+        checkpoint["uncounted"] = list(self._uncounted)
+        checkpoint["counted"] = [
+            {name: _summed(value) for name, value in state.items()}
+            for state in (metric.metric_state for metric in self._training_metrics())
+        ]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting from there."""
+        self._uncounted = checkpoint.get("uncounted", [])
+        for metric, state in zip(self._training_metrics(), checkpoint.get("counted", []), strict=False):
+            for name, value in state.items():
+                setattr(metric, name, value)
+
     def on_train_start(self) -> None:
         """Bring a continued run's optimizer state into the weights' memory format, which is another on another device.
 
         A fused step pairs them by their place in memory, and would mix them up.
         """
+        self._uncounted = [(logits.to(self.device), labels.to(self.device)) for logits, labels in self._uncounted]
+        if self.trainer.global_rank:  # the first process goes on counting for all
+            for metric in self._training_metrics():
+                metric.reset()
         for optimizer in self.trainer.optimizers:
             for parameter, state in optimizer.state.items():
                 for name, value in state.items():
@@ -188,6 +209,9 @@ class DigitClassifier(LightningModule):
             raise UserError(f"scheduler: {error}, over {horizon} {interval}s with {arguments}") from error
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
 
+    def _training_metrics(self) -> list[Metric]:
+        return [*self.train_metrics.values(), self.train_loss]
+
     def _count_training(self) -> None:
         """Have the metrics of training count the steps since the last time."""
         logits, labels = (torch.cat(parts) for parts in zip(*self._uncounted, strict=True))
@@ -214,6 +238,18 @@ class DigitClassifier(LightningModule):
         metrics.reset()
         mean_loss.reset()
         return values
+
+
+def _summed(count: Any) -> Tensor:
+    """What all processes have counted."""
+    total: Tensor = count.clone()
+    if _several_processes():
+        torch.distributed.all_reduce(total)
+    return total
+
+
+def _several_processes() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def _resolve(description: Mapping[str, Any], module: str, base: type) -> tuple[type[Any], dict[str, Any]]:

@@ -150,9 +150,11 @@ class TrainerConfig:
 
 @dataclass
 class CheckpointConfig:
-    """What makes a checkpoint the best one."""
+    """What makes a checkpoint the best one, and how often there is one within an epoch."""
 
     monitor: str = key("val/accuracy", "metric", one_of=("val/accuracy", "val/loss"))
+    every_n_steps: int | None = key(None, "optimizer steps", at_least=1)
+    every_n_seconds: float | None = key(60.0, "seconds", above=0)
 
     @property
     def mode(self) -> str:

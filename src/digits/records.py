@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Any, BinaryIO, SupportsFloat
 
 from digits.errors import UserError
 
@@ -16,13 +16,27 @@ def rounded(value: SupportsFloat) -> float:
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write a file whole: to a temporary name on the disk, and only then renamed."""
+    """Write a file, whole or not at all."""
+    with whole(path) as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole(path: Path, keep: Path | None = None) -> Iterator[BinaryIO]:
+    """A file to write under a temporary name, which gets its own once all of it is on the disk.
+
+    Args:
+        path: Its own name.
+        keep: Another name, for the file that has been there before; None does without it.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
+        if keep and path.exists():
+            path.replace(keep)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -18,8 +18,15 @@ from digits.errors import UserError
 from digits.keys import shown
 from digits.records import as_json, write
 
-# What may differ where a run goes on: where the data are, since a fingerprint guards what they are; and the report.
-FREE = ("data.root", "data.mirrors", "report")
+# What may differ where a run goes on: where the data are, since a fingerprint guards what they are; how often it is
+# saved; and the report.
+FREE = (
+    "data.root",
+    "data.mirrors",
+    "callbacks.checkpoint.every_n_steps",
+    "callbacks.checkpoint.every_n_seconds",
+    "report",
+)
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 
 
@@ -94,6 +101,7 @@ class Run:
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.ckpt"
         self.last = self.checkpoints / "last.ckpt"
+        self.previous = self.checkpoints / "previous.ckpt"
 
     def results(self) -> Results | None:
         """The results of a finished run, or None.

@@ -13,13 +13,12 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from digits import checkpoint, config, device, provenance
-from digits.callbacks import BatchLines, EpochRows, EpochSeed, NoProfiler, ProgressBar, SpeedUp, Stopwatch
+from digits.callbacks import BatchLines, EpochRows, NoProfiler, ProgressBar, SpeedUp, StepSeed, Stopwatch
 from digits.classifier import DigitClassifier
 from digits.config import TrainConfig
 from digits.console import duration, layer_table, quiet
@@ -28,6 +27,7 @@ from digits.data.module import Description
 from digits.errors import UserError
 from digits.geometry import CLASSES, layers
 from digits.run import FINISHED, Results, Run
+from digits.saving import Checkpoints, WholeFiles
 from digits.testing import measure
 from digits.trained import find
 
@@ -67,7 +67,7 @@ def train(cfg: DictConfig | TrainConfig, directory: Path | None = None, started:
 
 def _train(cfg: TrainConfig, run: Run, started: float) -> Results:
     data, precision = _fit(cfg, run)
-    last, best = _load(run.last), _load(run.best)
+    last, best = _read(run.last), _read(run.best)
     tested = _test(cfg, run, data)
     results = Results(
         status=FINISHED,
@@ -84,6 +84,7 @@ def _train(cfg: TrainConfig, run: Run, started: float) -> Results:
         hardware=provenance.hardware(),
         git=provenance.git(),
     )
+    run.previous.unlink(missing_ok=True)
     run.write_results(results)
     if cfg.report:
         _report(run)
@@ -117,26 +118,44 @@ def _fit(cfg: TrainConfig, run: Run) -> tuple[MNISTDataModule, str]:
         cfg.label_smoothing,
         arithmetic.memory_format,
     )
-    if not run.last.exists():
+    saved = _saved(run)
+    if not saved:
         trainer.fit(classifier, data)
-    elif not _stopped_early(run):
-        log.info("Continuing from %s.", run.last)
-        trainer.fit(classifier, data, ckpt_path=run.last, weights_only=True)
+    elif not _stopped_early(saved):
+        log.info("Continuing from %s.", saved)
+        trainer.fit(classifier, data, ckpt_path=saved, weights_only=True)
     return data, arithmetic.precision
 
 
-def _stopped_early(run: Run) -> bool:
-    """Whether the training was over, by early stopping, when it was cut off; Lightning would train one epoch more."""
-    callbacks = _load(run.last)["callbacks"]
-    return any(state.get("stopped_epoch") for name, state in callbacks.items() if name.startswith("EarlyStopping"))
+def _saved(run: Run) -> Path | None:
+    """The checkpoint to go on from: the last one, or the one before where that is damaged; None to begin anew.
+
+    Raises:
+        UserError: If those that there are are damaged.
+    """
+    there = [path for path in (run.last, run.previous) if path.exists()]
+    for path in there[:-1]:
+        try:
+            checkpoint.read(path)
+        except UserError as error:
+            log.warning("%s. The one before is used.", error)
+        else:
+            return path
+    return there[-1] if there and _read(there[-1]) else None
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     """Read a checkpoint of this run; of a damaged one it is said how to do without it."""
     try:
         return checkpoint.read(path)
     except UserError as error:
         raise UserError(f"{error}; delete {path.parent} to train from the start.") from error
+
+
+def _stopped_early(saved: Path) -> bool:
+    """Whether the training was over, by early stopping, when it was cut off; Lightning would train one epoch more."""
+    callbacks = checkpoint.read(saved)["callbacks"]
+    return any(state.get("stopped_epoch") for name, state in callbacks.items() if name.startswith("EarlyStopping"))
 
 
 def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:
@@ -180,16 +199,13 @@ def summary(results: Results, run: Run) -> str:
 
 
 def _trainer(cfg: TrainConfig, run: Run, precision: str) -> Trainer:
-    watched = cfg.callbacks.checkpoint.monitor, cfg.callbacks.checkpoint.mode
     callbacks: list[Callback] = [
         SpeedUp(cfg.trainer.compile),
         Stopwatch(),
         BatchLines(),
         EpochRows(run if cfg.logger.csv else None),
-        EpochSeed(cfg.seed),
-        # Two, since one that keeps both renews the last only with the best. The best first: the last records it.
-        _checkpoint(run, "best", *(watched if cfg.data.val_size else ("epoch", "max"))),
-        _checkpoint(run, "last"),
+        StepSeed(cfg.seed),
+        Checkpoints(run, cfg.callbacks.checkpoint, validated=cfg.data.val_size > 0),
     ]
     if cfg.callbacks.early_stopping:
         callbacks.append(instantiate(asdict(cfg.callbacks.early_stopping)))
@@ -216,17 +232,7 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str) -> Trainer:
             enable_model_summary=False,  # the table of layers says more
             num_sanity_val_steps=0,
             profiler=NoProfiler(),
+            plugins=[WholeFiles(run)],
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
-
-
-def _checkpoint(run: Run, name: str, monitor: str | None = None, mode: str = "min") -> ModelCheckpoint:
-    return ModelCheckpoint(
-        run.checkpoints,
-        filename=name,
-        monitor=monitor,
-        mode=mode,
-        save_on_train_epoch_end=True,  # after the epoch's metrics and scheduler, so that a resume repeats nothing
-        enable_version_counter=False,
-    )

@@ -73,6 +73,8 @@ class Batches(DistributedSampler[Tensor]):
         super().__init__(part, world, rank, shuffle, seed)
         self.part = part
         self.batch_size = batch_size
+        self.served = 0  # batches of the epoch so far
+        self.skipped = 0  # batches that the next epoch to be begun has behind it already
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.shuffle:
@@ -83,10 +85,33 @@ class Batches(DistributedSampler[Tensor]):
             order = order[torch.arange(self.rank, self.total_size, self.num_replicas) % len(order)]
         # To the device in one go: moving the indices of each batch would wait for the batch before. A generator, since
         # Lightning sets the epoch after it has made the iterator, and before it asks for the first batch.
-        yield from torch.split(order.to(self.part.members.device), self.batch_size)
+        batches = torch.split(order.to(self.part.members.device), self.batch_size)
+        self.served, self.skipped = self.skipped, 0
+        for batch in batches[self.served :]:
+            self.served += 1
+            yield batch
 
     def __len__(self) -> int:
         return math.ceil(self.num_samples / self.batch_size)
+
+
+class Loader(DataLoader[Batch]):
+    """A DataLoader over `Batches` that goes on in the middle of an epoch; Lightning has it record where."""
+
+    sampler: Batches
+
+    def __init__(self, part: Digits, batches: Batches) -> None:
+        # A generator of its own, so that starting an epoch draws nothing from the one that dropout uses: Lightning does
+        # it at another moment in the epoch that a run resumes at.
+        super().__init__(part, None, sampler=batches, collate_fn=_as_gathered, generator=torch.Generator())
+
+    def state_dict(self) -> dict[str, int]:
+        """How much of the epoch has been served."""
+        return {"batches": self.sampler.served}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on behind it."""
+        self.sampler.skipped = state_dict["batches"]
 
 
 def stratified(labels: Array, size: int, seed: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -247,10 +272,7 @@ class MNISTDataModule(LightningDataModule):
             world, rank, device = self.trainer.world_size, self.trainer.global_rank, self.trainer.strategy.root_device
         self._parts = move(self._load(), device)
         part = self._parts[number]
-        sampler: Any = Batches(part, self.batch_size, world, rank, shuffle, self.seed)
-        # A generator of its own, so that starting an epoch draws nothing from the one that dropout uses: Lightning does
-        # it at another moment in the epoch that a run resumes at.
-        return DataLoader(part, None, sampler=sampler, collate_fn=_as_gathered, generator=torch.Generator())
+        return Loader(part, Batches(part, self.batch_size, world, rank, shuffle, self.seed))
 
     def _load(self) -> Parts:
         """The training, validation and test images, read once in each process."""

@@ -1,0 +1,234 @@
+"""A training that was cut off at any step ends as if nothing had happened: the same weights, figures and rows."""
+
+import logging
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback
+
+from digits import training
+from digits.errors import RunError, UserError, exit_codes
+from digits.run import Run
+from digits.training import train
+
+from .test_training import Compose, figures, same, weights
+
+CONFIGURATIONS = {
+    "dropout": ["model.head.dropout=0.5"],
+    "sgd, a scheduler by step, early stopping": [
+        "optimizer=sgd",
+        "scheduler=one_cycle",
+        "callbacks=early_stopping",
+        "callbacks.early_stopping.patience=1",
+        "optimizer.lr=0.05",
+    ],
+    "a scheduler by epoch, no validation, rows without a whole batch": [
+        "optimizer=rmsprop",
+        "scheduler=step",
+        "data.val_size=0",
+        "data.batch_size=27",
+    ],
+    "gradients added up": ["trainer.accumulate_grad_batches=3", "optimizer=adamw"],
+    "batch normalisation in bf16": [
+        "model.blocks=[{channels: 4, kernel_size: 3, padding: 1, normalisation: batch}]",
+        "trainer.precision=bf16-mixed",
+    ],
+}
+
+
+class At(Callback):
+    """Does something at the end of a training step, counted over all epochs from 1."""
+
+    def __init__(self, step: int, what: Any) -> None:
+        self.step, self.what = step, what
+
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        if trainer.fit_loop.epoch_loop.total_batch_idx + 1 == self.step:
+            self.what()
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Has the next training do something at a step."""
+    build = training._trainer
+
+    def at(step: int, what: Any) -> None:
+        def trainer(*args: Any) -> Any:
+            monkeypatch.setattr(training, "_trainer", build)
+            built = build(*args)
+            built.callbacks.insert(0, At(step, what))
+            return built
+
+        monkeypatch.setattr(training, "_trainer", trainer)
+
+    return at
+
+
+def fail() -> None:
+    raise KeyError("cut off")
+
+
+def assert_same_runs(one: Path, other: Path) -> None:
+    for name in ("best", "last"):
+        assert same(weights(one, name), weights(other, name))
+    assert figures(one) == figures(other)
+    assert (one / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
+    assert {path.name for path in (other / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+@pytest.mark.parametrize("words", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
+def test_within_an_epoch(words: list[str], tiny: Compose, tmp_path: Path, at: Any) -> None:
+    cfg = tiny("trainer.max_epochs=3", *words)
+    train(cfg, tmp_path / "whole")
+    saving = tiny("trainer.max_epochs=3", "callbacks.checkpoint.every_n_steps=1", *words)
+    for step in (1, 4, 9, 10, 16, 26):
+        at(step, fail)
+        with pytest.raises(KeyError, match="cut off"):
+            train(saving, tmp_path / "cut")
+    train(saving, tmp_path / "cut")
+    assert_same_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_every_so_many_steps_or_seconds(tiny: Compose, tmp_path: Path, at: Any) -> None:
+    for name, word, saved in (
+        ("a", "every_n_steps=4", 4),
+        ("b", "every_n_seconds=1e-9", 7),
+        ("c", "monitor=val/loss", 0),
+    ):
+        at(8, fail)
+        with pytest.raises(KeyError):
+            train(tiny(f"callbacks.checkpoint.{word}"), tmp_path / name)
+        last = Run(tmp_path / name).last
+        assert (torch.load(last, weights_only=True)["global_step"] if last.exists() else 0) == saved
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [3, 10, 20])  # within an epoch, at the end of one, and of the last
+def test_a_signal(
+    number: signal.Signals,
+    step: int,
+    tiny: Compose,
+    tmp_path: Path,
+    at: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    train(tiny("model.head.dropout=0.5"), tmp_path / "whole")
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    at(step, lambda: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as ended, exit_codes():
+        train(tiny("model.head.dropout=0.5"), tmp_path / "cut")
+    for each, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
+        signal.signal(each, handler)
+    assert ended.value.code == 128 + number
+    assert f"Saved at step {step} of the training: {tmp_path / 'cut/checkpoints/last.ckpt'}" in caplog.text
+    assert torch.load(tmp_path / "cut/checkpoints/last.ckpt", weights_only=True)["global_step"] == step
+    train(tiny("model.head.dropout=0.5"), tmp_path / "cut")
+    assert_same_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_whoever_says_it_twice_does_not_wait(tiny: Compose, tmp_path: Path, at: Any) -> None:
+    def twice() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    at(3, twice)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as ended, exit_codes():
+        train(tiny(), tmp_path)
+    signal.signal(signal.SIGTERM, before[0])
+    signal.signal(signal.SIGINT, before[1])
+    assert ended.value.code == 143
+    assert not Run(tmp_path).last.exists()
+
+
+def test_signals_are_left_to_others_afterwards(tiny: Compose, tmp_path: Path, at: Any) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    at(3, fail)
+    with pytest.raises(KeyError):
+        train(tiny(), tmp_path)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    train(tiny(), tmp_path)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "bit", "gone"])
+def test_the_one_before_is_used_where_the_last_is_damaged(
+    damage: str, tiny: Compose, tmp_path: Path, at: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tiny(), tmp_path / "whole")
+    cfg = tiny("callbacks.checkpoint.every_n_steps=3")
+    at(17, fail)
+    with pytest.raises(KeyError):
+        train(cfg, tmp_path / "cut")
+    run = Run(tmp_path / "cut")
+    content = bytearray(run.last.read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "gone":
+        run.last.unlink()
+    else:
+        run.last.write_bytes({"truncated": content[:-100], "empty": b"", "bit": content}[damage])
+    caplog.set_level(logging.INFO)
+    train(cfg, tmp_path / "cut")
+    assert f"Continuing from {run.previous}" in caplog.text
+    assert ("last.ckpt cannot be read as a checkpoint" in caplog.text) == (damage != "gone")
+    assert_same_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_both_damaged(tiny: Compose, tmp_path: Path, at: Any) -> None:
+    cfg = tiny("callbacks.checkpoint.every_n_steps=3")
+    at(8, fail)
+    with pytest.raises(KeyError):
+        train(cfg, tmp_path)
+    run = Run(tmp_path)
+    run.last.write_bytes(b"")
+    run.previous.write_bytes(b"")
+    with pytest.raises(
+        UserError, match=r"previous\.ckpt cannot be read .*; delete .*checkpoints to train from the start"
+    ):
+        train(cfg, tmp_path)
+
+
+def test_a_run_directory_that_was_moved(tiny: Compose, tmp_path: Path, at: Any) -> None:
+    words = "trainer.max_epochs=5", "optimizer.lr=0.05"
+    train(tiny(*words), tmp_path / "whole")
+    at(41, fail)
+    with pytest.raises(KeyError):
+        train(tiny(*words), tmp_path / "cut")
+    shutil.move(tmp_path / "cut", tmp_path / "elsewhere")
+    train(tiny(*words), tmp_path / "elsewhere")
+    assert_same_runs(tmp_path / "whole", tmp_path / "elsewhere")
+
+
+def test_a_full_disk(tiny: Compose, tmp_path: Path, at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(tiny(), tmp_path / "whole")
+    cfg = tiny("callbacks.checkpoint.every_n_steps=3")
+    save = torch.save
+
+    def full(content: dict[str, Any], file: Any) -> None:
+        save(content, file)
+        if content["global_step"] == 15:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(RunError, match=r"last\.ckpt cannot be written: No space left on device\. What was saved"):
+            train(cfg, tmp_path / "cut")
+    names = {path.name for path in (tmp_path / "cut/checkpoints").iterdir()}
+    assert names == {"best.ckpt", "last.ckpt", "previous.ckpt"}
+    assert torch.load(tmp_path / "cut/checkpoints/last.ckpt", weights_only=True)["global_step"] == 12
+    train(cfg, tmp_path / "cut")
+    assert_same_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_how_often_may_change(tiny: Compose, tmp_path: Path) -> None:
+    before = train(tiny(), tmp_path)
+    assert (
+        train(tiny("callbacks.checkpoint.every_n_steps=2", "callbacks.checkpoint.every_n_seconds=5"), tmp_path)
+        == before
+    )
