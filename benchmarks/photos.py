@@ -43,7 +43,7 @@ def pasted(
     strength = np.clip((np.asarray(drawn, dtype=np.float32) / 255 - 0.5) * 3 + 0.5, 0, 1)  # an edge as a pen has it
     rows, columns = (np.flatnonzero(strength.max(axis)) for axis in (1, 0))
     strength = strength[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    margin = min(width, height) // 32
+    margin = min(width, height) // 7 if paper is on_a_table else min(width, height) // 32
     top = rng.integers(margin, max(height - strength.shape[0] - margin, margin + 1))
     left = rng.integers(margin, max(width - strength.shape[1] - margin, margin + 1))
     cover = np.zeros((height, width, 1), dtype=np.float32)
@@ -95,6 +95,14 @@ def squared(width: int, height: int, rng: np.random.Generator) -> Pixels:
     return pixels
 
 
+def on_a_table(width: int, height: int, rng: np.random.Generator) -> Pixels:
+    """A sheet of paper that does not fill the picture, on a table that is darker."""
+    pixels = plain(width, height, rng, (40, 130))
+    left, top, right, bottom = (int(rng.uniform(0.04, 0.12) * min(width, height)) for _ in range(4))
+    pixels[top:-bottom, left:-right] = plain(width - left - right, height - top - bottom, rng)
+    return pixels
+
+
 BLACK, BLUE, RED, PENCIL, CHALK = (25, 25, 30), (35, 50, 150), (190, 40, 45), (105, 105, 110), (225, 225, 220)
 USUAL, SMALL = (0.25, 0.85), (0.08, 0.2)  # of the picture's shorter side
 KINDS = {
@@ -108,6 +116,7 @@ KINDS = {
     "shaded paper": (shaded, BLACK, USUAL),
     "blue ink on shaded paper": (shaded, BLUE, USUAL),
     "a squared notebook": (squared, BLUE, USUAL),
+    "a sheet of paper on a table": (on_a_table, BLACK, (0.25, 0.65)),
 }
 
 

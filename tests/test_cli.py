@@ -186,23 +186,65 @@ def test_a_bad_picture_is_told_and_the_others_are_read(here: Path) -> None:
     [
         (["predict", "run", "empty"], "empty has no pictures"),
         (["predict", "run", "seven.png", "--json", "--csv"], "choose one"),
-        (["explain", "run", "--image", "gone.png"], "no such file"),
-        (["explain", "run", "--image", "text.ckpt"], "not a picture"),
+        (["predict", "run", ""], "an empty name is no picture"),
+        (["evaluate", ""], "an empty name is no run directory"),
+        (["explain", "run", "--image", "gone.png"], "gone.png: no such file"),
+        (["explain", "run", "--image", "text.ckpt"], "text.ckpt: not a picture"),
         (["explain", "run", "--image", "seven.png", "--digit", "3"], "choose one"),
         (["explain", "run", "other"], "explain takes one run"),
         (["explain", "model=artcle"], "Did you mean"),
         (["explain", "model=mlp", "--digit", "3"], "no trained network"),
-        (["export", "run", "--output", "gone/model.onnx"], "cannot be written"),
+        (["export", "run", "--output", "gone/model.onnx"], "there is no folder gone"),
         (["report", "run/checkpoints/gone.ckpt"], "there is no run directory"),
     ],
 )
 def test_other_things_that_cannot_be(words: list[str], told: str, here: Path, call: Callable[..., Done]) -> None:
     before = sorted(here.rglob("*"))
     done = call(*words)
-    assert done.returncode == 2, done.stdout
+    assert done.returncode == 2
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
+    assert not done.stdout
     assert sorted(here.rglob("*")) == before
+
+
+def test_names_that_an_encoding_has_not(here: Path) -> None:
+    names = [os.fsdecode(b"a\xff.png"), "acht – 8\n.png"]
+    for name in names:
+        draw(here / name, 3600)
+    done = digits("predict", "run", *names, "gone.png", cwd=here, PYTHONIOENCODING="ascii:strict")
+    assert done.returncode == 1
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:3]] == ["7", "7"]
+    assert len(done.stdout.splitlines()) == 4
+    assert done.stderr == "Failed: gone.png: no such file\n"
+
+
+def test_what_was_seen_of_each_picture(here: Path, call: Callable[..., Done]) -> None:
+    draw(here / "seven.bmp", 3600)
+    draw(here / "eight.png", 4000)
+    (here / "eight.png.seen.png").mkdir()
+    done = call("predict", "run", "eight.png", "seven.bmp", "seven.png", "--show")
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 4
+    assert done.stderr == "Failed: eight.png: eight.png.seen.png cannot be written: Is a directory.\n"
+    assert {path.name for path in here.glob("seven.*.seen.png")} == {"seven.bmp.seen.png", "seven.png.seen.png"}
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0])
+def test_an_interruption_while_many_are_read(seconds: float, here: Path) -> None:
+    (here / "many").mkdir()
+    for index in range(300):
+        (here / f"many/{index}.png").symlink_to(here / "seven.png")
+    words = [sys.executable, "-m", "digits", "predict", "run", "many", "--json"]
+    with subprocess.Popen(
+        words, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to all processes
+        out, err = process.communicate(timeout=60)
+    assert process.returncode in (130, 0)
+    assert "Traceback" not in err
+    assert isinstance(json.loads(out or "[]"), list)
 
 
 def test_evaluating_another_checkpoint_leaves_the_evaluation_of_the_run(here: Path, call: Callable[..., Done]) -> None:

@@ -77,10 +77,8 @@ def test_the_table_of_layers(sample_run: Path) -> None:
 def test_the_drawings(source: str, sample_run: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.ckpt").write_bytes((sample_run / "checkpoints/best.ckpt").read_bytes())
     trained = find(tmp_path / "mine.ckpt")
-    if source == "digit":
-        paths = list(explanation.explain(trained, digit=3))
-    else:
-        paths = list(explanation.explain(trained, image=Path(draw(tmp_path / "seven.png", 3600))))
+    image = Path(draw(tmp_path / "seven.png", 3600)) if source == "image" else None
+    paths = list(explanation.explain(trained, explanation.pixels_of(image, 3)))
     names = ["input", "sizes", "block1", "block2", "filters1", "filters2", "pixels"]
     assert paths == [tmp_path / "explanation" / f"{name}.png" for name in names]
     assert sorted(path.name for path in (tmp_path / "explanation").iterdir()) == sorted(f"{name}.png" for name in names)
@@ -111,12 +109,10 @@ def test_the_path_of_sizes(model: str) -> None:
     assert sizes.axes[0].get_title(loc="left") == f"The path of sizes: {path[model]}"
 
 
-def test_a_picture_without_a_digit_draws_nothing(sample_run: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.ckpt").write_bytes((sample_run / "checkpoints/best.ckpt").read_bytes())
+def test_a_picture_without_a_digit(tmp_path: Path) -> None:
     Image.new("L", (90, 90), 240).save(tmp_path / "blank.png")
-    with pytest.raises(UserError, match="blank"):
-        next(explanation.explain(find(tmp_path / "mine.ckpt"), image=tmp_path / "blank.png"))
-    assert not (tmp_path / "explanation").exists()
+    with pytest.raises(UserError, match=r"blank\.png: blank"):
+        explanation.pixels_of(tmp_path / "blank.png", None)
 
 
 def test_maps_side_by_side() -> None:

@@ -38,7 +38,7 @@ def read(reader: DigitReader, names: list[str]) -> list[Answer]:
 def test_files_patterns_and_folders_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = ["b.png", "a.JPG", "below/c.gif", "below/deeper/d.webp"]
-    for name in [*names, "notes.txt", "a.seen.png", ".hidden.png", ".thumbnails/e.png"]:
+    for name in [*names, "notes.txt", "a.JPG.seen.png", ".hidden.png", ".thumbnails/e.png"]:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
     assert pictures.find(["."]) == ["./a.JPG", "./b.png", "./below/c.gif", "./below/deeper/d.webp"]
@@ -50,6 +50,8 @@ def test_files_patterns_and_folders_each_once(tmp_path: Path, monkeypatch: pytes
         "below/deeper/d.webp",
         "gone.png",
     ]
+    with pytest.raises(UserError, match="an empty name"):
+        pictures.find(["b.png", ""])
     Path("[1].png").touch()
     assert pictures.find(["[1].png"]) == ["[1].png"]
 
@@ -118,7 +120,7 @@ def test_standard_input(reader: DigitReader, tmp_path: Path, monkeypatch: pytest
 def test_what_the_network_saw_is_saved_beside_the_picture(reader: DigitReader, tmp_path: Path) -> None:
     (answer,) = read(reader, [draw(tmp_path / "seven.png", 7)])
     path = pictures.show(answer)
-    assert path == tmp_path / "seven.seen.png"
+    assert path == tmp_path / "seven.png.seen.png"
     with Image.open(path) as shown:
         assert shown.height == 280
         seen = np.asarray(shown.convert("L"))[5::10, -275::10]

@@ -10,8 +10,11 @@ from PIL import Image
 import digits
 from digits import checkpoint
 from digits.data import normalise, sample
+from digits.data.photo import PictureError
 from digits.errors import UserError
 from digits.prediction import DigitReader, Prediction
+
+from .test_pictures import draw
 
 IMAGES, LABELS = sample.load()
 
@@ -75,6 +78,29 @@ def test_every_form_of_a_picture(reader: DigitReader, tmp_path: Path) -> None:
 def test_what_is_no_picture(reader: DigitReader, wrong: object) -> None:
     with pytest.raises(UserError, match=r"is no picture|an array, a path or a PIL image"):
         reader.predict(wrong)  # type: ignore[call-overload]
+
+
+def test_arrays_that_torch_would_not_share(reader: DigitReader) -> None:
+    fixed = IMAGES[:4].copy()
+    fixed.flags.writeable = False
+    expected = reader.predict(IMAGES[:4])
+    assert reader.predict(fixed) == expected
+    assert reader.predict(fixed[::-1]) == expected[::-1]
+    assert reader.predict(fixed[0]).digit == expected[0].digit
+    assert reader.predict(tuple(fixed)) == expected
+
+
+def test_which_picture_of_several(reader: DigitReader, tmp_path: Path) -> None:
+    good = draw(tmp_path / "good.png", 3600)
+    with pytest.raises(PictureError, match=r"gone\.png: no such file"):
+        reader.predict([good, str(tmp_path / "gone.png")])
+
+
+def test_a_pil_image_of_a_damaged_file(reader: DigitReader, tmp_path: Path) -> None:
+    path = Path(draw(tmp_path / "seven.png", 3600))
+    path.write_bytes(path.read_bytes()[:-300])
+    with Image.open(path) as picture, pytest.raises(PictureError, match="cannot be read"):
+        reader.predict(picture)
 
 
 def test_images_of_another_shape(reader: DigitReader) -> None:

@@ -1,5 +1,6 @@
 """The report is one file with the run's own figures, which loads nothing; in a browser, where there is one."""
 
+import dataclasses
 import html.parser
 import json
 import re
@@ -131,6 +132,16 @@ def test_a_run_that_was_not_evaluated_is(sample_run: Path, tmp_path: Path) -> No
     (tmp_path / "run/evaluation.json").unlink()
     report.write(find(tmp_path / "run"))
     assert evaluation.read(tmp_path / "run") == evaluation.read(sample_run)
+
+
+def test_an_evaluation_of_another_checkpoint_is_done_anew(sample_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(sample_run, run)
+    truth = evaluation.read(run)
+    assert truth is not None
+    dataclasses.replace(truth, test_accuracy=0.11, mistakes=445).write(run)
+    assert "; 445 wrong" not in report.write(find(run / "checkpoints/last.ckpt")).read_text(encoding="utf-8")
+    assert evaluation.read(run) == truth
 
 
 def test_without_metrics_and_with_a_name_that_html_would_take_for_its_own(sample_run: Path, tmp_path: Path) -> None:

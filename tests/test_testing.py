@@ -12,7 +12,7 @@ import torch
 from digits import evaluation, testing
 from digits.data import files, sample
 from digits.data.module import MNISTDataModule
-from digits.errors import UserError
+from digits.errors import RunError, UserError
 from digits.run import Run
 from digits.trained import find
 from digits.training import train
@@ -118,10 +118,24 @@ def test_other_data_are_refused(sample_run: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_checkpoint_that_says_nothing_of_its_data(sample_run: Path, tmp_path: Path) -> None:
     content = torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)
-    del content[MNISTDataModule.CHECKPOINT_HYPER_PARAMS_KEY]
-    torch.save(content, tmp_path / "bare.ckpt")
-    with pytest.raises(UserError, match="does not say what it was trained on"):
-        testing.evaluate(find(tmp_path / "bare.ckpt"))
+    key = MNISTDataModule.CHECKPOINT_HYPER_PARAMS_KEY
+    for bare in (
+        {name: value for name, value in content.items() if name != key},
+        {**content, key: {**content[key], "colour": "red"}},
+        {**content, "MNISTDataModule": {"fingerprint": "0"}},
+        {**content, "MNISTDataModule": {**content["MNISTDataModule"], "colour": "red"}},
+    ):
+        torch.save(bare, tmp_path / "bare.ckpt")
+        with pytest.raises(UserError, match="does not say what it was trained on"):
+            testing.evaluate(find(tmp_path / "bare.ckpt"))
+
+
+def test_a_network_that_computes_no_numbers(sample_run: Path, tmp_path: Path) -> None:
+    content = torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)
+    content["state_dict"]["network.head.classes.bias"][3] = np.nan
+    torch.save(content, tmp_path / "nan.ckpt")
+    with pytest.raises(RunError, match="is no number; it cannot be tested"):
+        testing.evaluate(find(tmp_path / "nan.ckpt"))
 
 
 def test_a_checkpoint_by_itself(sample_run: Path, tested: evaluation.Evaluation, tmp_path: Path) -> None:

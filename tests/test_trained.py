@@ -18,8 +18,13 @@ def test_a_run_directory_and_its_checkpoints(sample_run: Path) -> None:
     assert trained.finished_run()[1].status == "finished"
     last = find(str(sample_run / "checkpoints/last.ckpt"))
     assert last.checkpoint.name == "last.ckpt"
-    assert last.home == sample_run
+    assert last.home == sample_run / "checkpoints"  # what is made of it, beside it
     assert last.finished_run()[0].path == sample_run
+
+
+def test_a_checkpoint_at_the_top(sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    assert find("/mine.ckpt").home == Path("/")
 
 
 def test_results_are_of_the_checkpoint_that_was_tested(sample_run: Path) -> None:

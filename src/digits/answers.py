@@ -26,6 +26,11 @@ NEXT = 2  # digits told after the likeliest
 Writer = Callable[[Answer], None]  # prints one answer
 
 
+def printable(name: str) -> str:
+    """A file's name in one line."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
+
+
 def record(answer: Answer) -> dict[str, Any]:
     """An answer as a program reads it; probabilities 0 to 1, None where nothing was read."""
     ranking = answer.prediction.ranking[: 1 + NEXT] if answer.prediction else [(None, None)] * (1 + NEXT)
@@ -45,7 +50,7 @@ def as_table() -> Iterator[Writer]:
             digit, probability = str(first), f"{100 * chance:.2f} %"
             then = ", ".join(f"{other} {100 * likely:.2f} %" for other, likely in others)
         note = f"  ({answer.note})" if answer.note else ""
-        print(f"{digit:>5}  {probability:>11}  {then:<20}  {answer.picture}{note}", flush=True)
+        print(f"{digit:>5}  {probability:>11}  {then:<20}  {printable(answer.picture)}{note}", flush=True)
 
     yield write
 

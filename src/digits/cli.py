@@ -1,6 +1,7 @@
 """The ``digits`` command: thin, each command a call of one function."""
 
 import importlib.metadata
+import io
 import logging
 import os
 import sys
@@ -25,6 +26,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command that the command line names."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what an encoding does not
     with exit_codes():
         app()
 
@@ -42,7 +46,8 @@ Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_
 @app.callback()
 def options(debug: Debug = False, version: Version = False) -> None:
     """Take the options that stand before the command."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[ScreenHandler()])
+    logging.basicConfig(format="%(message)s", handlers=[ScreenHandler()])
+    logging.getLogger("digits").setLevel(logging.INFO)
     if debug:
         os.environ["HYDRA_FULL_ERROR"] = "1"
 
@@ -108,9 +113,7 @@ def evaluate(run: Source) -> None:
         from digits.testing import evaluate as test
 
     evaluation = test(trained)
-    # Of another checkpoint than the one that was tested, beside it: the run's evaluation stays that of its results.
-    folder = trained.home if trained.results() else trained.checkpoint.parent
-    print(f"{evaluation_text(evaluation)}\n\nWritten to {evaluation.write(folder)}")
+    print(f"{evaluation_text(evaluation)}\n\nWritten to {evaluation.write(trained.home)}")
 
 
 Model = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, `latest`, a checkpoint, or an .onnx file.")]
@@ -119,15 +122,17 @@ Pictures = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON array.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
-Show = Annotated[bool, typer.Option("--show", help="Save what the network saw beside each picture: NAME.seen.png.")]
+Show = Annotated[
+    bool, typer.Option("--show", help="Save what the network saw of each picture beside it, as FILE.seen.png.")
+]
 
 
 @app.command()
 def predict(run: Model, images: Pictures, json: Json = False, csv: Csv = False, show: Show = False) -> None:
     """Read the digit in pictures: PNG, JPEG, WebP, BMP, GIF, TIFF.
 
-    One digit a picture, anywhere in it and of any size, dark on light or light on dark. A picture without a digit, or
-    with several, is said to be so. Exit code 1 if a file could not be read.
+    One digit a picture, anywhere in it and of any size, dark on light or light on dark. Each is read, or unsure if no
+    digit has 60 %, or has no digit, or several, or failed: then the exit code is 1, and the others are read.
     """
     from digits import answers, pictures, prediction
 
@@ -143,11 +148,15 @@ def predict(run: Model, images: Pictures, json: Json = False, csv: Csv = False, 
         with printed() as write:
             for answer in pictures.track(pictures.read(reader, prepared), len(found)):
                 write(answer)
+                told = answer.note if answer.status == pictures.FAILED else ""
                 if show and answer.image is not None:
-                    pictures.show(answer)
-                if answer.status == pictures.FAILED:
+                    try:
+                        pictures.show(answer)
+                    except UserError as error:
+                        told = str(error)
+                if told:
                     failed += 1
-                    print(f"Failed: {answer.picture}: {answer.note}", file=sys.stderr)
+                    print(f"Failed: {answers.printable(answer.picture)}: {told}", file=sys.stderr)
     if failed:
         raise typer.Exit(EXIT_FAILED)
 
@@ -179,11 +188,11 @@ def explain(run: Explained, image: ImageFile = None, digit: Digit = None) -> Non
     if len(run) > 1:
         raise UserError(f"explain takes one run, not {len(run)}: {' '.join(run)}")
     trained = find(run[0])
+    pixels = explanation.pixels_of(image, digit) if drawing else None
     print(explanation.table_of(trained))
-    if not drawing:
-        return
-    for path in explanation.explain(trained, image, digit):
-        print(f"Drawn: {path}")
+    if pixels is not None:
+        for path in explanation.explain(trained, pixels):
+            print(f"Drawn: {path}")
 
 
 @app.command()

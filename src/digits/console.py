@@ -73,15 +73,18 @@ def evaluation_text(evaluation: "Evaluation") -> str:
         shares = "".join(f"{100 * share:>7.2f} %" for share in (figures.precision, figures.recall, figures.f1))
         counts = "".join(f"{count or '·':>6}" for count in row)
         lines.append(f"{figures.digit:>5}  {figures.images:>6}  {shares}           {counts}")
-    lines += ["", "confidence   images  mean confidence  right"]
+    lines += ["", "confidence   images  mean confidence     right"]
     lines += [
         f"from {100 * part.above:>5.1f} %  {part.images:>6,}  {100 * part.confidence:>14.2f} %  "
-        f"{100 * part.accuracy:.2f} %"
+        f"{100 * part.accuracy:>6.2f} %"
         for part in evaluation.reliability
     ]
-    lines += ["", f"The {len(evaluation.worst)} worst errors"] if evaluation.worst else []
+    lines += (
+        ["", f"The {len(evaluation.worst)} worst errors, the least likely digits first"] if evaluation.worst else []
+    )
     lines += [
-        f"  image {mistake.index:>5}: a {mistake.digit}, read as {mistake.answer} with {100 * mistake.confidence:.2f} %"
+        f"  image {mistake.index:>5}: a {mistake.digit} ({100 * mistake.probability:.2f} %), read as {mistake.answer} "
+        f"({100 * mistake.confidence:.2f} %)"
         for mistake in evaluation.worst
     ]
     return "\n".join(lines)

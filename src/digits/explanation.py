@@ -106,30 +106,43 @@ def importance(network: "Network", image: Image, digit: int) -> Values:
     return attributed[0, 0].detach().float().numpy()
 
 
-def explain(trained: Trained, image: Path | None = None, digit: int | None = None) -> Iterator[Path]:
+def pixels_of(image: Path | None, digit: int | None) -> Image:
+    """The digit in a picture, or one of MNIST's, (28, 28) uint8.
+
+    Args:
+        image: A picture of a digit.
+        digit: 0 to 9: take a digit of MNIST's sample instead.
+
+    Raises:
+        UserError: If the picture cannot be read, or has no digit.
+    """
+    from digits.data import sample
+    from digits.prediction import prepared
+
+    if image is not None:
+        return prepared(image)
+    images, labels = sample.load()
+    drawn: Image = images[np.flatnonzero(labels == digit)[0]]
+    return drawn
+
+
+def explain(trained: Trained, pixels: Image) -> Iterator[Path]:
     """Draw a network's way with a digit into the folder ``explanation`` of its run.
 
     Args:
         trained: The network.
-        image: A picture of a digit.
-        digit: 0 to 9: take a digit of MNIST's sample instead.
+        pixels: (28, 28) uint8, a digit as MNIST has it.
 
     Yields:
         The files, as they are written.
 
     Raises:
-        UserError: If the picture or the network cannot be read, or the folder cannot be written.
+        UserError: If the network cannot be read, or the folder cannot be written.
     """
     from digits import checkpoint
-    from digits.data import photo, sample
     from digits.drawing import png
     from digits.records import write, writing
 
-    if image is not None:
-        pixels = photo.digit(photo.read(image))
-    else:
-        images, labels = sample.load()
-        pixels = images[np.flatnonzero(labels == digit)[0]]
     network = checkpoint.network(trained.checkpoint)
     folder = trained.home / "explanation"
     with writing(folder):

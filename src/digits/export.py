@@ -58,6 +58,8 @@ def export(trained: Trained, output: Path | None = None, int8: bool = False) -> 
     path = output or trained.home / ("model-int8.onnx" if int8 else "model.onnx")
     if path.is_dir() or path.suffix != ".onnx":
         raise UserError(f"--output {path} has to be a file whose name ends with .onnx.")
+    if not path.parent.is_dir():
+        raise UserError(f"--output {path}: there is no folder {path.parent}.")
     images, _ = sample.load()
     chosen = images[np.random.default_rng(0).permutation(len(images))]
     told = []
@@ -68,7 +70,7 @@ def export(trained: Trained, output: Path | None = None, int8: bool = False) -> 
         told.append(f"Agrees with torch on {CHECKED:,} digits: largest difference of a probability {difference:.1e}")
         if int8:
             file = _quantised(file, chosen[:CALIBRATED])
-            told.append(_cost(trained, file))
+            told.append(_measured(trained, file))
         with writing(path):
             write(path, file.read_bytes())
     told.append(f"Written to {path}, {path.stat().st_size / 1000:,.0f} kB: uint8 (batch, 28, 28) to probabilities")
@@ -90,17 +92,15 @@ def _write_onnx(trained: Trained, file: Path) -> None:
         )
     assert program is not None
     program.save(file)
-    model = onnx.load(file)
     results = trained.results()
-    about = {
-        "classes": json.dumps([str(digit) for digit in range(CLASSES)]),
-        "normalisation": json.dumps({"mean": MEAN, "std": STD, "of": "pixels / 255; inside the file"}),
-        "run": str(trained.home),
-        "test_accuracy": json.dumps(results.test_accuracy if results else None),
-        "dataset": str(results.dataset["name"]) if results else "",
-    }
-    onnx.helper.set_model_props(model, about)
-    onnx.save(model, file)
+    _describe(
+        file,
+        classes=json.dumps([str(digit) for digit in range(CLASSES)]),
+        normalisation=json.dumps({"mean": MEAN, "std": STD, "of": "pixels / 255; inside the file"}),
+        run=str(trained.home),
+        test_accuracy=json.dumps(results.test_accuracy if results else None),
+        dataset=str(results.dataset["name"]) if results else "",
+    )
 
 
 def _check(path: Path, file: Path, images: prediction.Images) -> float:
@@ -153,16 +153,24 @@ def _hushed() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _cost(trained: Trained, file: Path) -> str:
-    """The accuracy on the test set with all bits, and with 8."""
+def _measured(trained: Trained, file: Path) -> str:
+    """The accuracy on the test set with all bits, and with 8, which is also noted in the file."""
     data = data_of(checkpoint.read(trained.checkpoint))
     test = data.test_set()
     images, labels = test.images.numpy(), test.labels.numpy()
-    accuracies = [
+    full, small = (
         float((prediction.load(source).probabilities(images).argmax(1) == labels).mean())
         for source in (trained.checkpoint, file)
-    ]
-    return (
-        f"Test accuracy {100 * accuracies[0]:.2f} % with 32 bits, {100 * accuracies[1]:.2f} % with 8: "
-        f"{100 * (accuracies[1] - accuracies[0]):+.2f} points, on {data.description.name}"
     )
+    _describe(file, test_accuracy=json.dumps(small), dataset=data.description.name)
+    return (
+        f"Test accuracy {100 * full:.2f} % with 32 bits, {100 * small:.2f} % with 8: "
+        f"{100 * (small - full):+.2f} points, on {data.description.name}"
+    )
+
+
+def _describe(file: Path, **about: str) -> None:
+    """Note in a file what is known about the network; what it says of the rest, it goes on saying."""
+    model = onnx.load(file)
+    onnx.helper.set_model_props(model, {**{item.key: item.value for item in model.metadata_props}, **about})
+    onnx.save(model, file)

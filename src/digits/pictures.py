@@ -28,7 +28,7 @@ from digits.records import write, writing
 
 STANDARD_INPUT = "-"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".mpo")
-SEEN = ".seen.png"  # ends the name of a picture that `show` writes
+SEEN = ".seen.png"  # ends the name of what `show` writes
 SURE = 0.6  # probability below which an answer is called unsure
 TOGETHER = 64  # pictures prepared and read together
 AHEAD = 32  # times as many are prepared before they are asked for, in the seconds that a network takes to load
@@ -36,7 +36,7 @@ FEW = 64  # pictures that are read before other processes would have started
 SHOWN = 280  # pixels a side of what `show` draws
 
 READ, UNSURE, NO_DIGIT, FAILED = "read", "unsure", "no digit", "failed"
-NOT_SURE = "unsure: no digit is likely"
+NOT_SURE = f"unsure: no digit has {100 * SURE:.0f} %"
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ def find(words: Sequence[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for word in words:
+        if not word:
+            raise UserError("an empty name is no picture.")
         path = Path(word)
         if word != STANDARD_INPUT and path.is_dir():
             pictures = list(_in_folder(path))
@@ -103,9 +105,11 @@ def prepare(pictures: Sequence[str]) -> Iterator[Iterable[list[Prepared]]]:
         return
     # Processes, since most of it is Python; spawned, since a fork of a process with torch's threads may hang.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(os.cpu_count(), context, initializer=_leave_interrupts_to_the_first)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    pool = ProcessPoolExecutor(cores, context, initializer=_leave_interrupts_to_the_first)
     try:
-        waiting = deque(_submitted(pool, part) for part in itertools.islice(parts, AHEAD))
+        with _no_interrupts():  # which the new processes inherit, until they see to it themselves
+            waiting = deque(_submitted(pool, part) for part in itertools.islice(parts, AHEAD))
         yield _in_order(waiting, (_submitted(pool, part) for part in parts))
     except BrokenProcessPool as error:
         raise RunError("a process that prepared pictures was killed; there may be too little memory") from error
@@ -143,7 +147,7 @@ def track(answers: Iterable[Answer], number: int) -> Iterator[Answer]:
 
 
 def show(answer: Answer) -> Path:
-    """Save what the network saw beside the original, as ``NAME.seen.png`` in the folder of the picture.
+    """Save what the network saw beside the original, as ``FILE.seen.png`` in the folder of the picture.
 
     Raises:
         UserError: If it cannot be written.
@@ -152,7 +156,7 @@ def show(answer: Answer) -> Path:
     if answer.picture == STANDARD_INPUT:
         path, original = Path(f"standard-input{SEEN}"), photo.read(_standard_input())
     else:
-        path, original = Path(answer.picture).with_suffix(SEEN), photo.read(Path(answer.picture))
+        path, original = Path(f"{answer.picture}{SEEN}"), photo.read(Path(answer.picture))
     original = original.convert("RGB")
     original.thumbnail((SHOWN, SHOWN))
     seen = Image.fromarray(answer.image).resize((SHOWN, SHOWN), Image.Resampling.NEAREST)
@@ -200,6 +204,19 @@ def _done(result: list[Prepared]) -> "Future[list[Prepared]]":
 
 def _leave_interrupts_to_the_first() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Put interrupts off; where there is no way to, they come."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @functools.cache

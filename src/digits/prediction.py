@@ -79,11 +79,11 @@ class DigitReader:
             NoDigitError: If there is no digit in a picture, or several.
             UserError: If an array is none of these.
         """
-        if isinstance(picture, list):
-            return self.predict_images(np.stack([_image(one) for one in picture])) if picture else []
+        if isinstance(picture, list | tuple):
+            return self.predict_images(np.stack([prepared(one) for one in picture])) if picture else []
         if isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.shape[1:] == (IMAGE_SIZE, IMAGE_SIZE):
             return self.predict_images(picture)
-        return self.predict_images(_image(picture)[None])[0]
+        return self.predict_images(prepared(picture)[None])[0]
 
     def predict_images(self, images: Images) -> list[Prediction]:
         """Read digits as MNIST has them.
@@ -94,10 +94,12 @@ class DigitReader:
         Raises:
             UserError: If they are not.
         """
+        images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
             raise UserError(
                 f"images of shape {images.shape} and {images.dtype}; they have to be (batch, 28, 28) uint8."
             )
+        images = np.require(images, requirements=["C", "W"])  # torch shares memory, and takes no other
         return [Prediction(tuple(row)) for row in self.probabilities(images).tolist()]
 
     def probabilities(self, images: Images) -> Probabilities:
@@ -162,15 +164,18 @@ def _onnx(path: Path) -> Callable[[Images], Probabilities]:
     return compute
 
 
-def _image(picture: Any) -> Images:
-    """One picture as a digit of MNIST, (28, 28) uint8."""
+def prepared(picture: Any) -> Images:
+    """One picture as a digit of MNIST, (28, 28) uint8; takes and raises what `DigitReader.predict` does."""
     if isinstance(picture, np.ndarray):
         _check(picture)
         if picture.shape == (IMAGE_SIZE, IMAGE_SIZE):
             return picture
         picture = Image.fromarray(picture)
     elif isinstance(picture, str | Path):
-        picture = photo.read(Path(picture))
+        try:
+            return photo.digit(photo.read(Path(picture)))
+        except (photo.PictureError, photo.NoDigitError) as error:
+            raise type(error)(f"{picture}: {error}") from error
     if not isinstance(picture, Image.Image):
         raise UserError(f"a picture is an array, a path or a PIL image, not {type(picture).__name__}.")
     return photo.digit(picture)

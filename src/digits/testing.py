@@ -13,7 +13,8 @@ from digits import checkpoint, device
 from digits.classifier import DigitClassifier
 from digits.console import quiet
 from digits.data import MNISTDataModule
-from digits.errors import UserError
+from digits.data.module import Description
+from digits.errors import RunError, UserError
 from digits.evaluation import DigitFigures, Evaluation, Mistake, ReliabilityBin, png_of
 from digits.geometry import CLASSES
 from digits.records import rounded
@@ -61,6 +62,8 @@ def measure(
     validated = trainer.validate(classifier, data, verbose=False)[0] if data.description.val else {}
     tested = trainer.test(classifier, data, verbose=False)[0]
     probabilities = classifier.test_logits.double().softmax(1).numpy()
+    if not np.isfinite(probabilities).all():
+        raise RunError(f"what the network of {path} computes is no number; it cannot be tested")
     images, labels = (part.cpu().numpy() for part in (data.test_set().images, data.test_set().labels))
     evaluation = Evaluation(
         dataset=data.description.name,
@@ -82,13 +85,14 @@ def data_of(content: Mapping[str, Any]) -> MNISTDataModule:
     """The data that a checkpoint was trained on, wherever they are now."""
     try:
         arguments, state = dict(content[MNISTDataModule.CHECKPOINT_HYPER_PARAMS_KEY]), content["MNISTDataModule"]
-    except KeyError as error:
-        raise UserError(f"the checkpoint does not say what it was trained on: it has no {error}.") from error
-    if state["name"] != "mnist":  # the sample had stood in
-        arguments.update(name="sample", val_size=state["val"])
-    if not Path(arguments["root"]).is_dir():  # of another machine
-        arguments["root"] = os.environ.get("MNIST_ROOT", "data")
-    data = MNISTDataModule(**{**arguments, "offline_fallback": False})
+        if state["name"] != "mnist":  # the sample had stood in
+            arguments.update(name="sample", val_size=state["val"])
+        if not Path(arguments["root"]).is_dir():  # of another machine
+            arguments["root"] = os.environ.get("MNIST_ROOT", "data")
+        data = MNISTDataModule(**{**arguments, "offline_fallback": False})
+        Description(**state)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"the checkpoint does not say what it was trained on: {error}.") from error
     data.setup()
     data.load_state_dict(state)  # refuses other data
     return data

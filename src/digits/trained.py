@@ -16,7 +16,8 @@ class Trained:
 
     Attributes:
         checkpoint: The file with its weights.
-        home: The run directory; the checkpoint's folder where it has none.
+        home: Where what is made of it goes: the run directory if it is the checkpoint that the run tested, and beside
+            any other checkpoint.
         run: The run; None for a checkpoint that lies elsewhere.
     """
 
@@ -26,8 +27,7 @@ class Trained:
 
     def results(self) -> Results | None:
         """What a training measured of this checkpoint: of the one that it tested, and of no other."""
-        tested = self.run and self.checkpoint.resolve() == self.run.best.resolve()
-        return self.run.results() if self.run and tested else None
+        return self.run.results() if self.run and self.home == self.run.path else None
 
     def finished_run(self) -> tuple[Run, Results]:
         """The run, where it is needed.
@@ -52,6 +52,10 @@ def find(source: str | Path) -> Trained:
         UserError: If there is none.
     """
     path = Path(source)
+    if not str(source):
+        raise UserError("an empty name is no run directory or checkpoint.")
+    if path.suffix == ".onnx":
+        raise UserError(f"{path} is an exported network, which only predict takes; name the run or a checkpoint.")
     if path.is_dir():
         run = Run(path)
         if not run.results():
@@ -60,8 +64,10 @@ def find(source: str | Path) -> Trained:
             raise UserError(f"{path} has no checkpoints/best.ckpt any more.")
         return Trained(run.best, path, run)
     if path.is_file():
-        run = Run(path.resolve().parents[1])
-        return Trained(path, run.path, run) if run.config_file.exists() else Trained(path, path.parent, None)
+        run = Run(path.resolve().parent.parent)
+        if not run.config_file.exists():
+            return Trained(path, path.parent, None)
+        return Trained(path, run.path if path.resolve() == run.best.resolve() else path.parent, run)
     if str(source) == LATEST:
         return find(_latest())
     raise UserError(f"there is no run directory or checkpoint {path}.{_runs_there_are()}")

@@ -176,6 +176,32 @@ def test_specks_and_a_dark_edge_are_left_out() -> None:
     assert difference(photo.digit(Image.fromarray(pixels)), photo.digit(paper(at=(60, 40)))) < 6
 
 
+@pytest.mark.parametrize("colour", [40, 140, 255])
+@pytest.mark.parametrize("edges", [(40, 50, 40, 50), (90, 20, 0, 0), (30, 30, 30, 30)])  # left, top, right, bottom
+def test_a_sheet_with_the_table_around_it(colour: int, edges: tuple[int, int, int, int]) -> None:
+    sheet = paper(colour=(205, 205, 200), at=(60, 40))
+    picture = ImageOps.expand(sheet, edges, (colour, colour, colour))
+    assert difference(photo.digit(picture), photo.digit(sheet)) < 8
+    blank = ImageOps.expand(Image.new("RGB", sheet.size, (205, 205, 200)), edges, (colour, colour, colour))
+    with pytest.raises(photo.NoDigitError):
+        photo.digit(blank)
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(1, 0), (1 / 255, 0), (1.01 / 255, 0), (1, -300), (200, 0)])
+def test_pictures_in_floats(factor: float, offset: float) -> None:
+    grey = paper().convert("L")
+    values = np.asarray(grey, dtype=np.float32) * factor + offset
+    assert difference(photo.digit(Image.fromarray(values)), photo.digit(grey)) < 6
+    values[0, :3] = np.inf, -np.inf, np.nan
+    assert difference(photo.digit(Image.fromarray(values)), photo.digit(grey)) < 6
+
+
+def test_large_pictures_are_made_smaller_first() -> None:
+    large = paper().convert("RGBA").resize((4800, 4000))
+    assert photo._upright(large).size == (2400, 2000)
+    assert difference(photo.digit(large), photo.digit(paper())) < 6
+
+
 def bomb() -> bytes:
     """A PNG of a few bytes that says it has 30,000×30,000 pixels."""
 

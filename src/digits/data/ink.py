@@ -20,11 +20,17 @@ COARSE_SIZE = 40  # and at which its paper is
 SMALLEST = 4  # working pixels of the shorter side
 FAINTEST = 14  # grey values of 255 between ink and paper; less is a stain
 NOISE = 4.5  # times that the ink has to stand out of the paper's own unevenness
+SHEET = 0.12  # of the picture: a smaller piece is no sheet of paper, and what leaves less is all of the picture
+SOLID = 0.7  # of its box that a sheet fills; it may be turned a little, and has a digit on it
 NORMAL = 1.4826  # standard deviation over median deviation, of a normal distribution
 
 
 class NoDigitError(UserError):
     """A picture without a digit in it, or with several; the message says which."""
+
+
+class BlankError(NoDigitError):
+    """A picture in which nothing stands out."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ def find(picture: Image.Image) -> Ink:
     """
     grey = _grey(picture)
     if min(grey.shape) < SMALLEST:
-        raise NoDigitError(f"blank: {picture.width}×{picture.height} pixels have no room for a digit")
+        raise BlankError(f"blank: {picture.width}×{picture.height} pixels have no room for a digit")
     strength = _out_of_paper(grey)
     noise = NORMAL * quantile(np.abs(strength[::2, ::2]), 0.5)
     smooth = _smoothed(strength) if noise > 1 else strength
@@ -58,10 +64,31 @@ def find(picture: Image.Image) -> Ink:
     threshold = _otsu(stands_out) if stands_out.size else np.inf
     full = float(stands_out[stands_out > threshold].mean()) if stands_out.max(initial=0) > threshold else 0.0
     if full < max(FAINTEST, NOISE * noise):
-        raise NoDigitError("blank: nothing stands out from the paper")
+        raise BlankError("blank: nothing stands out from the paper")
     mask = _digit_of(smooth > min(threshold, 0.55 * full))  # of ink alone, the threshold would part it in two
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     return Ink(strength, mask, (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)))
+
+
+def sheet(picture: Image.Image) -> tuple[int, int, int, int] | None:
+    """The edges (left, upper, right, lower) of a sheet of paper on something darker or brighter; None without one."""
+    coarse = _shrunk(_grey(picture))
+    bright = coarse > _otsu(coarse)
+    best, largest = None, SHEET * coarse.size
+    for mask in (bright, ~bright):
+        pieces, _ = ndimage.label(mask)
+        for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), 1):
+            piece = pieces[rows, columns] == number
+            area = int(piece.sum())
+            if largest < area < (1 - SHEET) * coarse.size and area > SOLID * piece.size:
+                best, largest = (rows, columns), area
+    if best is None:
+        return None
+    scale = max(picture.size) / max(coarse.shape)
+    rows, columns = best
+    inner = columns.start + 1, rows.start + 1, columns.stop - 1, rows.stop - 1  # without the edge itself
+    left, upper, right, lower = (round(edge * scale) for edge in inner)
+    return left, upper, right, lower
 
 
 def _grey(picture: Image.Image) -> Grey:

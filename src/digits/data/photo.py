@@ -6,6 +6,8 @@ digit is cut out, scaled into a box of 20×20 with its aspect kept, and set into
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ __all__ = ["NoDigitError", "PictureError", "digit", "read"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 LARGEST_PICTURE = 100_000_000  # pixels; a phone's picture has up to 50 million, a decompression bomb a billion
+ENOUGH = 2_000  # pixels of the longer side
 SMALL_DIGIT = 36  # working pixels of a digit's longer side below which it is looked at again, closer
 THINNEST_STROKE = 2.2  # pixels in the box of 20; MNIST's are 2 to 4
 BOX = 20  # pixels of the longer side in MNIST's images
@@ -43,16 +46,21 @@ def read(source: Path | bytes) -> Image.Image:
     Raises:
         PictureError: If it is none of those, is damaged or too large, or cannot be read.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # there is a limit of our own
-            picture = Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS)
-        with picture:
+    with _failures(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # there is a limit of our own
+        with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS) as picture:
             if picture.width * picture.height > LARGEST_PICTURE:
                 raise Image.DecompressionBombError
             if picture.format in ("JPEG", "MPO"):
                 picture.draft(picture.mode, (3 * ink.WORKING_SIZE, 3 * ink.WORKING_SIZE))  # decoded smaller, if large
             return _upright(picture)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Say in our words what Pillow says of a picture that cannot be read."""
+    try:
+        yield
     except Image.DecompressionBombError as error:
         raise PictureError(f"too large: more than {LARGEST_PICTURE // 10**6} million pixels") from error
     except UnidentifiedImageError as error:
@@ -75,9 +83,18 @@ def digit(picture: Image.Image) -> npt.NDArray[np.uint8]:
 
     Raises:
         NoDigitError: If nothing stands out from the paper, or several things do.
+        PictureError: If it is of a file that turns out to be damaged.
     """
-    picture = _upright(picture)
-    found = ink.find(picture)
+    with _failures():
+        picture = _upright(picture)
+    try:
+        found = ink.find(picture)
+    except ink.BlankError:
+        sheet = ink.sheet(picture)  # of paper, with the table around it
+        if sheet is None:
+            raise
+        picture = picture.crop(sheet)
+        found = ink.find(picture)
     rows, columns = found.box
     longest = max(rows.stop - rows.start, columns.stop - columns.start)
     scale = max(picture.size) / max(found.mask.shape)
@@ -86,22 +103,30 @@ def digit(picture: Image.Image) -> npt.NDArray[np.uint8]:
         edges = columns.start - margin, rows.start - margin, columns.stop + margin, rows.stop + margin
         left, upper, right, lower = (round(edge * scale) for edge in edges)
         closer = picture.crop((max(left, 0), max(upper, 0), min(right, picture.width), min(lower, picture.height)))
-        found = ink.find(closer)
+        with suppress(NoDigitError):
+            found = ink.find(closer)
     return _centred(_boxed(found))
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """In mode L or RGB, as a viewer shows it."""
+    """In mode L or RGB, as a viewer shows it, and no larger than a digit needs."""
+    if max(picture.size) >= 2 * ENOUGH and picture.mode in ("L", "RGB", "RGBA", "LA", "CMYK", "I", "F"):
+        picture = picture.reduce(max(picture.size) // ENOUGH)
     if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         picture = ImageOps.exif_transpose(picture)
     if picture.mode in ("L", "RGB"):
         picture.load()
         return picture
     if picture.mode.startswith(("I", "F")):
-        values = np.nan_to_num(np.asarray(picture, dtype=np.float32))
-        brightest = next(limit for limit in (1, 255, 4095, 65535, np.inf) if values.max(initial=0) <= limit)
-        brightest = values.max() if brightest == np.inf else brightest
-        return Image.fromarray((values * (255 / brightest)).clip(0, 255).astype(np.uint8))
+        values = np.asarray(picture.convert("F"))
+        values = np.nan_to_num(values, posinf=values.max(where=np.isfinite(values), initial=0), neginf=0)
+        # Of whole numbers 8, 12 or 16 bits are usual, of others 0 to 1; what goes beyond is stretched to all greys.
+        usual = (255, 4095, 65535) if picture.mode.startswith("I") else (1, 255)
+        darkest, brightest = min(0.0, values.min(initial=0)), values.max(initial=0)
+        brightest = next((limit for limit in usual if darkest == 0 and brightest <= limit), brightest)
+        return Image.fromarray(
+            ((values - darkest) * (255 / ((brightest - darkest) or 1))).clip(0, 255).astype(np.uint8)
+        )
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         solid = np.asarray(picture.getchannel("A"), dtype=np.float32)

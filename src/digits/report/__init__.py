@@ -14,7 +14,7 @@ from digits.keys import shown
 from digits.records import write as write_whole
 from digits.records import writing
 from digits.run import Results, Run, flat
-from digits.trained import Trained
+from digits.trained import Trained, find
 
 TEMPLATE = Path(__file__).with_name("template.html")
 DRAWN_DIGIT = 7  # whose feature maps are shown
@@ -33,7 +33,9 @@ def write(trained: Trained) -> Path:
         UserError: If the run has not finished, or its files are not what a run writes, or cannot be written.
     """
     run, results = trained.finished_run()
-    evaluation = read(run.path) or _evaluate(trained)
+    evaluation = read(run.path)
+    if evaluation is None or evaluation.test_accuracy != results.test_accuracy:  # there is none, or it is of another
+        evaluation = _evaluate(find(run.path))
     page = _page(run, results, evaluation)
     path = run.path / "report" / "index.html"
     with writing(path):
