@@ -42,7 +42,7 @@ def test_every_layer_as_the_network_computes_it(network: Network) -> None:
     vectors = [(name, len(values)) for name, values in seen.vectors]
     assert vectors == [("flatten", 288), ("dropout", 288), ("classes", 10)]
     with torch.no_grad():
-        logits = network(normalise(torch.from_numpy(SEVEN[None])))[0]
+        logits = network(normalise(torch.from_numpy(SEVEN[None].copy())))[0]
     np.testing.assert_allclose(seen.vectors[-1][1], logits, rtol=1e-4, atol=1e-5)
     assert seen.probabilities == pytest.approx(logits.softmax(0).tolist(), abs=1e-5)
     assert seen.digit == int(logits.argmax())

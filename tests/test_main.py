@@ -195,6 +195,7 @@ def test_a_gpu_that_is_not_there_ends_in_2(call: Callable[..., int], capsys: pyt
     assert "trainer.accelerator=cpu" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_says_how_to_go_on(number: signal.Signals, code: int, tmp_path: Path) -> None:
     words = [word for word in QUICK if "max_epochs" not in word and "limit" not in word]

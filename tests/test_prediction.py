@@ -32,7 +32,7 @@ def test_most_digits_are_read(reader: DigitReader) -> None:
 def test_probabilities_are_the_networks(reader: DigitReader, sample_run: Path) -> None:
     network = checkpoint.network(sample_run / "checkpoints/best.ckpt")
     with torch.no_grad():
-        expected = network(normalise(torch.from_numpy(IMAGES[:1200]))).softmax(1)
+        expected = network(normalise(torch.from_numpy(IMAGES[:1200].copy()))).softmax(1)
     probabilities = reader.probabilities(IMAGES[:1200])  # in three batches
     assert probabilities.shape == (1200, 10)
     assert probabilities.dtype == np.float32

@@ -99,13 +99,13 @@ class DigitReader:
             raise UserError(
                 f"images of shape {images.shape} and {images.dtype}; they have to be (batch, 28, 28) uint8."
             )
-        images = np.require(images, requirements=["C", "W"])  # torch shares memory, and takes no other
         return [Prediction(tuple(row)) for row in self.probabilities(images).tolist()]
 
     def probabilities(self, images: Images) -> Probabilities:
         """The same as an array, (batch, 10) float32; each row sums to 1."""
         if not len(images):
             return np.zeros((0, 10), dtype=np.float32)
+        images = np.require(images, requirements=["C", "W"])  # torch shares memory, and takes no other
         parts = [self._compute(images[start : start + BATCH_SIZE]) for start in range(0, len(images), BATCH_SIZE)]
         return np.concatenate(parts)
 
