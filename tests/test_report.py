@@ -25,7 +25,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 def page(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("report") / "run"
     shutil.copytree(sample_run, run)
-    return report.write(find(run))
+    return report.write(*find(run).finished_run())
 
 
 class Reader(html.parser.HTMLParser):
@@ -130,7 +130,7 @@ def test_a_report_that_fails_costs_no_result(
 def test_a_run_that_was_not_evaluated_is(sample_run: Path, tmp_path: Path) -> None:
     shutil.copytree(sample_run, tmp_path / "run")
     (tmp_path / "run/evaluation.json").unlink()
-    report.write(find(tmp_path / "run"))
+    report.write(*find(tmp_path / "run").finished_run())
     assert evaluation.read(tmp_path / "run") == evaluation.read(sample_run)
 
 
@@ -140,7 +140,9 @@ def test_an_evaluation_of_another_checkpoint_is_done_anew(sample_run: Path, tmp_
     truth = evaluation.read(run)
     assert truth is not None
     dataclasses.replace(truth, test_accuracy=0.11, mistakes=445).write(run)
-    assert "; 445 wrong" not in report.write(find(run / "checkpoints/last.ckpt")).read_text(encoding="utf-8")
+    assert "; 445 wrong" not in report.write(*find(run / "checkpoints/last.ckpt").finished_run()).read_text(
+        encoding="utf-8"
+    )
     assert evaluation.read(run) == truth
 
 
@@ -148,7 +150,7 @@ def test_without_metrics_and_with_a_name_that_html_would_take_for_its_own(sample
     run = tmp_path / "<b>&run"
     shutil.copytree(sample_run, run)
     (run / "metrics.csv").unlink()
-    text = report.write(find(run)).read_text(encoding="utf-8")
+    text = report.write(*find(run).finished_run()).read_text(encoding="utf-8")
     assert "&lt;b&gt;&amp;run" in text
     assert "<b>&" not in text
 
@@ -156,11 +158,11 @@ def test_without_metrics_and_with_a_name_that_html_would_take_for_its_own(sample
 def test_what_cannot_have_a_report(sample_run: Path, tmp_path: Path) -> None:
     shutil.copy(sample_run / "checkpoints/best.ckpt", tmp_path / "mine.ckpt")
     with pytest.raises(UserError, match="not in the directory of a finished run"):
-        report.write(find(tmp_path / "mine.ckpt"))
+        report.write(*find(tmp_path / "mine.ckpt").finished_run())
     shutil.copytree(sample_run, tmp_path / "run")
     (tmp_path / "run/report").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written"):
-        report.write(find(tmp_path / "run"))
+        report.write(*find(tmp_path / "run").finished_run())
 
 
 def test_the_report_is_not_part_of_the_configuration(tiny: Compose, tmp_path: Path) -> None:

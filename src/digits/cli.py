@@ -204,7 +204,7 @@ def report(run: Source) -> None:
     with training_command.importing():
         from digits.report import write
 
-    print(f"Written to {write(find(run))}")
+    print(f"Written to {write(*find(run).finished_run())}")
 
 
 Output = Annotated[Path | None, typer.Option(help="The file to write; model.onnx in the run directory by default.")]

@@ -38,6 +38,9 @@ def main() -> None:
     if "--debug" in sys.argv:
         sys.argv.remove("--debug")
         os.environ["HYDRA_FULL_ERROR"] = "1"
+    logging.raiseExceptions = (
+        debugging()
+    )  # a full disk: train.log goes without a line, and the screen without a traceback
     with exit_codes():
         command_line.check(sys.argv[1:], _program())
         sys.argv[1:] = command_line.in_order(sys.argv[1:])

@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, SupportsFloat
 
 from digits.errors import UserError
+
+UNFINISHED_FILE = re.compile(r"\..+\.\d+")
+"""The name of a file that is being written: its own, and the number of the process."""
 
 
 def rounded(value: SupportsFloat) -> float:

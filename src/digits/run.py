@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from digits.config import TrainConfig
 from digits.errors import UserError
 from digits.keys import shown
-from digits.records import as_json, write
+from digits.records import UNFINISHED_FILE, as_json, write
 
 # What may differ where a run goes on: where the data are, since a fingerprint guards what they are; how often it is
 # saved; and the report.
@@ -188,6 +188,7 @@ class Run:
         except OSError as error:
             raise UserError(f"{self.path} cannot be written: {error.strerror}.") from error
         with held:
+            self._tidy()
             finished = self.finished(cfg)
             try:
                 yield finished
@@ -223,6 +224,13 @@ class Run:
             return []
         with self.metrics_file.open(encoding="utf-8", newline="") as file:
             return [{key: json.loads(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+    def _tidy(self) -> None:
+        """Remove what was being written when a training before was killed."""
+        for folder in (self.path, self.checkpoints, self.path / "report"):
+            for file in folder.glob(".*"):
+                if UNFINISHED_FILE.fullmatch(file.name):
+                    file.unlink(missing_ok=True)
 
     def _read_results(self) -> dict[str, Any]:
         try:

@@ -29,7 +29,6 @@ from digits.geometry import CLASSES, layers
 from digits.run import FINISHED, Results, Run
 from digits.saving import Checkpoints, WholeFiles
 from digits.testing import measure
-from digits.trained import find
 
 log = logging.getLogger(__name__)
 
@@ -84,20 +83,20 @@ def _train(cfg: TrainConfig, run: Run, started: float) -> Results:
         hardware=provenance.hardware(),
         git=provenance.git(),
     )
-    run.previous.unlink(missing_ok=True)
-    run.write_results(results)
     if cfg.report:
-        _report(run)
+        _report(run, results)
+    run.previous.unlink(missing_ok=True)
+    run.write_results(results)  # last: cut off before, a run goes on and writes the rest
     log.info("%s", summary(results, run))
     return results
 
 
-def _report(run: Run) -> None:
-    """Write the report; the run is finished without it, and keeps its result if that fails."""
+def _report(run: Run, results: Results) -> None:
+    """Write the report; the run finishes without it too."""
     from digits.report import write
 
     try:
-        write(find(run.path))
+        write(run, results)
     except Exception as error:
         log.warning("No report: %s. Once that is put right: digits report %s", error, run.path)
 

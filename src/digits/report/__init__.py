@@ -20,19 +20,19 @@ TEMPLATE = Path(__file__).with_name("template.html")
 DRAWN_DIGIT = 7  # whose feature maps are shown
 
 
-def write(trained: Trained) -> Path:
+def write(run: Run, results: Results) -> Path:
     """Write ``report/index.html`` into a run directory.
 
     Args:
-        trained: A finished run.
+        run: A run that has been trained and tested.
+        results: What came of it.
 
     Returns:
         The file. It holds everything that it shows, and loads nothing.
 
     Raises:
-        UserError: If the run has not finished, or its files are not what a run writes, or cannot be written.
+        UserError: If the run's files are not what a run writes, or cannot be written.
     """
-    run, results = trained.finished_run()
     evaluation = read(run.path)
     if evaluation is None or evaluation.test_accuracy != results.test_accuracy:  # there is none, or it is of another
         evaluation = _evaluate(find(run.path))

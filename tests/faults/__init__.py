@@ -1,0 +1,1 @@
+"""Trainings that are cut off in every way there is, and gone on with."""

@@ -1,0 +1,259 @@
+"""Cuts real trainings off again and again, goes on with each, and compares its end with that of an uncut one.
+
+python -m tests.faults.harness [CUTS [SEED]]     so many of each kind; prints JSON; exit code 1 if one lost something
+
+Each training is a process of its own, forked from this one, which has imported all that is slow to import and computes
+nothing itself.
+"""
+
+import contextlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback
+
+from digits import report, training  # noqa: F401  # the report's imports take a second
+from digits.data import sample
+from digits.errors import exit_codes
+from digits.run import Run
+
+from ..conftest import composed
+
+COMMON = [
+    "data=sample",
+    "trainer.accelerator=cpu",
+    "trainer.limit_train_batches=30",
+    "trainer.max_epochs=3",
+    "data.batch_size=20",
+    "model.blocks=[{channels: 8, kernel_size: 5, normalisation: batch}, {channels: 8}]",
+    "model.head.hidden=[32]",
+    "model.head.dropout=0.5",
+]
+CONFIGURATIONS = {
+    "adam": [],
+    "bf16, adamw, one-cycle": ["trainer.precision=bf16-mixed", "optimizer=adamw", "scheduler=one_cycle"],
+    "sgd, steps, early stopping": [
+        "optimizer=sgd",
+        "optimizer.lr=0.05",
+        "scheduler=step",
+        "callbacks=early_stopping",
+        "callbacks.early_stopping.patience=1",
+    ],
+    "gradients added up": ["trainer.accumulate_grad_batches=4", "scheduler=cosine"],
+}
+OFTEN = ["callbacks.checkpoint.every_n_steps=7", "callbacks.checkpoint.every_n_seconds=0.2"]
+
+
+class CutOffError(Exception):
+    """Stands for any error of a program."""
+
+
+class FailAt(Callback):
+    """Fails at a training step, counted over all epochs."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        if trainer.fit_loop.epoch_loop.total_batch_idx >= self.step:
+            raise CutOffError
+
+
+@dataclass
+class Kind:
+    """One way to be cut off.
+
+    Attributes:
+        signal: What the process is sent after a random time; 0 for nothing.
+        spoil: Called in the process before it trains.
+        codes: The exit codes that it may end with; -9 for one that was killed.
+        cuts: How often it happened.
+        survived: And how often the training went on to the same end.
+    """
+
+    signal: int
+    spoil: Callable[[random.Random], None]
+    codes: tuple[int, ...]
+    cuts: int = 0
+    survived: int = 0
+
+
+def nothing(rng: random.Random) -> None:
+    """Leave the process as it is."""
+
+
+def fail_somewhere(rng: random.Random) -> None:
+    """Have the training raise an error at a random step."""
+    build = training._trainer
+
+    def failing(*args: Any) -> Any:
+        trainer = build(*args)
+        trainer.callbacks.insert(0, FailAt(rng.randrange(90)))
+        return trainer
+
+    training._trainer = failing
+
+
+def fill_the_disk(rng: random.Random) -> None:
+    """Let no file grow beyond a random size, of those that the files have; writing fails within it."""
+    for stream in (1, 2):  # the log of this harness is not one of a run
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    size = round(10 ** rng.uniform(2, 5.7))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+KINDS = {
+    "killed (SIGKILL)": Kind(signal.SIGKILL, nothing, (-signal.SIGKILL,)),
+    "terminated (SIGTERM)": Kind(signal.SIGTERM, nothing, (143,)),
+    "interrupted (SIGINT, Ctrl-C)": Kind(signal.SIGINT, nothing, (130,)),
+    "an error": Kind(0, fail_somewhere, (1,)),
+    "no room for a file": Kind(0, fill_the_disk, (1, 2)),
+}
+
+
+@dataclass
+class Figures:
+    """What came of it all."""
+
+    cuts: int = 0
+    survived: int = 0
+    kinds: dict[str, dict[str, int]] = field(default_factory=dict)
+    trainings: int = 0
+    losses: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def begin(words: list[str], directory: Path, spoil: Callable[[], None] = lambda: None) -> int:
+    """Fork a process that trains, and return its number once it listens to signals."""
+    ready, told = os.pipe()
+    process = os.fork()
+    if process:
+        os.close(told)
+        os.read(ready, 1)
+        os.close(ready)
+        return process
+    code = 99
+    try:
+        with (directory.parent / f"{directory.name}.log").open("ab") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        with exit_codes():
+            os.write(told, b".")
+            spoil()
+            training.train(composed(*COMMON, *words), directory)
+            code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        os._exit(code)
+
+
+def end_of(process: int) -> int:
+    """Wait for a process; its exit code, or a signal's number below 0."""
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def contents(directory: Path) -> dict[str, Any]:
+    """All that two runs of a configuration have in common, if nothing was lost."""
+    run = Run(directory)
+    results = run.results()
+    assert results is not None, f"{directory} has no results"
+    kept: dict[str, Any] = {
+        key: value for key, value in asdict(results).items() if key not in ("train_seconds", "wall_seconds")
+    }
+    for path in (run.best, run.last):
+        content = torch.load(path, weights_only=True)
+        for name, weight in content["state_dict"].items():
+            kept[f"{path.name} {name}"] = weight.numpy().tobytes()
+    for name in ("metrics.csv", "evaluation.json"):
+        kept[name] = (directory / name).read_bytes()
+    kept["files"] = sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+    return kept
+
+
+def cut(kind: Kind, words: list[str], directory: Path, seconds: float, rng: random.Random) -> bool:
+    """Train until it is cut off, or done; whether it was cut off."""
+    seed = rng.random()
+    process = begin([*words, *OFTEN], directory, lambda: kind.spoil(random.Random(seed)))
+    if kind.signal:
+        time.sleep(rng.uniform(0, seconds))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, kind.signal)
+    code = end_of(process)
+    if code and code not in kind.codes:
+        raise AssertionError(f"{directory} ended with {code}, where {kind.codes} were expected")
+    return code != 0
+
+
+def chains(folder: Path, cuts: int, rng: random.Random) -> Iterator[tuple[str, int, str]]:
+    """Cut trainings off until there are enough cuts of each kind.
+
+    Yields:
+        The kind, how many cuts a training had, and what it lost by them.
+    """
+    whole: dict[str, tuple[dict[str, Any], float]] = {}
+    for name, words in CONFIGURATIONS.items():
+        directory = folder / "whole" / name
+        started = time.perf_counter()
+        directory.parent.mkdir(exist_ok=True)
+        assert end_of(begin(words, directory)) == 0, (folder / f"whole/{name}.log").read_text()
+        whole[name] = contents(directory), time.perf_counter() - started
+    number = 0
+    for kind_name, kind in KINDS.items():
+        done = 0
+        while done < cuts:
+            name = list(CONFIGURATIONS)[number % len(CONFIGURATIONS)]
+            expected, seconds = whole[name]
+            directory = folder / str(number)
+            number += 1
+            times = 0
+            while times < 8 and cut(kind, CONFIGURATIONS[name], directory, seconds, rng):
+                times += 1
+            if not Run(directory).results():
+                assert end_of(begin([*CONFIGURATIONS[name], *OFTEN], directory)) == 0, Path(
+                    f"{directory}.log"
+                ).read_text()
+            found = contents(directory)
+            lost = [key for key in expected if found.get(key) != expected[key]]
+            if "files" in lost:
+                lost += sorted({*expected["files"]} ^ {*found["files"]})
+            yield kind_name, times, f"{name}: {', '.join(map(str, lost))}" if lost else ""
+            done += times
+            shutil.rmtree(directory)
+
+
+def main(cuts: int = 40, seed: int = 0) -> Figures:
+    """Cut off, go on, compare."""
+    sample.load()  # once for all
+    started = time.perf_counter()
+    figures = Figures()
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, times, lost in chains(Path(folder), cuts, random.Random(seed)):
+            KINDS[kind].cuts += times
+            KINDS[kind].survived += 0 if lost else times
+            figures.trainings += 1
+            if lost:
+                figures.losses.append(f"{kind}: {lost}")
+    figures.kinds = {name: {"cuts": kind.cuts, "survived": kind.survived} for name, kind in KINDS.items()}
+    figures.cuts = sum(kind.cuts for kind in KINDS.values())
+    figures.survived = sum(kind.survived for kind in KINDS.values())
+    figures.seconds = round(time.perf_counter() - started)
+    return figures
+
+
+if __name__ == "__main__":
+    outcome = main(*map(int, sys.argv[1:]))
+    print(json.dumps(asdict(outcome), indent=2))
+    sys.exit(bool(outcome.losses))
