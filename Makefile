@@ -1,7 +1,7 @@
 # Everything that a person does here, by one word. `make help` lists it.
 # The first command creates .venv and installs; later ones only when the requirements have changed.
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format bench clean
+.PHONY: help train test test-faults lint format bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  Overrides and options are passed on: make train ARGS="trainer.max_epochs=2"'
 
 train: $(VENV)/.installed ## train the network (MNIST_ROOT or data/ holds the digits; otherwise they are fetched)
@@ -20,6 +20,9 @@ train: $(VENV)/.installed ## train the network (MNIST_ROOT or data/ holds the di
 
 test: $(VENV)/.installed-dev ## run the tests; the slow ones too where CI is set
 	$(BIN)/python -m pytest $(if $(CI),,-m "not slow") $(ARGS)
+
+test-faults: $(VENV)/.installed-dev ## cut trainings off in every way, 225 times, and compare their ends, in ten minutes
+	$(BIN)/python -W ignore -m tests.faults.harness $(or $(ARGS),45)
 
 lint: $(VENV)/.installed-dev ## check format, style and types
 	$(BIN)/ruff format --check

@@ -1,5 +1,6 @@
 """A trained network, read from a checkpoint: without Lightning, and without running anything that is in the file."""
 
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ def read(path: Path) -> dict[str, Any]:
         UserError: If there is no such file, or it is damaged or none of ours.
     """
     try:
+        if path.exists() and not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("it is damaged, or of something else")
         with zipfile.ZipFile(path) as archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise zipfile.BadZipFile("it is compressed, as torch's are not")  # and may be of any size, unpacked
@@ -29,12 +32,22 @@ def read(path: Path) -> dict[str, Any]:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError as error:
         raise UserError(f"there is no checkpoint {path}") from error
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} cannot be read as a checkpoint: it holds more than numbers, and may run code"
+        ) from error
     except Exception as error:  # of a dozen kinds, by where the file is damaged
         reason = (str(error).splitlines() or [type(error).__name__])[0][:80]
         raise UserError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not (isinstance(content, dict) and {"state_dict", "hyper_parameters"} <= content.keys()):
         raise UserError(f"{path} is not a checkpoint that a training of digits writes")
     return content
+
+
+def of_no_network(path: Path, error: Exception) -> UserError:
+    """What a person is told of a checkpoint from which no network can be built."""
+    reason = " ".join(str(error).split())
+    return UserError(f"{path} is not a checkpoint of this version's networks: {reason:.200}")
 
 
 def table(path: Path) -> list[Layer]:
@@ -47,7 +60,7 @@ def table(path: Path) -> list[Layer]:
     try:
         return layers(*described(content["hyper_parameters"]["model"]))
     except DAMAGES as error:
-        raise UserError(f"{path} is not a checkpoint of this version's networks: {error}") from error
+        raise of_no_network(path, error) from error
 
 
 def network(path: Path) -> Network:
@@ -63,5 +76,5 @@ def network(path: Path) -> Network:
         weights = {name.removeprefix(PREFIX): value for name, value in content["state_dict"].items()}
         trained.load_state_dict(weights, assign=True)
     except DAMAGES as error:
-        raise UserError(f"{path} is not a checkpoint of this version's networks: {error}") from error
+        raise of_no_network(path, error) from error
     return trained.eval().float().to(memory_format=torch.channels_last)

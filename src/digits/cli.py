@@ -6,18 +6,19 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from digits import main as training_command
 from digits.console import ScreenHandler, evaluation_text
-from digits.errors import EXIT_FAILED, UserError, exit_codes
+from digits.errors import EXIT_FAILED, EXIT_WRONG_USE, UserError, exit_codes
 from digits.trained import find
+
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer keeps it
 
 app = typer.Typer(
     help="Reads handwritten digits with a convolutional network.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -30,7 +31,13 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may hold what an encoding does not
     with exit_codes():
-        app()
+        try:
+            sys.exit(app(prog_name="digits", standalone_mode=False))
+        except USAGE_ERROR as error:
+            wrong: Any = error
+            called = wrong.ctx.command_path if wrong.ctx else "digits"
+            told = wrong.format_message()
+            raise UserError(f"{told}{'' if told.endswith(('.', '?')) else '.'} `{called} --help` says more.") from error
 
 
 def _print_version(wanted: bool) -> None:
@@ -43,9 +50,12 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came f
 Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
 
 
-@app.callback()
-def options(debug: Debug = False, version: Version = False) -> None:
-    """Take the options that stand before the command."""
+@app.callback(invoke_without_command=True)
+def options(context: typer.Context, debug: Debug = False, version: Version = False) -> None:
+    """Take the options that stand before the command; without one, say which there are."""
+    if not context.invoked_subcommand:
+        print(context.get_help())
+        raise typer.Exit(EXIT_WRONG_USE)
     logging.basicConfig(format="%(message)s", handlers=[ScreenHandler()])
     logging.getLogger("digits").setLevel(logging.INFO)
     if debug:

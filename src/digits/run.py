@@ -86,6 +86,15 @@ class Results:
         return self.test_accuracy if self.val_accuracy is None else self.val_accuracy
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """Reads plain values; no references, a few of which, of each other, can stand for more than any memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has references, which no run writes")
+        return super().compose_node(parent, index)
+
+
 class Run:
     """A run directory.
 
@@ -131,11 +140,11 @@ class Run:
             UserError: If the file cannot be read.
         """
         try:
-            content = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+            content = yaml.load(self.config_file.read_text(encoding="utf-8"), _PlainLoader)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise UserError(f"{self.config_file} cannot be read: {error}") from error
+            raise UserError(f"{self.config_file} cannot be read: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
             raise UserError(f"{self.config_file} is not a configuration.")
         return content
@@ -219,17 +228,29 @@ class Run:
         write(self.metrics_file, text.getvalue())
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """The rows of ``metrics.csv``; none where there is no file."""
+        """The rows of ``metrics.csv``; none where there is no file.
+
+        Raises:
+            UserError: If the file cannot be read.
+        """
         if not self.metrics_file.exists():
             return []
-        with self.metrics_file.open(encoding="utf-8", newline="") as file:
-            return [{key: json.loads(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+        try:
+            with self.metrics_file.open(encoding="utf-8", newline="") as file:
+                rows = [{key: json.loads(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+            if any(
+                "epoch" not in row or not all(isinstance(value, int | float) for value in row.values()) for row in rows
+            ):
+                raise ValueError("it is no table of numbers with a column epoch")
+        except (OSError, ValueError, TypeError, csv.Error) as error:
+            raise UserError(f"{self.metrics_file} cannot be read: {error}; delete it to do without it.") from error
+        return rows
 
     def _tidy(self) -> None:
         """Remove what was being written when a training before was killed."""
         for folder in (self.path, self.checkpoints, self.path / "report"):
             for file in folder.glob(".*"):
-                if UNFINISHED_FILE.fullmatch(file.name):
+                if UNFINISHED_FILE.fullmatch(file.name) and file.is_file():
                     file.unlink(missing_ok=True)
 
     def _read_results(self) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def evaluate(trained: Trained) -> Evaluation:
         DownloadError: If MNIST is not to be had.
     """
     content = checkpoint.read(trained.checkpoint)
+    checkpoint.network(trained.checkpoint)  # refuses what a stranger made up before it takes any memory
     with quiet():
         data = data_of(content)
         evaluation, *_ = measure(trained.checkpoint, data)
@@ -57,7 +58,10 @@ def measure(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    classifier = DigitClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    try:
+        classifier = DigitClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    except checkpoint.DAMAGES as error:
+        raise checkpoint.of_no_network(path, error) from error
     data.setup()
     validated = trainer.validate(classifier, data, verbose=False)[0] if data.description.val else {}
     tested = trainer.test(classifier, data, verbose=False)[0]

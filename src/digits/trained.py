@@ -97,7 +97,7 @@ def _not_finished(run: Run) -> str:
     if failure := run.failure():
         return f"{run.path} holds a run that failed: {failure}"
     if run.last.exists():
-        return f"{run.path} holds a run that has not finished; its last epoch is {run.last}."
+        return f"{run.path} holds a run that has not finished; the command that began it goes on with it."
     if run.config_file.exists():
         return f"{run.path} holds a run that has not finished its first epoch."
     jobs = sorted(file.parent for file in run.path.rglob("results.json"))

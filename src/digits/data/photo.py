@@ -47,7 +47,9 @@ def read(source: Path | bytes) -> Image.Image:
         PictureError: If it is none of those, is damaged or too large, or cannot be read.
     """
     with _failures(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # there is a limit of our own
+        warnings.simplefilter(
+            "ignore"
+        )  # of what Pillow makes of strange files; for large ones there is a limit of ours
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS) as picture:
             if picture.width * picture.height > LARGEST_PICTURE:
                 raise Image.DecompressionBombError

@@ -1,0 +1,116 @@
+"""Files whose bytes were changed at random are read, or refused in a sentence; nothing else."""
+
+import json
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from digits import checkpoint, evaluation
+from digits.data import files, photo
+from digits.errors import UserError
+from digits.run import Run
+
+from ..conftest import digits_like, idx
+from ..data.test_photo import encoded, paper
+
+FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+Spoil = Callable[[bytes], bytes]
+
+
+@contextmanager
+def refused_in_a_line() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        if len(str(error).splitlines()) != 1:
+            raise AssertionError(f"{len(str(error).splitlines())} lines") from error
+
+
+@st.composite
+def spoilt(draw: st.DrawFn) -> Spoil:
+    """Changes bytes, cuts some out, or puts some in, at up to four places."""
+    places = draw(
+        st.lists(
+            st.tuples(st.floats(0, 1), st.sampled_from(["change", "cut", "insert", "end"]), st.binary(max_size=9)),
+            min_size=1,
+            max_size=4,
+        )
+    )
+
+    def spoil(content: bytes) -> bytes:
+        for where, how, new in places:
+            start = int(where * len(content))
+            old = 0 if how == "insert" else len(new)
+            content = content[:start] + (b"" if how in ("cut", "end") else new) + content[start + old :]
+            if how == "end":
+                content = content[:start]
+        return content
+
+    return spoil
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
+@FEW
+@given(spoil=spoilt())
+def test_pictures(kind: str, spoil: Spoil) -> None:
+    with refused_in_a_line():
+        picture = photo.read(spoil(encoded(paper(), kind)))
+        assert photo.digit(picture).shape == (28, 28)
+
+
+@FEW
+@given(chunks=st.lists(st.tuples(st.sampled_from([b"IHDR", b"tEXt", b"PLTE", b"tRNS", b"eXIf", b"acTL"]), st.binary())))
+def test_pngs_whose_chunks_are_whole(chunks: list[tuple[bytes, bytes]]) -> None:
+    """Their checksums are right, so that more of them is read."""
+    whole = encoded(paper(), "PNG")
+    made = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    with refused_in_a_line():
+        photo.digit(photo.read(whole[:33] + b"".join(made) + whole[33:]))
+
+
+@FEW
+@given(spoil=spoilt())
+def test_idx_files(spoil: Spoil) -> None:
+    with suppress(ValueError):  # such a file is not one of MNIST's by its checksum, before anybody parses it
+        files.parse_idx(spoil(idx(digits_like(3, 0)[0])))
+
+
+@FEW
+@given(spoil=spoilt())
+def test_checkpoints(spoil: Spoil, sample_run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "spoilt.ckpt"
+    path.write_bytes(spoil((sample_run / "checkpoints/best.ckpt").read_bytes()))
+    with refused_in_a_line():
+        checkpoint.network(path)
+
+
+@FEW
+@given(spoil=spoilt(), name=st.sampled_from(["results.json", "config.yaml", "metrics.csv", "evaluation.json"]))
+def test_what_lies_in_a_run_directory(spoil: Spoil, name: str, sample_run: Path, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(spoil((sample_run / name).read_bytes()))
+    run = Run(tmp_path)
+    with refused_in_a_line():
+        run.results(), run.config(), run.read_metrics(), evaluation.read(tmp_path)
+
+
+@FEW
+@given(
+    content=st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_json_of_something_else(content: object, tmp_path: Path) -> None:
+    for name in ("results.json", "evaluation.json"):
+        (tmp_path / name).write_text(json.dumps(content))
+    with refused_in_a_line():
+        Run(tmp_path).results()
+        evaluation.read(tmp_path)

@@ -1,0 +1,339 @@
+"""Wrong input of every kind to every command: an exit code, a line or two, no traceback, and nothing left behind.
+
+The table of it in docs/reliability.md is what these tests see; WRITE_DOCS=1 writes it anew.
+"""
+
+import logging
+import os
+import pickle
+import re
+import shlex
+import shutil
+import signal
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import filelock
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from digits import cli, testing, training
+from digits import main as training_command
+from digits.data import files
+from digits.run import Run
+
+from ..conftest import ROOT, TINY, idx
+from ..data.test_photo import bomb
+from ..test_pictures import draw
+
+DOCS = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- what the tests see -->\n", "<!-- end -->\n"
+
+# Kinds of input, and the commands; what is asked for on the way is left out, as are keys that make a training short.
+CASES = {
+    "Keys and values": [
+        "python train.py optimizer.lrr=0.1",
+        "python train.py optimzer=adam",
+        "python train.py model=artcle",
+        "python train.py optimizer.lr=fast",
+        "python train.py optimizer.lr=-1",
+        "python train.py optimizer.lr=nan",
+        "python train.py data.batch_size=0",
+        "python train.py data.batch_size=1.5",
+        "python train.py data.val_size=-1",
+        "python train.py data.val_size=60000",
+        "python train.py model.head.dropout=1",
+        "python train.py trainer.max_epochs=many",
+        "python train.py trainer.accelerator=abacus",
+        "python train.py trainer.precision=3",
+        "python train.py trainer.devices=0",
+        "python train.py callbacks.checkpoint.every_n_steps=0",
+        "python train.py seed=-1",
+        "python train.py optimizer.lr=0.1,0.01",
+        "python train.py optimizer.lr",
+        "python train.py --epochs 3",
+        "python train.py +optimizer.speed=3",
+        "python train.py ~optimizer",
+        "python train.py model.blocks.7.channels=3",
+        "python train.py experiment=gone",
+        "python train.py hydra.run.dirs=here",
+        "digits evaluat run",
+        "digits evaluate",
+        "digits evaluate run --fast",
+        "digits explain run --digit 11",
+        "digits explain run --digit seven",
+        "digits predict run seven.png --json --csv",
+        "digits explain run other",
+        "digits explain model=mlp --digit 3",
+    ],
+    "Impossible geometries": [
+        "python train.py model.blocks.1.kernel_size=20 model.blocks.1.padding=0",
+        "python train.py model.blocks.0.stride=0",
+        "python train.py model.blocks.0.padding=same model.blocks.0.stride=2",
+        "python train.py model.blocks.0.pool.kernel_size=40",
+        "digits explain model.blocks.0.dilation=9 model.blocks.0.padding=0",
+    ],
+    "Runs and checkpoints": [
+        *(f"digits {command} gone" for command in ("evaluate", "explain", "report", "export", "leaderboard")),
+        *(f"digits {command} unfinished" for command in ("evaluate", "explain", "report", "export")),
+        *(f"digits evaluate {name}" for name in ("failed", "emptyfolder", "latest", "''", "notafolder/run")),
+        *(f"digits evaluate {name}.ckpt" for name in ("text", "empty", "cut", "flipped", "code", "packed", "other")),
+        *(f"digits evaluate {name}.ckpt" for name in ("class", "target", "huge", "unknown")),
+        "digits report cut.ckpt",
+        "digits predict gone seven.png",
+        "digits predict text.onnx seven.png",
+        "digits predict gone.onnx seven.png",
+        "digits explain text.onnx",
+        "digits evaluate spoilt",
+        "digits report nested",
+        "python train.py hydra.run.dir=nested",
+        "digits export run --output gone/model.onnx",
+        "digits export run --output model.pt",
+        "digits leaderboard emptyfolder",
+        "python train.py optimizer.lr=0.3 hydra.run.dir=run",
+        "python train.py hydra.run.dir=claimed",
+        "python train.py hydra.run.dir=spoilt",
+    ],
+    "Pictures": [
+        "digits predict run gone.png",
+        "digits predict run text.png",
+        "digits predict run empty.png",
+        "digits predict run cut.png",
+        "digits predict run bomb.png",
+        "digits predict run emptyfolder",
+        "digits predict run '*.tiff'",
+        "digits predict run ''",
+        "digits explain run --image gone.png",
+        "digits explain run --image blank.png",
+        "digits explain run --image bomb.png",
+    ],
+    "Data": [
+        "digits data --root damaged",
+        "digits data --root notafolder/mnist",
+        "python train.py data.root=damaged",
+        "python train.py data.root=nothing data.offline_fallback=false",
+        "python train.py data.root=nothing data.val_size=60000",
+        "python train.py data=sample data.val_size=4500",
+    ],
+    "No permission, no space, no GPU": [
+        "python train.py hydra.run.dir=notafolder/run",
+        "python train.py trainer.accelerator=gpu",
+        "digits evaluate full",
+        "digits report full",
+        "digits export full",
+        "digits explain full --digit 3",
+        "digits predict run seven.png --show",
+    ],
+    "Numbers that go wrong": ["python train.py data=sample optimizer.lr=1e30"],
+}
+SHORT = [word for word in TINY if not word.startswith(("data.batch", "data.val", "trainer.acc"))]
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Payload:
+    """Runs code where it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch ran",)
+
+
+def spoil(content: dict[str, Any], name: str) -> dict[str, Any]:
+    content = {**content, "hyper_parameters": {**content["hyper_parameters"]}}
+    model = content["hyper_parameters"]["model"]
+    match name:
+        case "other":
+            return {"weights": torch.zeros(3)}
+        case "class":
+            return {**content, "state_dict": {"network": "os.system"}}
+        case "target":
+            blocks = [{**model["blocks"][0], "_target_": "os.system"}]
+            content["hyper_parameters"]["model"] = {**model, "blocks": blocks}
+        case "huge":
+            content["hyper_parameters"]["model"] = {**model, "head": {**model["head"], "hidden": [10**9, 10**9]}}
+        case "unknown":
+            content["hyper_parameters"] = {}
+    return content
+
+
+@pytest.fixture(scope="module")
+def place(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a finished run, and with all that is wrong with others."""
+    here = tmp_path_factory.mktemp("place")
+    for name in ("run", "unfinished", "failed", "full", "spoilt", "nested"):
+        shutil.copytree(sample_run, here / name)
+    (here / "unfinished/results.json").unlink()
+    Run(here / "failed").write_failure(RuntimeError("the loss is nan"))
+    (here / "spoilt/results.json").write_text("{")
+    (here / "nested/config.yaml").write_text("a: &a [1, 2]\nb: [*a, *a]\n")
+    for name in ("evaluation.json", "model.onnx", "report", "explanation"):  # a folder of that name is in the way
+        shutil.rmtree(here / "full" / name, ignore_errors=True)
+        (here / "full" / name).unlink(missing_ok=True)
+    (here / "full/evaluation.json").mkdir()
+    (here / "full/model.onnx").mkdir()
+    (here / "full/report").touch()
+    (here / "full/explanation").touch()
+    (here / "emptyfolder").mkdir()
+    (here / "notafolder").touch()
+    (here / "claimed").mkdir()
+
+    whole = (sample_run / "checkpoints/best.ckpt").read_bytes()
+    content = torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)
+    (here / "text.ckpt").write_text("a checkpoint, believe me")
+    (here / "empty.ckpt").touch()
+    (here / "cut.ckpt").write_bytes(whole[: len(whole) // 2])
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 8
+    (here / "flipped.ckpt").write_bytes(flipped)
+    torch.save({**content, "state_dict": Payload()}, here / "code.ckpt", pickle_module=pickle)
+    with zipfile.ZipFile(here / "packed.ckpt", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("archive/data.pkl", bytes(10**6))
+    for name in ("other", "class", "target", "huge", "unknown"):
+        torch.save(spoil(content, name), here / f"{name}.ckpt")
+    (here / "text.onnx").write_text("a network, believe me")
+
+    (here / "text.png").write_text("7")
+    (here / "empty.png").touch()
+    (here / "bomb.png").write_bytes(bomb())
+    Image.new("L", (80, 80), 240).save(here / "blank.png")
+    picture = Path(draw(here / "seven.png", 3600)).read_bytes()
+    (here / "cut.png").write_bytes(picture[: len(picture) // 2])
+    (here / "seven.png.seen.png").mkdir()
+
+    (here / "damaged").mkdir()
+    for name in files.OFFICIAL:
+        (here / "damaged" / name).write_bytes(idx(np.zeros((3, 28, 28), np.uint8)))
+    with filelock.FileLock(here / "claimed/.lock"):
+        yield here
+
+
+@pytest.fixture
+def type_in(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Types a command into this process, where torch is there already and no network is."""
+    monkeypatch.chdir(place)
+    monkeypatch.delenv("MNIST_ROOT", raising=False)
+    monkeypatch.setattr(files, "torchvision_mirrors", lambda: ["http://127.0.0.1:9/"])
+    root = logging.getLogger()
+    handlers, raising = root.handlers[:], logging.raiseExceptions
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def type_in(command: str, *more: str) -> Done:
+        program, *words = shlex.split(command)
+        if program == "python":
+            monkeypatch.setattr(sys, "argv", [*words, *more])
+            main = training_command.main
+        else:
+            monkeypatch.setattr(sys, "argv", [program, *words])
+            main = cli.main
+        code = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        finally:
+            for number, handler in signals.items():
+                signal.signal(number, handler)
+            for handler in root.handlers:
+                if handler not in handlers:
+                    handler.close()
+            root.handlers, logging.raiseExceptions = handlers[:], raising
+        return Done(code, *capfd.readouterr())
+
+    return type_in
+
+
+def short(command: str) -> list[str]:
+    """What a training is given on top of what is wrong with it, so that it is over soon."""
+    keys = [word.partition("=")[0] for word in shlex.split(command)]
+    words = [word for word in SHORT if not word.startswith(("model", *keys))]
+    return [*words, *([] if any("hydra.run.dir" in key for key in keys) else ["hydra.run.dir=new"])]
+
+
+SEEN: dict[str, Done] = {}
+LEFT = {"train.log", ".fetching.lock", ".lock", "MNIST", "raw", "nothing"}  # what a refused training may leave behind
+PHASES = {
+    "fetching the data": (files, "find"),
+    "reading the data": (files, "parse_idx"),
+    "training": (training.Trainer, "fit"),
+    "testing": (testing.Trainer, "test"),
+    "writing what came of it": (Run, "write_results"),
+}
+VARYING = [r"(?<=as ONNX: ).*", r"/\S*/place\d+/", r"(?<=loss is )\S+(?= at step)"]  # of a machine, or of a processor
+
+
+@pytest.mark.parametrize("command", [command for commands in CASES.values() for command in commands])
+def test_wrong_input(command: str, type_in: Callable[..., Done], place: Path) -> None:
+    before = set(place.rglob("*"))
+    trains = command.startswith("python") and any(word in command for word in ("run.dir", "data.", "data=", "gpu"))
+    done = type_in(command, *(short(command) if trains else []))
+    assert done.code in (1, 2)
+    assert "Traceback" not in done.err + done.out
+    assert 1 <= len(done.err.splitlines()) <= 2, done.err
+    assert re.match(r"(Error|Failed): \S", done.err)
+    left = {path.relative_to(place) for path in set(place.rglob("*")) - before}
+    shutil.rmtree(place / "new", ignore_errors=True)
+    shutil.rmtree(place / "outputs", ignore_errors=True)
+    assert {path.parts[0] for path in left if path.name not in LEFT} <= {"new", "outputs"}  # with a training's log
+    SEEN[command] = done
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_ctrl_c(
+    phase: str, type_in: Callable[..., Done], place: Path, tiny_mnist: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, name = PHASES[phase]
+    done_before = getattr(room, name)
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return done_before(*args, **kwargs)
+
+    monkeypatch.setattr(room, name, interrupted)
+    data = "nothing" if phase == "fetching the data" else tiny_mnist
+    words = [word for word in TINY if word != "report=false"]
+    done = type_in("python train.py", *words, "hydra.run.dir=new", f"data.root={data}")
+    monkeypatch.setattr(room, name, done_before)
+    assert done.code == 130
+    assert done.err.strip().startswith("Interrupted. To go on: python train.py")
+    again = type_in("python train.py", *words, "hydra.run.dir=new", f"data.root={tiny_mnist}")
+    assert again.code == 0
+    assert Run(place / "new").results() is not None
+    assert not [path for path in (place / "new").rglob(".*") if path.name not in (".lock", ".hydra")]
+    shutil.rmtree(place / "new")
+
+
+def test_the_table_in_the_docs(place: Path) -> None:
+    """Runs after the others, and compares what they have seen."""
+    if len(SEEN) < sum(map(len, CASES.values())):
+        pytest.skip("only with all the tests of this file")
+    table = "".join(f"\n### {kind}\n\n{rows(commands)}" for kind, commands in CASES.items())
+    text = DOCS.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    written, _, after = rest.partition(END)
+    if os.environ.get("WRITE_DOCS"):
+        DOCS.write_text(f"{before}{BEGIN}{table}\n{END}{after}", encoding="utf-8")
+    else:
+        assert written == f"{table}\n"
+
+
+def rows(commands: list[str]) -> str:
+    """A table of what was typed, how it ended, and what was told."""
+    lines = ["| typed | exit code | told |", "|---|---|---|"]
+    for command in commands:
+        told = " ".join(SEEN[command].err.split())
+        for varying in VARYING:
+            told = re.sub(varying, "…", told)
+        told = told.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+        lines.append(f"| `{command}` | {SEEN[command].code} | {told} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,37 @@
+"""The same seed gives the same bits on the CPU: every model, optimizer, scheduler and experiment there is."""
+
+from pathlib import Path
+
+import pytest
+
+from digits import config
+from digits.training import train
+
+from ..conftest import composed
+from ..test_training import figures, same, weights
+
+SHORT = [
+    "data=sample",
+    "data.batch_size=50",
+    "trainer.accelerator=cpu",
+    "trainer.max_epochs=2",
+    "trainer.limit_train_batches=3",
+    "report=false",
+]
+CHOICES = [
+    f"{group}={path.stem}"
+    for group in ("model", "optimizer", "scheduler", "callbacks", "experiment")
+    for path in sorted((config.directory() / group).glob("*.yaml"))
+    if path.stem != "lr_sweep"  # which is a sweep of what the others are
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", CHOICES)
+def test_the_same_bits(choice: str, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        train(composed(choice, *SHORT), tmp_path / name)
+    for checkpoint in ("best", "last"):
+        assert same(weights(tmp_path / "a", checkpoint), weights(tmp_path / "b", checkpoint))
+    assert figures(tmp_path / "a") == figures(tmp_path / "b")
+    assert (tmp_path / "a/metrics.csv").read_bytes() == (tmp_path / "b/metrics.csv").read_bytes()
