@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from digits import main as command
+from digits.errors import exit_codes
 
 from .conftest import ROOT, RUN_FILES, TINY, run, run_python
 
@@ -225,6 +226,22 @@ def test_a_pipe_that_nobody_reads_is_no_failure(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"], cwd=tmp_path, check=False)
     assert done.returncode == 0
     assert results(tmp_path / "here")["status"] == "finished"
+
+
+def test_an_interruption_that_another_error_hides(capsys: pytest.CaptureFixture[str]) -> None:
+    def cut_short() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            raise AttributeError("of what was only half made")
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(SystemExit) as ended, exit_codes():
+        cut_short()
+    for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+        signal.signal(number, handler)
+    assert ended.value.code == 143
+    assert capsys.readouterr().err == "\nInterrupted.\n"
 
 
 def test_a_second_signal_is_ignored_while_things_are_put_in_order() -> None:

@@ -51,17 +51,26 @@ def exit_codes() -> Iterator[None]:
         signal.signal(number, _interrupt)
     try:
         yield
-    except Interrupted as interruption:
-        print(f"\nInterrupted. {interruption.advice}".rstrip(), file=sys.stderr)
-        sys.exit(interruption.exit_code)
-    except Exception as error:
+    except (Interrupted, Exception) as error:
+        if interruption := interruption_of(error):
+            print(f"\nInterrupted. {interruption.advice}".rstrip(), file=sys.stderr)
+            sys.exit(interruption.exit_code)
         if debugging():
             traceback.print_exc()
         print(message(error), file=sys.stderr)
         sys.exit(exit_code(error))
 
 
-def message(error: Exception) -> str:
+def interruption_of(error: BaseException | None) -> Interrupted | None:
+    """The interruption that an error is, or that it came of: some libraries' clearing up fails when it is cut short."""
+    while error:
+        if isinstance(error, Interrupted):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def message(error: BaseException) -> str:
     """What a person is told of an error."""
     if isinstance(error, UserError):
         return f"Error: {error}"
@@ -70,7 +79,7 @@ def message(error: Exception) -> str:
     return f"Failed: {type(error).__name__}: {error}\nHYDRA_FULL_ERROR=1 or --debug shows where."
 
 
-def exit_code(error: Exception) -> int:
+def exit_code(error: BaseException) -> int:
     """The exit code that belongs to an error."""
     return EXIT_WRONG_USE if isinstance(error, UserError) else EXIT_FAILED
 

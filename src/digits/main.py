@@ -23,7 +23,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from digits import command_line, config
-from digits.errors import EXIT_FAILED, Interrupted, UserError, debugging, exit_code, exit_codes, message
+from digits.errors import (
+    EXIT_FAILED,
+    Interrupted,
+    UserError,
+    debugging,
+    exit_code,
+    exit_codes,
+    interruption_of,
+    message,
+)
 from digits.run import Run
 
 log = logging.getLogger(__name__)
@@ -66,10 +75,10 @@ def run_job(cfg: DictConfig) -> float | None:
         if not sweeping:
             log.info("%s", NEXT.replace("python train.py", _program()))
         return metric
-    except Interrupted as interruption:
-        interruption.advice = _how_to_go_on()
-        raise
-    except Exception as error:
+    except (Interrupted, Exception) as error:
+        if interruption := interruption_of(error):
+            interruption.advice = _how_to_go_on()
+            raise
         log.error("%s", message(error), exc_info=debugging())
         if not sweeping:
             sys.exit(exit_code(error))

@@ -24,7 +24,7 @@ from digits.config import TrainConfig
 from digits.console import duration, layer_table, quiet
 from digits.data import MNISTDataModule
 from digits.data.module import Description
-from digits.errors import UserError
+from digits.errors import UserError, interruption_of
 from digits.geometry import CLASSES, layers
 from digits.run import FINISHED, Results, Run
 from digits.saving import Checkpoints, WholeFiles
@@ -98,6 +98,8 @@ def _report(run: Run, results: Results) -> None:
     try:
         write(run, results)
     except Exception as error:
+        if interruption_of(error):
+            raise
         log.warning("No report: %s. Once that is put right: digits report %s", error, run.path)
 
 

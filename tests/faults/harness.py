@@ -193,7 +193,8 @@ def cut(kind: Kind, words: list[str], directory: Path, seconds: float, rng: rand
             os.kill(process, kind.signal)
     code = end_of(process)
     if code and code not in kind.codes:
-        raise AssertionError(f"{directory} ended with {code}, where {kind.codes} were expected")
+        log = Path(f"{directory}.log").read_text(encoding="utf-8")
+        raise AssertionError(f"ended with {code}, where {kind.codes} were expected: {log[-3000:]}")
     return code != 0
 
 
