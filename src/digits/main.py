@@ -65,7 +65,7 @@ def run_job(cfg: DictConfig) -> float | None:
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         results = run.finished(config.check(cfg, multirun=sweeping))
-        if results:  # before torch is imported: the answer is there at once
+        if results and (run.report_file.exists() or not cfg.report):  # the answer is there before torch is imported
             accuracy, data = 100 * results.test_accuracy, results.dataset["name"]
             log.info("Finished before: test accuracy %.2f %% on %s, in %s", accuracy, data, run.path)
             return results.metric

@@ -107,6 +107,7 @@ class Run:
         self.config_file = path / "config.yaml"
         self.metrics_file = path / "metrics.csv"
         self.results_file = path / "results.json"
+        self.report_file = path / "report" / "index.html"
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.ckpt"
         self.last = self.checkpoints / "last.ckpt"

@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 def train(cfg: DictConfig | TrainConfig, directory: Path | None = None, started: float | None = None) -> Results:
     """Train a network, test its best checkpoint once, and leave everything in a run directory.
 
-    In a directory that holds the finished run of the same configuration it does nothing and returns that result; in
-    one that holds ``checkpoints/last.ckpt``, it continues from there.
+    In a directory that holds the finished run of the same configuration it returns that result, and does nothing but
+    write a report that is missing; in one that holds ``checkpoints/last.ckpt``, it continues from there.
 
     Args:
         cfg: A configuration composed from ``conf/train.yaml``.
@@ -61,6 +61,8 @@ def train(cfg: DictConfig | TrainConfig, directory: Path | None = None, started:
             _fit(checked, run)
             sys.exit()
         with run.claim(checked) as finished:
+            if finished and checked.report and not run.report_file.exists():
+                _report(run, finished)
             return finished or _train(checked, run, started)
 
 

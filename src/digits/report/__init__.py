@@ -37,11 +37,10 @@ def write(run: Run, results: Results) -> Path:
     if evaluation is None or evaluation.test_accuracy != results.test_accuracy:  # there is none, or it is of another
         evaluation = _evaluate(find(run.path))
     page = _page(run, results, evaluation)
-    path = run.path / "report" / "index.html"
-    with writing(path):
-        path.parent.mkdir(exist_ok=True)
-        write_whole(path, page)
-    return path
+    with writing(run.report_file):
+        run.report_file.parent.mkdir(exist_ok=True)
+        write_whole(run.report_file, page)
+    return run.report_file
 
 
 def _evaluate(trained: Trained) -> Evaluation:
