@@ -21,7 +21,7 @@ INLINE = re.findall(r"`(python train\.py (?!--help)[^`…]+)`", README)
 EXAMPLES = re.findall(r"```console\n\$ python train\.py (.*?)\n(.*?)```", README, re.DOTALL)
 
 # These run this test, install what it runs on, or take minutes and change files.
-OF_CI = {"make test", "make lint", "make format", "make bench", "pip install -e ."}
+OF_CI = {"make test", "make test-faults", "make lint", "make format", "make bench", "pip install -e ."}
 ON_REAL_MNIST = {"python train.py experiment=article", "python train.py experiment=fast", "digits data"}
 
 

@@ -19,6 +19,8 @@ from digits.run import Run
 from ..conftest import digits_like, idx
 from ..data.test_photo import encoded, paper
 
+pytestmark = pytest.mark.slow  # half a minute
+
 FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 Spoil = Callable[[bytes], bytes]
 

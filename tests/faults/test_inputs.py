@@ -31,6 +31,8 @@ from ..conftest import ROOT, TINY, idx
 from ..data.test_photo import bomb
 from ..test_pictures import draw
 
+pytestmark = pytest.mark.slow  # half a minute
+
 DOCS = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- what the tests see -->\n", "<!-- end -->\n"
 
