@@ -242,7 +242,7 @@ def test_an_interruption_while_many_are_read(seconds: float, here: Path) -> None
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to all processes
         out, err = process.communicate(timeout=60)
-    assert process.returncode in (130, 0)
+    assert process.returncode in (130, 0, -signal.SIGINT)  # the last while Python itself ends: 130 in a shell
     assert "Traceback" not in err
     assert isinstance(json.loads(out or "[]"), list)
 

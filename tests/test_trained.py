@@ -61,7 +61,7 @@ def test_latest_is_the_newest_finished(sample_run: Path, tmp_path: Path, monkeyp
     [
         ([], "holds no run"),
         (["config.yaml"], "has not finished its first epoch"),
-        (["config.yaml", "checkpoints"], "has not finished; its last epoch is"),
+        (["config.yaml", "checkpoints"], "has not finished; the command that began it"),
         (["config.yaml", "results.json"], "has no checkpoints/best.ckpt any more"),
     ],
 )

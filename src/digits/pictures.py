@@ -11,7 +11,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,13 +108,14 @@ def prepare(pictures: Sequence[str]) -> Iterator[Iterable[list[Prepared]]]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     pool = ProcessPoolExecutor(cores, context, initializer=_leave_interrupts_to_the_first)
     try:
-        with _no_interrupts():  # which the new processes inherit, until they see to it themselves
+        with _no_signals():  # which the new processes inherit, until they see to it themselves
             waiting = deque(_submitted(pool, part) for part in itertools.islice(parts, AHEAD))
         yield _in_order(waiting, (_submitted(pool, part) for part in parts))
     except BrokenProcessPool as error:
         raise RunError("a process that prepared pictures was killed; there may be too little memory") from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        with _no_signals():
+            pool.shutdown(cancel_futures=True)
 
 
 def read(reader: DigitReader, prepared: Iterable[list[Prepared]]) -> Iterator[Answer]:
@@ -191,8 +192,13 @@ def _in_order(
     waiting: "deque[Future[list[Prepared]]]", following: Iterator["Future[list[Prepared]]"]
 ) -> Iterator[list[Prepared]]:
     while waiting:
-        yield waiting.popleft().result()
-        waiting.extend(itertools.islice(following, 1))
+        result = None
+        while result is None:
+            with _no_signals():  # one that came amid the pool's own work could leave it locked for ever
+                if wait([waiting[0]], timeout=0.1).done:
+                    result = waiting.popleft().result()
+                    waiting.extend(itertools.islice(following, 1))
+        yield result
 
 
 def _done(result: list[Prepared]) -> "Future[list[Prepared]]":
@@ -204,15 +210,17 @@ def _done(result: list[Prepared]) -> "Future[list[Prepared]]":
 
 def _leave_interrupts_to_the_first() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 @contextlib.contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Put interrupts off; where there is no way to, they come."""
+def _no_signals() -> Iterator[None]:
+    """Put those that end a program off for a moment; where there is no way to, they come."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
