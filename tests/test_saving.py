@@ -1,5 +1,6 @@
 """A training that was cut off at any step ends as if nothing had happened: the same weights, figures and rows."""
 
+import itertools
 import logging
 import shutil
 import signal
@@ -232,3 +233,10 @@ def test_how_often_may_change(tiny: Compose, tmp_path: Path) -> None:
         train(tiny("callbacks.checkpoint.every_n_steps=2", "callbacks.checkpoint.every_n_seconds=5"), tmp_path)
         == before
     )
+
+
+def test_a_clock_that_goes_back(tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = itertools.count(2e9, -1000)
+    monkeypatch.setattr("time.time", lambda: next(now))
+    results = train(tiny("callbacks.checkpoint.every_n_seconds=0.001"), tmp_path)
+    assert 0 < results.train_seconds < results.wall_seconds < 60

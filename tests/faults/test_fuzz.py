@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from digits import checkpoint, evaluation
@@ -67,6 +67,7 @@ def test_pictures(kind: str, spoil: Spoil) -> None:
 
 
 @FEW
+@example(chunks=[(b"acTL", bytes(8))])  # of which Pillow warns
 @given(chunks=st.lists(st.tuples(st.sampled_from([b"IHDR", b"tEXt", b"PLTE", b"tRNS", b"eXIf", b"acTL"]), st.binary())))
 def test_pngs_whose_chunks_are_whole(chunks: list[tuple[bytes, bytes]]) -> None:
     """Their checksums are right, so that more of them is read."""
@@ -95,6 +96,8 @@ def test_checkpoints(spoil: Spoil, sample_run: Path, tmp_path: Path) -> None:
 
 
 @FEW
+@example(spoil=lambda content: b"\xff" + content, name="metrics.csv")
+@example(spoil=lambda content: b"- [\n" + content, name="config.yaml")
 @given(spoil=spoilt(), name=st.sampled_from(["results.json", "config.yaml", "metrics.csv", "evaluation.json"]))
 def test_what_lies_in_a_run_directory(spoil: Spoil, name: str, sample_run: Path, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(spoil((sample_run / name).read_bytes()))
