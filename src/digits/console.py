@@ -73,7 +73,7 @@ def evaluation_text(evaluation: "Evaluation") -> str:
         shares = "".join(f"{100 * share:>7.2f} %" for share in (figures.precision, figures.recall, figures.f1))
         counts = "".join(f"{count or '·':>6}" for count in row)
         lines.append(f"{figures.digit:>5}  {figures.images:>6}  {shares}           {counts}")
-    lines += ["", "confidence   images  mean confidence     right"]
+    lines += ["", f"{'confidence':<12}  {'images':>6}  {'mean confidence':>16}  {'right':>8}"]
     lines += [
         f"from {100 * part.above:>5.1f} %  {part.images:>6,}  {100 * part.confidence:>14.2f} %  "
         f"{100 * part.accuracy:>6.2f} %"
