@@ -20,6 +20,7 @@ import filelock
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from PIL import Image
 
 from digits import cli, testing, training
@@ -225,6 +226,8 @@ def type_in(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     """Types a command into this process, where torch is there already and no network is."""
     monkeypatch.chdir(place)
     monkeypatch.delenv("MNIST_ROOT", raising=False)
+    for accelerator in (CUDAAccelerator, MPSAccelerator):
+        monkeypatch.setattr(accelerator, "is_available", lambda: False)
     monkeypatch.setattr(files, "torchvision_mirrors", lambda: ["http://127.0.0.1:9/"])
     root = logging.getLogger()
     handlers, raising = root.handlers[:], logging.raiseExceptions
