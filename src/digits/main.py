@@ -47,9 +47,7 @@ def main() -> None:
     if "--debug" in sys.argv:
         sys.argv.remove("--debug")
         os.environ["HYDRA_FULL_ERROR"] = "1"
-    logging.raiseExceptions = (
-        debugging()
-    )  # a full disk: train.log goes without a line, and the screen without a traceback
+    logging.raiseExceptions = debugging()  # on a full disk, train.log lacks a line, and the screen has no traceback
     with exit_codes():
         command_line.check(sys.argv[1:], _program())
         sys.argv[1:] = command_line.in_order(sys.argv[1:])

@@ -24,7 +24,7 @@ __all__ = ["NoDigitError", "PictureError", "digit", "read"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 LARGEST_PICTURE = 100_000_000  # pixels; a phone's picture has up to 50 million, a decompression bomb a billion
-ENOUGH = 2_000  # pixels of the longer side
+ENOUGH = 2_000  # pixels of the longer side, more than which no digit needs
 SMALL_DIGIT = 36  # working pixels of a digit's longer side below which it is looked at again, closer
 THINNEST_STROKE = 2.2  # pixels in the box of 20; MNIST's are 2 to 4
 BOX = 20  # pixels of the longer side in MNIST's images
@@ -47,9 +47,7 @@ def read(source: Path | bytes) -> Image.Image:
         PictureError: If it is none of those, is damaged or too large, or cannot be read.
     """
     with _failures(), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of what Pillow makes of strange files; for large ones there is a limit of ours
+        warnings.simplefilter("ignore")  # Pillow's, of strange files; for large ones there is a limit of our own
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS) as picture:
             if picture.width * picture.height > LARGEST_PICTURE:
                 raise Image.DecompressionBombError
