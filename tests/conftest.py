@@ -1,13 +1,17 @@
 """Fixtures that the tests share: a composed configuration, tiny MNIST files, a mirror on the loopback interface."""
 
+import ctypes
 import gzip
 import hashlib
 import http.server
+import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,8 @@ from omegaconf import DictConfig
 
 from digits import config
 from digits.data import files
+
+PR_CAPBSET_DROP, DAC_OVERRIDE, DAC_READ_SEARCH = 24, 1, 2  # of Linux's prctl.h and capability.h
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -155,12 +161,38 @@ def mnist_root() -> Path:
     return Path(root).absolute()
 
 
+@contextmanager
+def as_it_was() -> Iterator[None]:
+    """Afterwards, put back what a command that is called in this process sets up: the log's places, and signals."""
+    root = logging.getLogger()
+    handlers, raising = root.handlers[:], logging.raiseExceptions
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, listener in signals.items():
+            signal.signal(number, listener)
+        for handler in root.handlers:
+            if handler not in handlers:
+                handler.close()
+        root.handlers, logging.raiseExceptions = handlers, raising
+
+
 def run(*words: str, cwd: Path, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
     """Run ``python train.py`` as a person does, in a process of its own without MNIST_ROOT."""
     return run_python(str(ROOT / "train.py"), *words, cwd=cwd, timeout=timeout, **env)
 
 
-def run_python(*words: str, cwd: Path, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+def without_privileges() -> None:
+    """Have a process that is about to begin obey the permissions of files, though it be root's."""
+    if sys.platform == "linux" and os.geteuid() == 0:
+        for capability in (DAC_OVERRIDE, DAC_READ_SEARCH):
+            assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
+
+
+def run_python(
+    *words: str, cwd: Path, timeout: float = 120, prepared: Callable[[], None] | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
     """Run this Python in a process of its own."""
     environment = {name: value for name, value in os.environ.items() if name not in ("MNIST_ROOT", "HYDRA_FULL_ERROR")}
     return subprocess.run(
@@ -171,4 +203,5 @@ def run_python(*words: str, cwd: Path, timeout: float = 120, **env: str) -> subp
         text=True,
         timeout=timeout,
         check=False,
+        preexec_fn=prepared,
     )

@@ -3,8 +3,9 @@
 import csv
 import io
 import json
-import logging
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from PIL import Image
 from digits import cli
 from digits.data import sample
 
-from .conftest import run, run_python
+from .conftest import as_it_was, run, run_python, without_privileges
 from .data.test_photo import bomb
 from .test_pictures import draw
 
@@ -45,21 +46,15 @@ class Done(NamedTuple):
 def call(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     """Calls the command in this process, where torch is there already."""
     monkeypatch.chdir(here)
-    root = logging.getLogger()
-    handlers = root.handlers[:]
 
     def call(*words: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["digits", *words])
-        signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         code = 0
         try:
-            cli.main()
+            with as_it_was():
+                cli.main()
         except SystemExit as exit_:
             code = int(exit_.code or 0)
-        finally:
-            for number, handler in signals.items():
-                signal.signal(number, handler)
-            root.handlers = handlers[:]
         out, err = capfd.readouterr()
         return Done(code, out, err)
 
@@ -256,14 +251,36 @@ def test_evaluating_another_checkpoint_leaves_the_evaluation_of_the_run(here: Pa
     assert (here / "run/evaluation.json").read_bytes() == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-@pytest.mark.parametrize("command", ["evaluate", "explain", "report", "export"])
-def test_a_run_directory_that_cannot_be_written(command: str, here: Path) -> None:
-    (here / "run").chmod(0o500)
-    done = digits(command, "run", *(["--digit", "3"] if command == "explain" else []), cwd=here)
-    (here / "run").chmod(0o700)
-    assert done.returncode == 2
-    assert "cannot be written: Permission denied" in done.stderr
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "place", "mode", "told"),
+    [
+        ("evaluate run", "run", 0o500, r"run/evaluation\.json cannot be written: Permission denied"),
+        ("explain run --digit 3", "run", 0o500, r"run/explanation cannot be written: Permission denied"),
+        ("report run", "run", 0o500, r"run/report/index\.html cannot be written: Permission denied"),
+        ("export run", "run", 0o500, r"run/model\.onnx cannot be written: Permission denied"),
+        ("predict run seven.png", "run/checkpoints/best.ckpt", 0, r"best\.ckpt cannot be read .*Permission denied"),
+        ("evaluate run", "run", 0, r"run.* Permission denied"),
+        ("data --root run/data", "run", 0o500, r"run/data cannot take the MNIST files: Permission denied"),
+        ("train data=sample hydra.run.dir=run/new", "run", 0o500, r"run/new cannot be made: Permission denied"),
+        ("train data=sample hydra.run.dir=run", "run", 0o500, r"run cannot be written: Permission denied"),
+        ("train data=sample -m hydra.sweep.dir=run", "run", 0o500, r"run cannot be written: Permission denied"),
+        (
+            "train data=sample hydra.run.dir=run",
+            "run/config.yaml",
+            0,
+            r"config\.yaml cannot be read: .*Permission denied",
+        ),
+    ],
+)
+def test_what_is_forbidden(command: str, place: str, mode: int, told: str, here: Path) -> None:
+    before = (here / place).stat().st_mode
+    (here / place).chmod(mode)
+    done = run_python("-m", "digits", *shlex.split(command), cwd=here, prepared=without_privileges)
+    (here / place).chmod(before)
+    assert done.returncode == 2, done.stderr
+    assert re.search(told, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_where_nobody_reads_on(here: Path) -> None:

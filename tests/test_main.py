@@ -1,7 +1,6 @@
 """The commands as people run them: one training, a sweep, a repeat, an interruption."""
 
 import json
-import logging
 import os
 import shlex
 import signal
@@ -18,7 +17,7 @@ import yaml
 from digits import main as command
 from digits.errors import exit_codes
 
-from .conftest import ROOT, RUN_FILES, TINY, run, run_python
+from .conftest import ROOT, RUN_FILES, TINY, as_it_was, run, run_python
 
 # The smallest training that is a real one: genuine digits, no network needed.
 QUICK = [
@@ -33,22 +32,14 @@ def call(tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     """Calls the command in this process, on tiny MNIST and in a folder of its own; returns its exit code."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MNIST_ROOT", str(tiny_mnist))
-    handlers, root = logging.getLogger().handlers[:], logging.getLogger()
 
     def call(*words: str) -> int:
         monkeypatch.setattr(sys, "argv", ["train.py", *TINY, *words])
-        signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            command.main()
+            with as_it_was():
+                command.main()
         except SystemExit as exit_:
             return int(exit_.code or 0)
-        finally:
-            for number, handler in signals.items():
-                signal.signal(number, handler)
-            for handler in root.handlers:
-                if handler not in handlers:
-                    handler.close()
-            root.handlers = handlers[:]
         return 0
 
     return call

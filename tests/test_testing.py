@@ -141,3 +141,19 @@ def test_a_network_that_computes_no_numbers(sample_run: Path, tmp_path: Path) ->
 def test_a_checkpoint_by_itself(sample_run: Path, tested: evaluation.Evaluation, tmp_path: Path) -> None:
     shutil.copy(sample_run / "checkpoints/best.ckpt", tmp_path / "mine.ckpt")
     assert testing.evaluate(find(tmp_path / "mine.ckpt")) == tested
+
+
+def test_a_file_names_neither_a_folder_to_fetch_into_nor_a_mirror(
+    tiny: Compose, tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tiny("data.mirrors=[http://127.0.0.1:9/theirs]"), tmp_path / "run")
+    shutil.rmtree(tiny_mnist)
+    tiny_mnist.mkdir()
+    monkeypatch.setenv("MNIST_ROOT", str(tmp_path / "ours"))
+    monkeypatch.setattr(files, "torchvision_mirrors", lambda: ["http://127.0.0.1:9/ours"])
+    with pytest.raises(
+        files.DownloadError, match=r"not in .*ours, and no mirror .*9/ours/.* or set MNIST_ROOT"
+    ) as told:
+        testing.evaluate(find(tmp_path / "run"))
+    assert "theirs" not in str(told.value)
+    assert not list(tiny_mnist.iterdir())

@@ -22,8 +22,9 @@ def read(path: Path) -> dict[str, Any]:
         UserError: If there is no such file, or it is damaged or none of ours.
     """
     try:
-        if path.exists() and not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile("it is damaged, or of something else")
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise zipfile.BadZipFile("it is damaged, or of something else")
         with zipfile.ZipFile(path) as archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise zipfile.BadZipFile("it is compressed, as torch's are not")  # and may be of any size, unpacked
@@ -37,7 +38,7 @@ def read(path: Path) -> dict[str, Any]:
             f"{path} cannot be read as a checkpoint: it holds more than numbers, and may run code"
         ) from error
     except Exception as error:  # of a dozen kinds, by where the file is damaged
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:80]
+        reason = (str(getattr(error, "strerror", None) or error).splitlines() or [type(error).__name__])[0][:80]
         raise UserError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not (isinstance(content, dict) and {"state_dict", "hyper_parameters"} <= content.keys()):
         raise UserError(f"{path} is not a checkpoint that a training of digits writes")

@@ -168,6 +168,9 @@ def _make(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the directory {directory} cannot be made: {error.strerror}.") from error
+    for path in (directory, directory / "train.log"):
+        if path.exists() and not os.access(path, os.W_OK):
+            raise UserError(f"{path} cannot be written: Permission denied.")
 
 
 def _check_several(override: Override, multirun: bool) -> None:

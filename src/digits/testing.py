@@ -12,7 +12,7 @@ from lightning import Trainer
 from digits import checkpoint, device
 from digits.classifier import DigitClassifier
 from digits.console import quiet
-from digits.data import MNISTDataModule
+from digits.data import MNISTDataModule, files
 from digits.data.module import Description
 from digits.errors import RunError, UserError
 from digits.evaluation import DigitFigures, Evaluation, Mistake, ReliabilityBin, png_of
@@ -86,18 +86,24 @@ def measure(
 
 
 def data_of(content: Mapping[str, Any]) -> MNISTDataModule:
-    """The data that a checkpoint was trained on, wherever they are now."""
+    """The data that a checkpoint was trained on: where they were then, or where they are looked for and fetched now."""
     try:
         arguments, state = dict(content[MNISTDataModule.CHECKPOINT_HYPER_PARAMS_KEY]), content["MNISTDataModule"]
         if state["name"] != "mnist":  # the sample had stood in
             arguments.update(name="sample", val_size=state["val"])
-        if not Path(arguments["root"]).is_dir():  # of another machine
-            arguments["root"] = os.environ.get("MNIST_ROOT", "data")
-        data = MNISTDataModule(**{**arguments, "offline_fallback": False})
+        if state["name"] == "mnist" and files.find(Path(arguments["root"])).missing:
+            arguments["root"] = os.environ.get("MNIST_ROOT", "data")  # no file names a folder to fetch into
+        data = MNISTDataModule(**{**arguments, "mirrors": None, "offline_fallback": False})
         Description(**state)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"the checkpoint does not say what it was trained on: {error}.") from error
-    data.setup()
+    try:
+        data.setup()
+    except files.DownloadError as error:
+        raise files.DownloadError(
+            f"MNIST, on which it is tested, is not in {data.root}, and {error.__cause__}. "
+            "Put its four files there, or set MNIST_ROOT to where they are"
+        ) from error
     data.load_state_dict(state)  # refuses other data
     return data
 

@@ -3,7 +3,6 @@
 The table of it in docs/reliability.md is what these tests see; WRITE_DOCS=1 writes it anew.
 """
 
-import logging
 import os
 import pickle
 import re
@@ -28,7 +27,7 @@ from digits import main as training_command
 from digits.data import files
 from digits.run import Run
 
-from ..conftest import ROOT, TINY, idx
+from ..conftest import ROOT, TINY, as_it_was, idx
 from ..data.test_photo import bomb
 from ..test_pictures import draw
 
@@ -229,9 +228,6 @@ def type_in(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     for accelerator in (CUDAAccelerator, MPSAccelerator):
         monkeypatch.setattr(accelerator, "is_available", lambda: False)
     monkeypatch.setattr(files, "torchvision_mirrors", lambda: ["http://127.0.0.1:9/"])
-    root = logging.getLogger()
-    handlers, raising = root.handlers[:], logging.raiseExceptions
-    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def type_in(command: str, *more: str) -> Done:
         program, *words = shlex.split(command)
@@ -243,16 +239,10 @@ def type_in(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
             main = cli.main
         code = 0
         try:
-            main()
+            with as_it_was():
+                main()
         except SystemExit as exit_:
             code = int(exit_.code or 0)
-        finally:
-            for number, handler in signals.items():
-                signal.signal(number, handler)
-            for handler in root.handlers:
-                if handler not in handlers:
-                    handler.close()
-            root.handlers, logging.raiseExceptions = handlers[:], raising
         return Done(code, *capfd.readouterr())
 
     return type_in
