@@ -1,13 +1,16 @@
 """The leaderboard: best first, with what differs, and with a row for what failed."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
 
+from digits.comparison import copy_best, figures, print_table, write_files
 from digits.config import check
 from digits.errors import UserError
 from digits.leaderboard import leaderboard
+from digits.plan import write_plan
 from digits.run import Run
 
 from .conftest import TINY, composed
@@ -30,7 +33,7 @@ def sweep(tmp_path: Path) -> Path:
 
 def test_best_first_and_only_what_differs(sweep: Path) -> None:
     board = leaderboard(sweep)
-    assert [row.job for row in board.rows] == ["10", "0", "2", "3"]
+    assert [[job.name for job in row.jobs] for row in board.rows] == [["10"], ["0"], ["2"], ["3"]]
     assert [row.settings for row in board.rows] == [{"optimizer.lr": lr} for lr in ("0.001", "0.1", "10.0", "0.01")]
     assert [row.status for row in board.rows] == [
         "finished",
@@ -42,12 +45,12 @@ def test_best_first_and_only_what_differs(sweep: Path) -> None:
 
 
 def test_it_is_written_as_csv_and_markdown(sweep: Path) -> None:
-    leaderboard(sweep).write()
+    write_files(leaderboard(sweep))
     with (sweep / "leaderboard.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["rank"] for row in rows] == ["1", "2", "", ""]
     assert rows[0]["optimizer.lr"] == "0.001"
-    assert rows[0]["val_accuracy"] == "0.9800"
+    assert rows[0]["val_accuracy"] == "0.98"
     markdown = (sweep / "leaderboard.md").read_text().splitlines()
     assert markdown[0].startswith("| rank | optimizer.lr | val_accuracy |")
     assert len(markdown) == 6
@@ -79,11 +82,112 @@ def test_it_says_by_what_it_is_ordered(
     run.path.mkdir()
     run.write_config(check(composed(*TINY)))
     run.write_results(results(val_accuracy=val_accuracy))
-    leaderboard(tmp_path).print()
+    print_table(leaderboard(tmp_path), [])
     assert f"best {order}" in capsys.readouterr().out
 
 
 def test_a_folder_without_jobs_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no job"):
+        leaderboard(tmp_path)
+
+
+def made(sweep: Path, *jobs: str) -> None:
+    """A sweep whose jobs have finished, with its plan; each better than the one before."""
+    sweep.mkdir(exist_ok=True)
+    write_plan(sweep, [words.split() for words in jobs])
+    for number, words in enumerate(jobs):
+        run = Run(sweep / str(number))
+        run.path.mkdir()
+        run.write_config(check(composed(*words.split())))
+        run.write_results(results(val_accuracy=0.9 + number / 100, test_accuracy=0.8 + number / 100))
+        run.write_metrics([{"epoch": epoch, "val/accuracy": 0.5 + number / 100 + epoch / 10} for epoch in range(3)])
+
+
+def test_seeds_are_one_row_with_mean_deviation_and_interval(tmp_path: Path) -> None:
+    made(tmp_path, *(f"optimizer.lr={lr} seed={seed}" for lr in (0.1, 0.01) for seed in (0, 1, 2)))
+    board = leaderboard(tmp_path)
+    assert [row.settings for row in board.rows] == [{"optimizer.lr": "0.01"}, {"optimizer.lr": "0.1"}]
+    spread = board.rows[0].figure("test_accuracy")
+    assert spread is not None
+    assert (spread.mean, spread.std, spread.min, spread.max) == pytest.approx((0.84, 0.01, 0.83, 0.85))
+    assert board.rows[0].interval() == pytest.approx((0.83269, 0.84705), abs=1e-4)  # 0.84 of 10,000, by hand
+    write_files(board)
+    record = json.loads((tmp_path / "leaderboard.json").read_text())["rows"][0]
+    assert (record["rank"], record["n"], record["jobs"]) == (1, 3, ["3", "4", "5"])
+    assert record["val_accuracy"] == pytest.approx({"mean": 0.94, "std": 0.01, "min": 0.93, "max": 0.95})
+    assert "| 0.8400 ± 0.0100 |" in (tmp_path / "leaderboard.md").read_text()
+    with (tmp_path / "leaderboard.csv").open() as file:
+        assert next(csv.DictReader(file))["test_accuracy_std"] == "0.01"
+
+
+def test_jobs_that_were_planned_and_not_begun_are_missing(tmp_path: Path) -> None:
+    made(tmp_path, "optimizer.lr=0.1", "optimizer.lr=0.01")
+    write_plan(tmp_path, [[f"optimizer.lr={lr}"] for lr in (0.1, 0.01, 0.001)])
+    board = leaderboard(tmp_path)
+    assert [(row.settings["optimizer.lr"], row.status) for row in board.rows][2] == ("0.001", "missing")
+    assert board.failures == 1
+
+
+def test_columns_are_what_was_typed(tmp_path: Path) -> None:
+    made(tmp_path, "model=compact label_smoothing=0.1", "model=mlp label_smoothing=0.1")
+    assert [row.settings for row in leaderboard(tmp_path).rows] == [{"model": "mlp"}, {"model": "compact"}]
+
+
+def test_several_sweeps_together(tmp_path: Path) -> None:
+    made(tmp_path / "a", "optimizer.lr=0.1 seed=0", "optimizer.lr=0.01 seed=0")
+    made(tmp_path / "b", "optimizer.lr=0.01 seed=1")
+    board = leaderboard(tmp_path / "a", tmp_path / "b", output=tmp_path / "both")
+    assert [[job.name for job in row.jobs] for row in board.rows] == [["a/1", "b/0"], ["a/0"]]
+    write_files(board)
+    assert (tmp_path / "both/leaderboard.csv").exists()
+
+
+def test_other_data_are_another_row(tmp_path: Path) -> None:
+    made(tmp_path, "optimizer.lr=0.1 seed=0", "optimizer.lr=0.1 seed=1")
+    run = Run(tmp_path / "1")
+    sample = {"name": "mnist-sample-5k", "train": 4000, "val": 500, "test": 500, "fingerprint": "1"}
+    run.write_results(results(dataset=sample))
+    assert [row.settings["dataset"] for row in leaderboard(tmp_path).rows] == ["mnist", "mnist-sample-5k"]
+
+
+def test_plots_of_a_sweep(tmp_path: Path) -> None:
+    words = [f"model={model} optimizer.lr={lr}" for model in ("compact", "mlp") for lr in (0.1, 0.01)]
+    made(tmp_path, *words)
+    board = leaderboard(tmp_path)
+    drawn = dict(figures(board.ranked))
+    assert set(drawn) == {"accuracy-model", "accuracy-optimizer.lr", "settings", "curves"}
+    rates = drawn["accuracy-optimizer.lr"].axes[0]
+    assert rates.get_xscale() == "log"
+    assert {line.get_label(): line.get_xydata().tolist() for line in rates.lines} == {
+        "model=mlp": [[0.01, pytest.approx(93)], [0.1, pytest.approx(92)]],
+        "model=compact": [[0.01, pytest.approx(91)], [0.1, pytest.approx(90)]],
+    }
+    assert [tick.get_text() for tick in drawn["accuracy-model"].axes[0].get_xticklabels()] == ["compact", "mlp"]
+    assert len([line for line in drawn["curves"].axes[0].lines if len(line.get_xdata())]) == 4
+    files = write_files(board)
+    assert {path.name for path in files if path.suffix == ".png"} == {f"{name}.png" for name in drawn}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in files if path.suffix == ".png")
+
+
+def test_the_best_run_is_handed_over(tmp_path: Path) -> None:
+    made(tmp_path / "sweep", "optimizer.lr=0.1 seed=0", "optimizer.lr=0.01 seed=0", "optimizer.lr=0.01 seed=1")
+    board = leaderboard(tmp_path / "sweep")
+    assert board.best().name == "2"
+    copy_best(board, tmp_path / "best")
+    assert (tmp_path / "best/results.json").read_bytes() == (tmp_path / "sweep/2/results.json").read_bytes()
+    with pytest.raises(UserError, match="is there already"):
+        copy_best(board, tmp_path / "best")
+
+
+def test_there_is_no_best_before_a_job_has_finished(tmp_path: Path) -> None:
+    write_plan(tmp_path, [["seed=0"]])
+    with pytest.raises(UserError, match="no job of .* has finished"):
+        leaderboard(tmp_path).best()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"jobs": {"a": {}}}', '{"jobs": {"0": {"seed": 3}}}'])
+def test_a_plan_that_no_sweep_writes(tmp_path: Path, content: str) -> None:
+    (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(UserError, match=r"sweep\.json cannot be read"):
         leaderboard(tmp_path)

@@ -77,12 +77,17 @@ def test_a_job_that_fails_is_a_row_and_the_others_run(
     assert "1 of 2 jobs have no result" in capsys.readouterr().out
 
 
-def test_another_sweep_in_the_same_directory_spoils_nothing(call: Callable[..., int], tmp_path: Path) -> None:
+def test_another_sweep_in_the_same_directory_is_refused_and_spoils_nothing(
+    call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 0
-    before = {path: path.read_bytes() for path in tmp_path.glob("sweep/*/*.*") if path.is_file()}
-    assert call("-m", "seed=7,8", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 1
+    before = {path: path.read_bytes() for path in (tmp_path / "sweep").rglob("*.*") if path.is_file()}
+    assert len(before) > 10
+    capsys.readouterr()
+    assert call("-m", "seed=7,8", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 2
+    assert "sweep/0 holds a run of another configuration: seed is 0 there and 7 here" in capsys.readouterr().err
     for path, content in before.items():
-        assert path.name == "train.log" or path.read_bytes() == content, path
+        assert path.read_bytes() == content, path
 
 
 def test_a_job_that_cannot_be_is_a_row_with_its_words(call: Callable[..., int], tmp_path: Path) -> None:
@@ -103,7 +108,7 @@ def test_a_damaged_result_is_a_row(call: Callable[..., int], tmp_path: Path) -> 
 
 def test_a_leaderboard_that_cannot_be_written_is_no_success(call: Callable[..., int], tmp_path: Path) -> None:
     (tmp_path / "sweep/leaderboard.csv").mkdir(parents=True)
-    assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 1
+    assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 2
 
 
 def test_the_same_sweep_again_trains_nothing_twice(

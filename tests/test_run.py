@@ -25,6 +25,7 @@ def cfg(*overrides: str) -> TrainConfig:
 def results(**changes: Any) -> Results:
     values: dict[str, Any] = dict.fromkeys(Results.__dataclass_fields__, 0)
     figures = {"test_accuracy": 0.9, "val_accuracy": 0.8, "train_seconds": 1.0, "val_loss": 0.5}
+    values["dataset"] = {"name": "mnist", "train": 55_000, "val": 5_000, "test": 10_000, "fingerprint": "0"}
     return Results(**{**values, "status": "finished", **figures, **changes})
 
 

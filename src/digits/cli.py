@@ -78,7 +78,12 @@ Root = Annotated[Path, typer.Option(envvar="MNIST_ROOT", help="Folder that holds
 Mirrors = Annotated[
     list[str] | None, typer.Option(help="Address to fetch from, in place of torchvision's; repeatable.")
 ]
-Sweep = Annotated[Path, typer.Argument(help="A sweep's directory, such as multirun/DATE/TIME.")]
+Sweeps = Annotated[
+    list[Path], typer.Argument(metavar="SWEEP...", help="Directories of sweeps, such as multirun/DATE/TIME.")
+]
+Best = Annotated[bool, typer.Option("--best", help="Print nothing but the run directory of the best job.")]
+Copy = Annotated[Path | None, typer.Option("--copy", help="With --best: copy that run to this directory.")]
+Board = Annotated[Path | None, typer.Option("--output", help="Where the files go; the sweep's directory by default.")]
 
 
 @app.command()
@@ -97,16 +102,23 @@ def data(root: Root = Path("data"), mirror: Mirrors = None) -> None:
 
 
 @app.command()
-def leaderboard(sweep: Sweep) -> None:
-    """Compare the jobs of a sweep.
+def leaderboard(sweep: Sweeps, best: Best = False, copy: Copy = None, output: Board = None) -> None:
+    """Compare the jobs of sweeps: a row for each configuration, with mean and standard deviation over its seeds.
 
-    The table is also written to leaderboard.csv and leaderboard.md in the sweep's directory.
+    Also written as leaderboard.csv, .md and .json, with plots beside them.
     """
+    from digits import comparison
     from digits.leaderboard import leaderboard as compare
 
-    board = compare(sweep)
-    board.write()
-    board.print()
+    if copy and not best:
+        raise UserError("--copy hands over the best run: add --best.")
+    board = compare(*sweep, output=output)
+    if not best:
+        comparison.print_table(board, comparison.write_files(board))
+        return
+    if copy:
+        comparison.copy_best(board, copy)
+    print(copy or board.best().run.path)
 
 
 Source = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, `latest`, or a checkpoint.")]

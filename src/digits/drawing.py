@@ -1,8 +1,8 @@
-"""Drawings, from arrays alone: feature maps, filters, sizes, pixels that mattered; curves and calibration."""
+"""Drawings, from arrays alone: feature maps, filters, sizes, pixels that mattered."""
 
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ from matplotlib import patches
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 Values = npt.NDArray[np.float32]
 
@@ -44,7 +43,7 @@ def svg(figure: Figure) -> str:
 
 def digit(image: Values) -> Figure:
     """The input, (28, 28), pixel by pixel."""
-    figure, axes = _figure("The input: 28×28 pixels, 0 (black) to 255", 5.0, 5.4)
+    figure, axes = one_axes("The input: 28×28 pixels, 0 (black) to 255", 5.0, 5.4)
     _picture(axes, image, Normalize(0, 255), BRIGHT)
     return figure
 
@@ -74,7 +73,7 @@ def filters(name: str, weights: Values) -> Figure:
     shown = weights[:MOST_FILTERS]
     of = f" (the first {len(shown)} of {len(weights)})" if len(shown) < len(weights) else ""
     mosaic = _mosaic(shown)
-    figure, axes = _figure(f"{name}{of}", WIDTH, mosaic.shape[0] / mosaic.shape[1] * (WIDTH - 1.5) + 0.9)
+    figure, axes = one_axes(f"{name}{of}", WIDTH, mosaic.shape[0] / mosaic.shape[1] * (WIDTH - 1.5) + 0.9)
     norm, colours = _scale(weights, signed=True)
     _bar(figure, axes, _picture(axes, mosaic, norm, colours))
     return figure
@@ -142,46 +141,12 @@ def sizes(steps: Sequence[tuple[str, Values]], probabilities: Sequence[float]) -
     return figure
 
 
-def curves(title: str, unit: str, lines: Mapping[str, Sequence[tuple[float, float]]], log: bool = False) -> Figure:
-    """One value over the epochs, from 1: a line for each name, of (epoch, value)."""
-    figure, axes = _figure(title, 5.6, 3.4, fontsize=12)
-    for (name, points), colour, marker in zip(lines.items(), (BLUE, ORANGE), ("o", "s"), strict=False):
-        axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4, linewidth=1.6, label=name)
-    axes.set(xlabel="epoch", ylabel=unit, yscale="log" if log else "linear")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _plain(axes)
-    if len(lines) > 1:
-        axes.legend(frameon=False, labelcolor=INK)
-    return figure
-
-
-def reliability(parts: Sequence[tuple[float, float, int]]) -> Figure:
-    """How often answers are right, by how sure the network was: (confidence, accuracy, number of answers)."""
-    figure, axes = _figure("Right as often as sure?", 5.6, 4.2, fontsize=12)
-    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="perfectly calibrated")
-    confidence, accuracy, numbers = (np.array(column) for column in zip(*parts, strict=True))
-    area = 15 + 250 * numbers / numbers.max()
-    axes.scatter(confidence, accuracy, s=area, color=BLUE, alpha=0.75, label="answers (area: how many)", zorder=3)
-    axes.set(xlabel="mean confidence", ylabel="share that is right", xlim=(0, 1.03), ylim=(0, 1.05))
-    _plain(axes)
-    axes.legend(frameon=False, labelcolor=INK, loc="upper left")
-    return figure
-
-
-def _figure(title: str, width: float, height: float, fontsize: int = 15) -> tuple[Figure, Axes]:
+def one_axes(title: str, width: float, height: float, fontsize: int = 15) -> tuple[Figure, Axes]:
+    """A figure of a size in inches, and its axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontsize=fontsize, fontweight="bold", color=INK)
     return figure, axes
-
-
-def _plain(axes: Axes) -> None:
-    """Only the two axes that are read."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(INK)
-    axes.tick_params(which="both", colors=INK)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
 
 
 def _picture(axes: Axes, values: Values, norm: Normalize, colours: str) -> Any:

@@ -47,8 +47,7 @@ class Interrupted(BaseException):
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """End the process as every command does: a message of a line or two, and the exit code that belongs to it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    listen()
     try:
         yield
     except (Interrupted, Exception) as error:
@@ -59,6 +58,12 @@ def exit_codes() -> Iterator[None]:
             traceback.print_exc()
         print(message(error), file=sys.stderr)
         sys.exit(exit_code(error))
+
+
+def listen() -> None:
+    """Have SIGINT and SIGTERM raise `Interrupted`."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
 
 
 def interruption_of(error: BaseException | None) -> Interrupted | None:

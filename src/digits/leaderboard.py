@@ -1,137 +1,215 @@
-"""The jobs of a sweep side by side, best first."""
+"""The jobs of sweeps side by side: a row for each configuration, over its seeds, the best first."""
 
-import csv
-import io
-from collections.abc import Sequence
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from digits import plan
 from digits.errors import UserError
 from digits.keys import shown
-from digits.records import write
-from digits.run import FAILED, FINISHED, UNFINISHED, Results, Run, differences, flat
+from digits.records import rounded
+from digits.run import FAILED, FINISHED, FREE, UNFINISHED, Results, Run, differences, flat
+
+SEED = "seed"  # the key over whose values the others are compared
+MISSING = "missing"  # the status of a job that a sweep has not begun
+DATASET = "dataset"  # the column that tells apart what should not be compared
+Z95 = 1.959964  # standard normal quantile of a 95 % interval
 
 
 @dataclass(frozen=True)
-class Row:
+class Spread:
+    """A figure over several seeds.
+
+    Attributes:
+        mean: Mean.
+        std: Standard deviation, n - 1 in the denominator; None of a single value.
+        min: Smallest.
+        max: Largest.
+    """
+
+    mean: float
+    std: float | None
+    min: float
+    max: float
+
+    def __format__(self, form: str) -> str:
+        """The mean, and the standard deviation where there is one: ``0.9912 ± 0.0004``."""
+        return f"{self.mean:{form}}" if self.std is None else f"{self.mean:{form}} ± {self.std:{form}}"
+
+
+@dataclass(frozen=True)
+class Job:
     """One job.
 
     Attributes:
-        job: Name of its run directory.
-        settings: The keys in which the jobs differ, with their values.
+        name: Of its run directory; with the sweep's where there are several sweeps.
+        run: Its run directory.
+        settings: What it was told and others were told otherwise, the seed among it.
         results: What came out; None if it did not finish.
-        status: ``finished``, ``unfinished``, or ``failed: `` and why.
+        status: ``finished``, ``unfinished``, ``missing``, or ``failed: `` and why.
     """
 
-    job: str
-    settings: dict[str, str]
+    name: str
+    run: Run
+    settings: Mapping[str, str]
     results: Results | None
     status: str
 
 
 @dataclass(frozen=True)
-class Leaderboard:
-    """The jobs of a sweep, best first.
+class Row:
+    """One configuration, or one job that has no result.
 
     Attributes:
-        directory: The sweep's directory.
-        rows: Its jobs: the finished by their metric, then the others.
+        settings: What tells it from the others.
+        jobs: Its jobs, one of each seed.
+    """
+
+    settings: Mapping[str, str]
+    jobs: Sequence[Job]
+
+    @property
+    def done(self) -> list[Results]:
+        """What came of its jobs."""
+        return [job.results for job in self.jobs if job.results]
+
+    @property
+    def status(self) -> str:
+        """That of its jobs: of a configuration with a result, they have finished."""
+        return self.jobs[0].status
+
+    @property
+    def metric(self) -> float:
+        """What rows are ordered by, the mean over the seeds."""
+        return statistics.fmean(results.metric for results in self.done)
+
+    @property
+    def best(self) -> Job:
+        """The job with the best metric."""
+        return max(self.jobs, key=lambda job: job.results.metric if job.results else -math.inf)
+
+    def figure(self, name: str) -> Spread | None:
+        """One of the results, over the seeds; None where they do not have it."""
+        values = [value for results in self.done if (value := getattr(results, name)) is not None]
+        if not values:
+            return None
+        std = rounded(statistics.stdev(values)) if len(values) > 1 else None
+        return Spread(rounded(statistics.fmean(values)), std, min(values), max(values))
+
+    def interval(self) -> tuple[float, float]:
+        """Of the mean test accuracy, 95 %, with the test digits as the sample that they are (Wilson, 1927)."""
+        accuracy, n = statistics.fmean(r.test_accuracy for r in self.done), self.done[0].dataset["test"]
+        middle = (accuracy + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+        half = Z95 / (1 + Z95**2 / n) * math.sqrt(accuracy * (1 - accuracy) / n + Z95**2 / (4 * n * n))
+        return rounded(middle - half), rounded(middle + half)
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The jobs of sweeps, best configuration first.
+
+    Attributes:
+        directory: Where its files go.
+        rows: The configurations with a result by their metric, then the jobs without one.
     """
 
     directory: Path
     rows: Sequence[Row]
 
     @property
+    def ranked(self) -> list[Row]:
+        """The rows that have a result."""
+        return [row for row in self.rows if row.done]
+
+    @property
     def failures(self) -> int:
         """Jobs without a result."""
-        return sum(row.results is None for row in self.rows)
+        return len(self.rows) - len(self.ranked)
 
-    def cells(self) -> list[list[str]]:
-        """The table as text, the header first."""
-        keys = list(self.rows[0].settings)
-        table = [
-            ["rank", *keys, "val_accuracy", "test_accuracy", "val_loss", "epochs", "train_seconds", "job", "status"]
-        ]
-        for rank, row in enumerate(self.rows, start=1):
-            figures = [""] * 5
-            if done := row.results:
-                accuracies = _fraction(done.val_accuracy), _fraction(done.test_accuracy), _fraction(done.val_loss)
-                figures = [*accuracies, str(done.epochs), f"{done.train_seconds:.1f}"]
-            place = str(rank) if done else ""
-            table.append([place, *(row.settings[key] for key in keys), *figures, row.job, row.status])
-        return table
+    def best(self) -> Job:
+        """The best job of the best configuration.
 
-    def write(self) -> None:
-        """Write ``leaderboard.csv`` and ``leaderboard.md`` into the sweep's directory."""
-        header, *body = self.cells()
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([header, *body])
-        write(self.directory / "leaderboard.csv", text.getvalue())
-        lines = [_markdown(header), _markdown(["---"] * len(header)), *map(_markdown, body)]
-        write(self.directory / "leaderboard.md", "\n".join(lines) + "\n")
-
-    def print(self) -> None:
-        """Print the table, and where its files are."""
-        header, *body = self.cells()
-        validated = any(row.results and row.results.val_accuracy is not None for row in self.rows)
-        order = "validation accuracy" if validated else "test accuracy, for want of a validation set,"
-        table = Table(title=f"Leaderboard, best {order} first", title_justify="left", box=None)
-        for name in header:
-            table.add_column(name, overflow="fold")
-        for row in body:
-            table.add_row(*row)
-        console = Console()
-        if not console.is_terminal:
-            console.width = 200  # a pipe has no edge to wrap at
-        console.print(table)
-        if self.failures:
-            console.print(f"{self.failures} of {len(self.rows)} jobs have no result.", style="bold red")
-        console.print(
-            f"Written to {self.directory}/leaderboard.csv and leaderboard.md", soft_wrap=True, highlight=False
-        )
+        Raises:
+            UserError: If no job has finished.
+        """
+        if not self.ranked:
+            raise UserError(f"no job of {self.directory} has finished; the command that began it goes on with it.")
+        return self.ranked[0].best
 
 
-def leaderboard(directory: Path) -> Leaderboard:
-    """Read the jobs of a sweep.
+def leaderboard(*sweeps: Path, output: Path | None = None) -> Leaderboard:
+    """Read the jobs of sweeps.
 
     Args:
-        directory: A sweep's directory, with a run directory for each job.
+        sweeps: Their directories, with a run directory for each job.
+        output: Where the leaderboard's files go; None for the directory of a sweep by itself, ``leaderboard`` for
+            several.
 
     Raises:
-        UserError: If there is no job in it.
+        UserError: If there is no job in one of them.
     """
-    runs = [Run(path) for path in sorted(directory.glob("*/"), key=_natural) if not path.name.startswith(".")]
-    jobs = [(run, *_read(run)) for run in runs if run.config_file.exists() or run.results_file.exists()]
-    if not jobs:
-        raise UserError(f"{directory} holds no job of a sweep.")
-    changed = _telling(differences([config for _, config, _, _ in jobs if config]))
-    rows = [
-        Row(
-            job=run.path.name,
-            settings={key: shown(dict(flat(config)).get(key)) if config else "" for key in changed},
-            results=results,
-            status=status,
-        )
-        for run, config, results, status in jobs
+    found = [each for sweep in sweeps for each in _find(sweep, f"{sweep.name}/" if len(sweeps) > 1 else "")]
+    groups: dict[str, list[_Found]] = {}
+    for each in found:
+        groups.setdefault(f"{each.configuration()} {each.fingerprint()}", []).append(each)
+    columns = _columns(found)
+    rows = []
+    for group in groups.values():
+        finished = [each.job(columns) for each in group if each.results]
+        others = [each.job(columns) for each in group if not each.results]
+        shown_settings = {key: value for key, value in group[0].job(columns).settings.items() if key != SEED}
+        rows += [Row(shown_settings, finished)] if finished else []
+        rows += [Row(shown_settings, [job]) for job in others]
+    rows.sort(key=lambda row: -row.metric if row.done else math.inf)
+    default = sweeps[0] if len(sweeps) == 1 else Path("leaderboard")
+    return Leaderboard(output or default, rows)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a sweep's directory says of a job."""
+
+    name: str
+    run: Run
+    words: Mapping[str, str]  # what was typed for it; nothing where no sweep wrote that down
+    config: Mapping[str, Any]
+    results: Results | None
+    status: str
+
+    def configuration(self) -> str:
+        """Equal for jobs that differ in nothing but the seed, and in what changes no result."""
+        kept = {key: value for key, value in flat(self.config) if key not in (SEED, *FREE)}
+        return json.dumps(kept or self.name, sort_keys=True)
+
+    def fingerprint(self) -> str:
+        """Of the data of a job that has finished."""
+        return str(self.results.dataset["fingerprint"]) if self.results else ""
+
+    def value(self, key: str) -> str:
+        """What the job was told, as a person types it."""
+        if key == DATASET:
+            return str(self.results.dataset["name"]) if self.results else ""
+        return self.words.get(key) or (shown(dict(flat(self.config)).get(key)) if self.config else "")
+
+    def job(self, columns: Sequence[str]) -> Job:
+        return Job(self.name, self.run, {key: self.value(key) for key in columns}, self.results, self.status)
+
+
+def _find(sweep: Path, prefix: str) -> list[_Found]:
+    planned = plan.read(sweep)
+    runs = {path.name: Run(path) for path in sweep.glob("*/") if not path.name.startswith(".")}
+    there = {name: run for name, run in runs.items() if run.config_file.exists() or run.results_file.exists()}
+    missing = {name: Run(sweep / name) for name in planned if name not in there}
+    if not there and not missing:
+        raise UserError(f"{sweep} holds no job of a sweep.")
+    return [
+        _Found(f"{prefix}{name}", run, planned.get(name, {}), *(_read(run) if name in there else ({}, None, MISSING)))
+        for name, run in sorted({**there, **missing}.items(), key=lambda item: _natural(item[0]))
     ]
-    best_first = sorted(rows, key=lambda row: -row.results.metric if row.results else 1.0)
-    return Leaderboard(directory, best_first)
-
-
-def _telling(changed: dict[str, tuple[Any, ...]]) -> list[str]:
-    """The keys that tell the jobs apart: where jobs have other classes, not what each class has by default."""
-    keys = []
-    for key, values in changed.items():
-        target = f"{key.rpartition('.')[0]}._target_"
-        classes = changed.get(target, values if key == target else ())
-        decided = classes and len(set(zip(classes, map(str, values), strict=True))) == len(set(classes))
-        if key == target or not decided:
-            keys.append(key)
-    return keys
 
 
 def _read(run: Run) -> tuple[dict[str, Any], Results | None, str]:
@@ -145,14 +223,32 @@ def _read(run: Run) -> tuple[dict[str, Any], Results | None, str]:
     return config, None, f"{FAILED}: {failure}" if failure else UNFINISHED
 
 
-def _natural(path: Path) -> tuple[int, int, str]:
+def _columns(found: Sequence[_Found]) -> list[str]:
+    """The keys that tell the jobs apart: those that were typed, or else those in which their configurations differ."""
+    typed = dict.fromkeys(key for each in found for key in each.words)
+    columns = [key for key in typed if len({each.value(key) for each in found}) > 1]
+    told = {tuple(each.value(key) for key in columns if key != SEED) for each in found if each.config}
+    if not all(each.words for each in found) or len(told) < len(
+        {each.configuration() for each in found if each.config}
+    ):
+        columns = _telling(differences([each.config for each in found if each.config]))
+    if len({each.value(DATASET) for each in found if each.results}) > 1:
+        columns.append(DATASET)
+    return columns
+
+
+def _telling(changed: Mapping[str, tuple[Any, ...]]) -> list[str]:
+    """The keys that tell configurations apart: where they have other classes, not what each class has by default."""
+    keys = []
+    for key, values in changed.items():
+        target = f"{key.rpartition('.')[0]}._target_"
+        classes = changed.get(target, values if key == target else ())
+        decided = classes and len(set(zip(classes, map(str, values), strict=True))) == len(set(classes))
+        if key not in FREE and (key == target or not decided):
+            keys.append(key)
+    return keys
+
+
+def _natural(name: str) -> tuple[int, int, str]:
     """Job 10 after job 9; names that are no numbers after those that are."""
-    return (0, int(path.name), "") if path.name.isdigit() else (1, 0, path.name)
-
-
-def _fraction(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _markdown(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+    return (0, int(name), "") if name.isdecimal() else (1, 0, name)

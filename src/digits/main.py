@@ -13,18 +13,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from digits import command_line, config
 from digits.errors import (
-    EXIT_FAILED,
     Interrupted,
     UserError,
     debugging,
@@ -51,7 +47,13 @@ def main() -> None:
     with exit_codes():
         command_line.check(sys.argv[1:], _program())
         sys.argv[1:] = command_line.in_order(sys.argv[1:])
-        hydra.main(version_base="1.3", config_path=str(config.directory()), config_name="train")(run_job)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(config.directory()), config_name="train")(run_job)()
+        except (Interrupted, Exception) as error:
+            interruption = interruption_of(error)
+            if interruption and HydraConfig.initialized():
+                interruption.advice = _how_to_go_on()
+            raise
 
 
 def run_job(cfg: DictConfig) -> float | None:
@@ -84,28 +86,6 @@ def run_job(cfg: DictConfig) -> float | None:
             overrides = " ".join(HydraConfig.get().overrides.task)
             run.write_failure(UserError(f"{error} ({overrides})"))  # refused before it began; the leaderboard says why
         return None
-
-
-class SweepLeaderboard(Callback):
-    """Ends a sweep with its leaderboard, and with exit code 1 if a job failed; Hydra calls it by its name in YAML."""
-
-    def __init__(self) -> None:
-        self.failures = 0
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Count the jobs without a result; a refused one may have left that of another configuration in its place."""
-        self.failures += job_return.return_value is None
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print and write the leaderboard of the sweep's directory."""
-        from digits.leaderboard import leaderboard
-
-        with exit_codes():  # Hydra would make a warning of an error
-            board = leaderboard(Path(config.hydra.sweep.dir))
-            board.write()
-            board.print()
-        if self.failures or board.failures:
-            sys.exit(EXIT_FAILED)
 
 
 @contextmanager

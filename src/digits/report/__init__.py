@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 import matplotlib as mpl
 
-from digits import checkpoint, drawing, explanation
+from digits import checkpoint, drawing, explanation, plots
 from digits.console import duration
 from digits.evaluation import Evaluation, image_of, read
 from digits.keys import shown
@@ -63,7 +63,7 @@ def _page(run: Run, results: Results, evaluation: Evaluation) -> str:
             facts=_facts(results),
             curves=[drawing.svg(figure) for figure in _curves(run.read_metrics())],
             reliability=drawing.svg(
-                drawing.reliability([(part.confidence, part.accuracy, part.images) for part in evaluation.reliability])
+                plots.reliability([(part.confidence, part.accuracy, part.images) for part in evaluation.reliability])
             ),
             drawings=[drawing.svg(figure) for figure in _drawings(run, evaluation)],
             drawn_digit=DRAWN_DIGIT,
@@ -100,9 +100,9 @@ def _curves(rows: Sequence[dict[str, float]]) -> Iterator[Any]:
         return {name: points for name, points in named.items() if points}
 
     if rows:
-        yield drawing.curves("Loss", "nats, logarithmic", lines("loss"), log=True)
-        yield drawing.curves("Accuracy", "%", lines("accuracy", 100))
-        yield drawing.curves("Learning rate", "at the end of the epoch", {"lr": line("lr")})
+        yield plots.curves("Loss", "nats, logarithmic", lines("loss"), log=True)
+        yield plots.curves("Accuracy", "%", lines("accuracy", 100))
+        yield plots.curves("Learning rate", "at the end of the epoch", {"lr": line("lr")})
 
 
 def _drawings(run: Run, evaluation: Evaluation) -> Iterator[Any]:

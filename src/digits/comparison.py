@@ -1,0 +1,173 @@
+"""What a leaderboard leaves behind and prints: tables, JSON, plots, and a copy of the best run."""
+
+import csv
+import io
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from digits import plots
+from digits.drawing import png
+from digits.errors import UserError
+from digits.leaderboard import DATASET, Leaderboard, Row
+from digits.records import as_json, write, writing
+
+FIGURES = ("val_accuracy", "test_accuracy", "val_loss", "test_loss", "calibration_error", "epochs", "train_seconds")
+COMPARED, MEANS = ("val_accuracy", "test_accuracy", "val_loss"), {"epochs": "g", "train_seconds": ".1f"}
+"""The figures that the table shows with their standard deviation, and without it."""
+
+
+def write_files(board: Leaderboard) -> list[Path]:
+    """Write ``leaderboard.csv``, ``.md`` and ``.json``, and the plots.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: If one cannot be written.
+    """
+    header, *body = cells(board)
+    lines = [_markdown(header), _markdown(["---"] * len(header)), *map(_markdown, body)]
+    files: dict[str, str | bytes] = {
+        "leaderboard.csv": _csv([_flat(record) for record in records(board)]),
+        "leaderboard.md": "\n".join(lines) + "\n",
+        "leaderboard.json": as_json({"rows": list(records(board))}),
+        **{f"{name}.png": png(figure) for name, figure in figures(board.ranked)},
+    }
+    for name, content in files.items():
+        with writing(board.directory / name):
+            board.directory.mkdir(parents=True, exist_ok=True)
+            write(board.directory / name, content)
+    return [board.directory / name for name in files]
+
+
+def copy_best(board: Leaderboard, target: Path) -> None:
+    """Copy the run directory of the best job.
+
+    Raises:
+        UserError: If the target is there already, or cannot be written.
+    """
+    best = board.best()
+    if target.exists():
+        raise UserError(f"--copy {target} is there already; name a directory that is not.")
+    with writing(target):
+        shutil.copytree(best.run.path, target)
+
+
+def print_table(board: Leaderboard, files: Sequence[Path]) -> None:
+    """Print the table, and where the files are."""
+    header, *body = cells(board)
+    order = "validation accuracy" if _validated(board.rows) else "test accuracy, for want of a validation set,"
+    table = Table(title=f"Leaderboard, best {order} first", title_justify="left", box=None)
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in body:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a pipe has no edge to wrap at
+    console.print(table)
+    if board.failures:
+        jobs = sum(len(row.jobs) for row in board.rows)
+        console.print(f"{board.failures} of {jobs} jobs have no result.", style="bold red")
+    names = ", ".join(path.name for path in files)
+    console.print(f"Written to {board.directory}: {names}", soft_wrap=True, highlight=False)
+
+
+def cells(board: Leaderboard) -> list[list[str]]:
+    """The table as text, the header first."""
+    seeds = any(len(row.jobs) > 1 for row in board.rows)
+    table = [["rank", *board.rows[0].settings, *(["n"] if seeds else []), *COMPARED, *MEANS, "job", "status"]]
+    for rank, row in enumerate(board.rows, start=1):
+        figures = [f"{spread:.4f}" if (spread := row.figure(name)) else "" for name in COMPARED]
+        figures += [f"{spread.mean:{form}}" if (spread := row.figure(name)) else "" for name, form in MEANS.items()]
+        place, n = (str(rank), str(len(row.jobs))) if row.done else ("", "")
+        jobs = ", ".join(job.name for job in row.jobs)
+        table.append([place, *row.settings.values(), *([n] if seeds else []), *figures, jobs, row.status])
+    return table
+
+
+def records(board: Leaderboard) -> Iterator[dict[str, Any]]:
+    """Each row with all its figures."""
+    for rank, row in enumerate(board.rows, start=1):
+        jobs = {"jobs": [job.name for job in row.jobs], "status": row.status}
+        if not row.done:
+            yield {"settings": dict(row.settings), **jobs}
+            continue
+        figures = {name: asdict(spread) for name in FIGURES if (spread := row.figure(name))}
+        low, high = row.interval()
+        figures["test_accuracy"].update(low=low, high=high)
+        yield {"rank": rank, "settings": dict(row.settings), "n": len(row.jobs), **figures, **jobs}
+
+
+def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
+    """The plots of a leaderboard, each with a name.
+
+    Args:
+        rows: Configurations with a result, the best first.
+    """
+    if not rows:
+        return
+    name, metric = ("val_accuracy", "Validation accuracy") if _validated(rows) else ("test_accuracy", "Test accuracy")
+    scored = [(row, spread) for row in rows if (spread := row.figure(name))]
+    swept = [key for key in rows[0].settings if key != DATASET and len({row.settings[key] for row, _ in scored}) > 1]
+    for key in swept:
+        lines: dict[str, list[plots.Point]] = {}
+        for row, spread in scored:
+            others = _named({other: row.settings[other] for other in swept if other != key})
+            lines.setdefault(others, []).append((row.settings[key], 100 * spread.mean, 100 * (spread.std or 0)))
+        if any(len(points) > 1 for points in lines.values()):
+            yield f"accuracy-{key}", plots.against(key, metric, lines)
+    if len(swept) > 1:
+        values = [([row.settings[key] for key in swept], 100 * spread.mean) for row, spread in scored]
+        yield "settings", plots.parallel(metric, swept, values)
+    column = name.replace("val_", "val/").replace("test_", "train/")  # tested is only once
+    curves = [(_named(row.settings), _curve(job.run.read_metrics(), column)) for row in rows for job in row.jobs]
+    if any(len(points) > 1 for _, points in curves):
+        title = "Validation accuracy" if _validated(rows) else "Training accuracy"
+        yield "curves", plots.together(title, [(told, points) for told, points in curves if points])
+
+
+def _validated(rows: Sequence[Row]) -> bool:
+    return any(row.figure("val_accuracy") for row in rows)
+
+
+def _named(settings: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in settings.items())
+
+
+def _curve(rows: Sequence[Mapping[str, float]], column: str) -> list[tuple[float, float]]:
+    return [(row["epoch"] + 1, 100 * row[column]) for row in rows if column in row]
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a CSV file: of a figure over seeds, the mean under its own name, the rest beside it."""
+    row: dict[str, Any] = {}
+    for key, value in record.items():
+        if key == "settings":
+            row.update(value)
+        elif isinstance(value, Mapping):
+            row[key] = value["mean"]
+            row.update({f"{key}_{name}": part for name, part in value.items() if name != "mean"})
+        else:
+            row[key] = " ".join(value) if isinstance(value, list) else value
+    return row
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = dict.fromkeys(column for row in rows for column in row if column not in ("jobs", "status"))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*columns, "jobs", "status"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _markdown(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"

@@ -1,0 +1,69 @@
+"""Several jobs at once on one machine: how many, on which GPU, and what becomes of one whose parent is gone."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import filelock
+import joblib
+
+MEMORY = 2e9  # bytes that a job may take: 0.7 GB for torch and MNIST, and as much again for the network's feature maps
+SAVED_WITHIN = 10  # seconds
+_taken: list[filelock.FileLock] = []  # held as long as the process lives
+
+
+def jobs_at_once(jobs: int) -> int:
+    """A sane number: one for each GPU; without GPUs one for each core that this process may use and memory allows."""
+    gpus = len(_gpus())
+    cores = joblib.cpu_count()
+    memory = int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / MEMORY) if hasattr(os, "sysconf") else cores
+    return max(1, min(jobs, gpus or min(cores, memory)))
+
+
+def take_a_gpu() -> None:
+    """Where there are several, keep this process to one that no other job has; before torch looks for them."""
+    gpus = _gpus()
+    if _taken or len(gpus) < 2:
+        return
+    while True:
+        for gpu in gpus:
+            lock = filelock.FileLock(Path(tempfile.gettempdir()) / f"digits-gpu-{gpu}.lock", mode=0o666)
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:
+                continue
+            _taken.append(lock)
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+            return
+        time.sleep(1)
+
+
+def end_with_parent(seconds: float = 1.0) -> None:
+    """Have this process terminate, and save, once the one that began it is gone: nobody waits for it any more."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(seconds)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(SAVED_WITHIN)
+        os._exit(128 + signal.SIGTERM)  # joblib's process would wait for the next job
+
+    if not any(thread.name == watch.__qualname__ for thread in threading.enumerate()):
+        threading.Thread(target=watch, name=watch.__qualname__, daemon=True).start()
+
+
+def _gpus() -> list[str]:
+    """The CUDA devices that this process may use, by their names for CUDA_VISIBLE_DEVICES."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [gpu for gpu in visible.split(",") if gpu not in ("", "-1")]
+    if not shutil.which("nvidia-smi"):
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    return [str(number) for number, _ in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]

@@ -1,0 +1,142 @@
+"""Plots, from numbers alone: curves over epochs, calibration, and what a sweep has found."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from digits.drawing import BLUE, INK, ORANGE, one_axes
+
+# Okabe and Ito's palette, without the yellow that white paper swallows: it tells apart for every kind of sight.
+COLOURS = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+MARKERS = "osD^vP*"
+OTHERS = "#b0b0b0"  # lines beyond those that colours tell apart
+DECADE = 10  # largest value over smallest from which an axis is logarithmic
+
+Point = tuple[str, float, float]  # value of a key, mean of the metric, its standard deviation
+
+
+def curves(title: str, unit: str, lines: Mapping[str, Sequence[tuple[float, float]]], log: bool = False) -> Figure:
+    """One value over the epochs, from 1: a line for each name, of (epoch, value)."""
+    figure, axes = one_axes(title, 5.6, 3.4, fontsize=12)
+    for (name, points), colour, marker in zip(lines.items(), (BLUE, ORANGE), ("o", "s"), strict=False):
+        axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4, linewidth=1.6, label=name)
+    axes.set(xlabel="epoch", ylabel=unit, yscale="log" if log else "linear")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _plain(axes)
+    if len(lines) > 1:
+        axes.legend(frameon=False, labelcolor=INK)
+    return figure
+
+
+def reliability(parts: Sequence[tuple[float, float, int]]) -> Figure:
+    """How often answers are right, by how sure the network was: (confidence, accuracy, number of answers)."""
+    figure, axes = one_axes("Right as often as sure?", 5.6, 4.2, fontsize=12)
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="perfectly calibrated")
+    confidence, accuracy, numbers = (np.array(column) for column in zip(*parts, strict=True))
+    area = 15 + 250 * numbers / numbers.max()
+    axes.scatter(confidence, accuracy, s=area, color=BLUE, alpha=0.75, label="answers (area: how many)", zorder=3)
+    axes.set(xlabel="mean confidence", ylabel="share that is right", xlim=(0, 1.03), ylim=(0, 1.05))
+    _plain(axes)
+    axes.legend(frameon=False, labelcolor=INK, loc="upper left")
+    return figure
+
+
+def against(key: str, metric: str, lines: Mapping[str, Sequence[Point]]) -> Figure:
+    """A metric against the values of a key: a line for each name, with the standard deviation over seeds as bars.
+
+    The axis is logarithmic where the values span a decade, and shows words where they are no numbers.
+    """
+    figure, axes = one_axes(f"{metric} by {key}", 6.4, 4.0, fontsize=12)
+    values = _in_order({value for points in lines.values() for value, *_ in points})
+    numbers = [number for value in values if (number := _number(value)) is not None]
+    numeric = len(numbers) == len(values)
+    for place, (name, points) in enumerate(lines.items()):
+        ordered = sorted(points, key=lambda point: values.index(point[0]))
+        xs = [float(value) if numeric else values.index(value) for value, *_ in ordered]
+        ys, stds = [mean for _, mean, _ in ordered], [std for *_, std in ordered]
+        axes.plot(xs, ys, color=_colour(place), marker=MARKERS[place % len(MARKERS)], markersize=5, label=name)
+        if any(stds):
+            axes.errorbar(xs, ys, yerr=stds, color=_colour(place), fmt="none", capsize=3)
+    axes.set(xlabel=key, ylabel="%")
+    if not numeric:
+        axes.set_xticks(range(len(values)), values)
+    elif min(numbers) > 0 and max(numbers) >= DECADE * min(numbers):
+        axes.set_xscale("log")
+    _plain(axes)
+    _legend(axes, len(lines))
+    return figure
+
+
+def together(title: str, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> Figure:
+    """The curves of many trainings, over the epochs from 1, the best first: those of one name in one colour."""
+    figure, axes = one_axes(title, 7.2, 4.4, fontsize=12)
+    names = list(dict.fromkeys(name for name, _ in lines))
+    for name, points in reversed(lines):
+        xs, ys = zip(*points, strict=True)
+        axes.plot(xs, ys, color=_colour(names.index(name)), linewidth=1.2, marker="o" if len(xs) == 1 else None)
+    for place, name in enumerate(names[: len(COLOURS)]):
+        axes.plot([], [], color=_colour(place), label=name)
+    axes.set(xlabel="epoch", ylabel="%")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _plain(axes)
+    _legend(axes, min(len(names), len(COLOURS)))
+    return figure
+
+
+def parallel(metric: str, keys: Sequence[str], rows: Sequence[tuple[Sequence[str], float]]) -> Figure:
+    """Several keys side by side: a line for each configuration, through its values, in the colour of its metric."""
+    figure, axes = one_axes(f"{metric} of {len(rows)} configurations", 2.4 * len(keys) + 2.2, 4.6, fontsize=12)
+    scales = [_in_order({values[place] for values, _ in rows}) for place in range(len(keys))]
+    norm = Normalize(min(score for _, score in rows), max(score for _, score in rows))
+    colours = mpl.colormaps["viridis"]
+    for values, score in sorted(rows, key=lambda row: row[1]):
+        ys = [scale.index(value) / max(len(scale) - 1, 1) for scale, value in zip(scales, values, strict=True)]
+        axes.plot(range(len(keys)), ys, color=colours(norm(score)), linewidth=2, alpha=0.85)
+    for place, scale in enumerate(scales):
+        axes.axvline(place, color=INK, linewidth=0.8)
+        for number, value in enumerate(scale):
+            axes.text(place + 0.03, number / max(len(scale) - 1, 1), value, color=INK, fontsize=9, va="bottom")
+    axes.set_xticks(range(len(keys)), keys)
+    axes.set(yticks=[], ylim=(-0.04, 1.08), xlim=(-0.1, len(keys) - 0.6))
+    axes.tick_params(colors=INK, length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, label="%", pad=0.02)
+    bar.ax.tick_params(colors=INK)
+    return figure
+
+
+def _in_order(values: set[str]) -> list[str]:
+    """Numbers by their size, before words."""
+    return sorted(values, key=lambda value: (math.inf if (number := _number(value)) is None else number, value))
+
+
+def _number(value: str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _colour(place: int) -> str:
+    return COLOURS[place] if place < len(COLOURS) else OTHERS
+
+
+def _legend(axes: Axes, names: int) -> None:
+    if 1 < names <= len(COLOURS):
+        axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+
+
+def _plain(axes: Axes) -> None:
+    """Only the two axes that are read."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.tick_params(which="both", colors=INK)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)

@@ -1,0 +1,115 @@
+"""A sweep, from its plan to its leaderboard: what Hydra calls around the jobs of a multirun."""
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # whose way of making jobs this has to be
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, read_write
+
+from digits import config as configuration
+from digits import parallel, plan
+from digits.console import ScreenHandler, duration
+from digits.errors import EXIT_FAILED, exit_codes, listen
+from digits.run import Run
+
+log = logging.getLogger(__name__)
+ALL = -1  # of the processors, as joblib has it; its launcher's default
+
+
+class Sweep(Callback):
+    """Begins a sweep with its plan, says how far it is, and ends it with the leaderboard; Hydra makes it from YAML."""
+
+    def __init__(self) -> None:
+        self.jobs: list[list[str]] = []
+        self._began, self._ended = 0.0, 0  # when, and how many jobs
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write the plan; refuse the sweep whole if the directory of a job holds a run of another configuration."""
+        for name in ("hydra", "hydra_plugins"):  # the same is said below, with what is left
+            logging.getLogger(name).setLevel(logging.WARNING)
+        directory = Path(config.hydra.sweep.dir)
+        with exit_codes():  # Hydra would make a warning of an error
+            self.jobs = jobs_of(config)
+            for number, words in enumerate(self.jobs):
+                run = Run(directory / str(number))
+                if run.config_file.exists():
+                    run.check(configuration.check(compose(config.hydra.job.config_name, words), multirun=True))
+            directory.mkdir(parents=True, exist_ok=True)
+            plan.write_plan(directory, self.jobs)
+        if _launcher(config) == "JoblibLauncher":
+            with read_write(config):
+                if config.hydra.launcher.n_jobs == ALL:
+                    config.hydra.launcher.n_jobs = parallel.jobs_at_once(len(self.jobs))
+                config.hydra.launcher.update(batch_size="1", pre_dispatch="n_jobs")  # so that they begin in order
+            print(f"{len(self.jobs)} jobs, {config.hydra.launcher.n_jobs} at once", flush=True)
+        HydraConfig.instance().set_config(config)  # for whoever is interrupted between jobs, or while others run them
+        self._began = time.monotonic()
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Say which job begins, and how long it will take with the others; in parallel, that it has to be silent."""
+        if not self.jobs:
+            return  # a single run
+        if _launcher(config) == "BasicLauncher":
+            log.info("\nJob %d of %d%s: %s", config.hydra.job.num + 1, len(self.jobs), self._left(), self._told(config))
+            return
+        listen()  # to signals, in a process that is another's
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, ScreenHandler):
+                handler.setLevel(logging.ERROR)
+        if _launcher(config) == "JoblibLauncher":
+            parallel.end_with_parent()
+            parallel.take_a_gpu()
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Count it; in parallel, say what came of it, and how far the sweep is."""
+        self._ended += 1
+        if self.jobs and _launcher(config) != "BasicLauncher":
+            run = Run(Path(config.hydra.runtime.output_dir))
+            results = run.results()
+            told = f"{100 * results.metric:.2f} %" if results else f"no result: {run.failure()}"
+            ended = sum(Run(run.path.parent / str(job)).results_file.exists() for job in range(len(self.jobs)))
+            name = f"Job {config.hydra.job.num + 1} of {len(self.jobs)} ({self._told(config)})"
+            print(f"{name}: {told}; {ended} have ended", flush=True)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Print and write the leaderboard; a job without a result makes the exit code 1."""
+        from digits.comparison import print_table, write_files
+        from digits.leaderboard import leaderboard
+
+        with exit_codes():
+            board = leaderboard(Path(config.hydra.sweep.dir))
+            print_table(board, write_files(board))
+        if board.failures:
+            sys.exit(EXIT_FAILED)
+
+    def _told(self, config: DictConfig) -> str:
+        """What this job was told and others were told otherwise."""
+        return " ".join(word for word in config.hydra.overrides.task if not all(word in words for words in self.jobs))
+
+    def _left(self) -> str:
+        if not self._ended:
+            return ""
+        seconds = (time.monotonic() - self._began) / self._ended * (len(self.jobs) - self._ended)
+        return f", about {duration(seconds)} left"
+
+
+def jobs_of(config: DictConfig) -> list[list[str]]:
+    """The words of each job of a multirun, in the order of their numbers, as Hydra's own sweeper makes them."""
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    words = parser.parse_overrides([*params, *config.hydra.overrides.task])
+    (jobs,) = BasicSweeper.split_arguments(words, None)
+    return jobs
+
+
+def _launcher(config: DictConfig) -> str:
+    return str(config.hydra.launcher._target_).rpartition(".")[2]

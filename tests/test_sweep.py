@@ -1,0 +1,164 @@
+"""Sweeps that are cut off, and that run several jobs at once: the same leaderboard in the end."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from digits import parallel
+
+from .conftest import ROOT, run
+from .test_main import QUICK
+
+SWEEP = ["-m", *QUICK, "trainer.max_epochs=1", "model.head.dropout=0.3", "optimizer.lr=0.01,0.001", "seed=0,1"]
+JOBLIB, LOCAL = "hydra/launcher=joblib", "hydra/launcher=processes"
+
+
+def board(sweep: Path) -> list[dict[str, object]]:
+    """What a sweep has found, without the times."""
+    rows: list[dict[str, object]] = json.loads((sweep / "leaderboard.json").read_text())["rows"]
+    return [{key: value for key, value in row.items() if key != "train_seconds"} for row in rows]
+
+
+def begin(*words: str, cwd: Path) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "MNIST_ROOT"}
+    return subprocess.Popen(
+        [sys.executable, ROOT / "train.py", *words],
+        cwd=cwd,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    started = time.monotonic()
+    done = run(*SWEEP, "hydra.sweep.dir=whole", cwd=tmp_path)
+    seconds = time.monotonic() - started
+    assert done.returncode == 0, done.stderr
+    expected, killed = board(tmp_path / "whole"), 0
+    assert len(expected) == 2
+    wanted = int(os.environ.get("SWEEP_CUTS", "3"))
+    while killed < wanted:
+        process = begin(*SWEEP, "hydra.sweep.dir=cut", cwd=tmp_path)
+        try:
+            process.communicate(timeout=rng.uniform(0.5, 0.9) * seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            killed += 1
+        else:
+            assert board(tmp_path / "cut") == expected
+            shutil.rmtree(tmp_path / "cut")
+    assert run(*SWEEP, "hydra.sweep.dir=cut", cwd=tmp_path).returncode == 0
+    assert board(tmp_path / "cut") == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [JOBLIB, LOCAL])
+def test_jobs_at_once(launcher: str, tmp_path: Path) -> None:
+    """One thread a job on both sides: the order of sums depends on their number."""
+    words = [*SWEEP, "optimizer.lr=0.01,1e30,0.001", "optimizer=sgd", "scheduler=none"]
+    one_by_one = run(*words, "hydra.sweep.dir=a", cwd=tmp_path, OMP_NUM_THREADS="1")
+    together = run(*words, launcher, "hydra.sweep.dir=b", cwd=tmp_path, OMP_NUM_THREADS="1")
+    assert one_by_one.returncode == together.returncode == 1  # for the rate that diverges
+    assert board(tmp_path / "a") == board(tmp_path / "b")
+    assert "Traceback" not in together.stderr
+    assert "loss of the batch" not in together.stdout  # of several jobs, lines would mix
+    if launcher == JOBLIB:
+        lines = [line for line in together.stdout.splitlines() if line.startswith("Job ")]
+        assert len(lines) == 6
+        assert sum("no result: the loss is" in line for line in lines) == 2
+        assert lines[-1].endswith("6 have ended")
+    again = run(*words, launcher, "hydra.sweep.dir=b", cwd=tmp_path, OMP_NUM_THREADS="1")
+    assert again.returncode == 1
+    assert board(tmp_path / "a") == board(tmp_path / "b")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_jobs_at_once_that_are_cut_off(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    words = [*SWEEP, JOBLIB, "trainer.limit_train_batches=400", "callbacks.checkpoint.every_n_steps=20"]
+    process = begin(*words, "hydra.sweep.dir=cut", cwd=tmp_path)
+    wait_for(tmp_path / "cut/0/checkpoints/last.ckpt", process)
+    process.send_signal(number)
+    told, _ = process.communicate(timeout=60)  # the pipe is open until the last job has ended too
+    assert process.returncode == code
+    assert "Traceback" not in told
+    if number != signal.SIGKILL:
+        assert "Interrupted. To go on: python" in told
+    assert run(*words, "hydra.sweep.dir=cut", cwd=tmp_path).returncode == 0
+    assert run(*words, "hydra.sweep.dir=whole", cwd=tmp_path).returncode == 0
+    assert board(tmp_path / "cut") == board(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("jobs", "gpus", "cores", "gigabytes", "at_once"),
+    [(9, 0, 4, 64, 4), (3, 0, 4, 64, 3), (9, 0, 64, 7, 3), (9, 2, 64, 64, 2), (1, 8, 64, 64, 1), (9, 0, 4, 1, 1)],
+)
+def test_a_sane_number_of_jobs(
+    jobs: int, gpus: int, cores: int, gigabytes: float, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
+    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": gigabytes * 1e9 / 4096, "SC_PAGE_SIZE": 4096}.__getitem__)
+    assert parallel.jobs_at_once(jobs) == at_once
+
+
+TAKE = """
+import os, sys
+from digits import parallel
+parallel.take_a_gpu()
+parallel.take_a_gpu()
+print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_each_job_has_a_gpu_of_its_own(tmp_path: Path) -> None:
+    def take(gpus: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", TAKE],
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": gpus, "TMPDIR": str(tmp_path)},
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    one, other = take("4,7"), take("4,7")
+    assert one.stdout
+    assert other.stdout
+    assert {one.stdout.readline(), other.stdout.readline()} == {"4\n", "7\n"}
+    third = take("4,7")  # waits
+    one.communicate("")
+    assert third.communicate("", timeout=30)[0] in ("4\n", "7\n")
+    other.communicate("")
+    assert take("3").communicate("")[0] == "3\n"
+
+
+def test_gpus_that_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU 0: One (UUID: GPU-1)'\necho 'GPU 1: Two (UUID: GPU-2)'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert parallel._gpus() == ["0", "1"]
+    program.unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert parallel._gpus() == []
