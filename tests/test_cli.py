@@ -21,8 +21,9 @@ from PIL import Image
 from digits import cli
 from digits.data import sample
 
-from .conftest import as_it_was, run, run_python, without_privileges
+from .conftest import ROOT, as_it_was, run, run_python, without_privileges
 from .data.test_photo import bomb
+from .test_main import QUICK
 from .test_pictures import draw
 
 IMAGES, LABELS = sample.load()
@@ -259,11 +260,16 @@ def test_evaluating_another_checkpoint_leaves_the_evaluation_of_the_run(here: Pa
         ("explain run --digit 3", "run", 0o500, r"run/explanation cannot be written: Permission denied"),
         ("report run", "run", 0o500, r"run/report/index\.html cannot be written: Permission denied"),
         ("export run", "run", 0o500, r"run/model\.onnx cannot be written: Permission denied"),
-        ("predict run seven.png", "run/checkpoints/best.ckpt", 0, r"best\.ckpt cannot be read .*Permission denied"),
+        ("predict run seven.png", "run/checkpoints/best.ckpt", 0, r"best\.ckpt: Permission denied"),
+        ("evaluate run/checkpoints/best.ckpt", "run/checkpoints", 0, r"best\.ckpt: Permission denied"),
+        ("leaderboard .", "run/results.json", 0, r"results\.json: Permission denied"),
+        ("report run", "run/results.json", 0, r"results\.json: Permission denied"),
         ("evaluate run", "run", 0, r"run.* Permission denied"),
         ("data --root run/data", "run", 0o500, r"run/data cannot take the MNIST files: Permission denied"),
         ("train data=sample hydra.run.dir=run/new", "run", 0o500, r"run/new cannot be made: Permission denied"),
         ("train data=sample hydra.run.dir=run", "run", 0o500, r"run cannot be written: Permission denied"),
+        ("train data=sample", ".", 0o500, r"cannot be written: Permission denied"),
+        ("train data=sample -m seed=1", ".", 0o500, r"cannot be written: Permission denied"),
         ("train data=sample -m hydra.sweep.dir=run", "run", 0o500, r"run cannot be written: Permission denied"),
         (
             "train data=sample hydra.run.dir=run",
@@ -294,3 +300,29 @@ def test_where_nobody_reads_on(here: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(60) in (0, 1)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_screen_that_cannot_be_written_ends_no_training(tmp_path: Path) -> None:
+    words = [*QUICK, "hydra.run.dir=here"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, ROOT / "train.py", *words], cwd=tmp_path, stdout=full, check=False)
+    assert done.returncode == 0
+    assert (tmp_path / "here/results.json").exists()
+
+
+def test_no_standard_input(here: Path) -> None:
+    done = run_python(
+        "-c", "import sys; sys.stdin = None; from digits.__main__ import main; main()", "predict", "run", "-", cwd=here
+    )
+    assert done.returncode == 2
+    assert "there is no standard input" in done.stderr
+
+
+def test_what_a_file_says_does_not_move_the_cursor(here: Path, call: Callable[..., Done]) -> None:
+    failure = {"status": "failed", "error": "\x1b[2Jgone [/nope] [red]"}
+    (here / "run/results.json").write_text(json.dumps(failure))
+    for command in ("report run", "leaderboard ."):
+        done = call(*command.split())
+        assert "\x1b" not in done.stdout + done.stderr
+        assert r"\x1b[2Jgone [/nope] [red]" in done.stdout + done.stderr

@@ -127,3 +127,12 @@ def test_a_stack_that_cannot_be_built_is_told(block: Block, told: list[str]) -> 
         layers([first, block], Head())
     for words in told:
         assert words in str(error.value)
+
+
+def test_more_layers_or_values_than_anybody_means() -> None:
+    with pytest.raises(GeometryError, match="0 blocks and 101 hidden layers: at most 100 of each"):
+        layers([], Head(hidden=[1] * 101))
+    with pytest.raises(
+        GeometryError, match=r"784→1000000000000.*: 785,000,000,000,000 parameters; a layer has at most 1,073,741,824"
+    ):
+        layers([], Head(hidden=[10**12]))

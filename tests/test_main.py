@@ -1,5 +1,6 @@
 """The commands as people run them: one training, a sweep, a repeat, an interruption."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -13,9 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from omegaconf import DictConfig
 
 from digits import main as command
 from digits.errors import exit_codes
+from digits.run import Run
+from digits.training import train
 
 from .conftest import ROOT, RUN_FILES, TINY, as_it_was, run, run_python
 
@@ -222,6 +226,27 @@ def test_a_pipe_that_nobody_reads_is_no_failure(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"], cwd=tmp_path, check=False)
     assert done.returncode == 0
     assert results(tmp_path / "here")["status"] == "finished"
+
+
+def test_an_interruption_that_is_dropped_on_the_way(capsys: pytest.CaptureFixture[str]) -> None:
+    with as_it_was(), pytest.raises(SystemExit) as ended, exit_codes(), contextlib.suppress(BaseException):
+        signal.raise_signal(signal.SIGTERM)
+    assert ended.value.code == 143
+    assert capsys.readouterr().err == "\nInterrupted.\n"
+
+
+def test_a_training_begins_not_where_an_interruption_was_dropped(
+    tiny: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    def dropping() -> None:
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGINT)
+        train(tiny(), tmp_path)
+
+    with as_it_was(), pytest.raises(SystemExit) as ended, exit_codes():
+        dropping()
+    assert ended.value.code == 130
+    assert not Run(tmp_path).last.exists()
 
 
 def test_an_interruption_that_another_error_hides(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,17 +1,21 @@
 """A loaded network reads arrays, files and PIL images, one or many; with torch, and with ONNX alone."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper
 from PIL import Image
 
 import digits
-from digits import checkpoint
+from digits import checkpoint, prediction
 from digits.data import normalise, sample
 from digits.data.photo import PictureError
-from digits.errors import UserError
+from digits.errors import RunError, UserError
 from digits.prediction import DigitReader, Prediction
 
 from .test_pictures import draw
@@ -121,3 +125,30 @@ def test_no_such_run(tmp_path: Path) -> None:
 def test_a_name_that_the_package_has_not() -> None:
     with pytest.raises(AttributeError, match="laod"):
         digits.laod  # noqa: B018
+
+
+def made_onnx(path: Path, dtype: int, shape: list[Any], value: float = 0.1) -> Path:
+    """A network of somebody else: the same for every image."""
+    node = helper.make_node(
+        "Constant", [], ["out"], value=helper.make_tensor("v", dtype, [1, *shape], [value] * math.prod(shape))
+    )
+    taken = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 28, 28])
+    graph = helper.make_graph([node], "g", [taken], [helper.make_tensor_value_info("out", dtype, [1, *shape])])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"), [(TensorProto.FLOAT, [3]), (TensorProto.FLOAT, [10]), (TensorProto.DOUBLE, [10])]
+)
+def test_an_onnx_file_that_gives_something_else(dtype: int, shape: list[int], tmp_path: Path) -> None:
+    images = np.zeros((2 if dtype == TensorProto.FLOAT else 1, 28, 28), np.uint8)
+    with pytest.raises(UserError, match=r"x\.onnx gives float.* it is none that digits export writes"):
+        prediction.load(made_onnx(tmp_path / "x.onnx", dtype, shape)).predict_images(images)
+
+
+@pytest.mark.parametrize("value", [-1.0, 53.0, float("nan")])
+def test_what_are_no_probabilities_is_no_answer(value: float, tmp_path: Path) -> None:
+    reader = prediction.load(made_onnx(tmp_path / "x.onnx", TensorProto.FLOAT, [10], value))
+    with pytest.raises(RunError, match="are no probabilities"):
+        reader.predict_images(np.zeros((1, 28, 28), np.uint8))

@@ -23,10 +23,24 @@ def cfg(*overrides: str) -> TrainConfig:
 
 
 def results(**changes: Any) -> Results:
-    values: dict[str, Any] = dict.fromkeys(Results.__dataclass_fields__, 0)
-    figures = {"test_accuracy": 0.9, "val_accuracy": 0.8, "train_seconds": 1.0, "val_loss": 0.5}
-    values["dataset"] = {"name": "mnist", "train": 55_000, "val": 5_000, "test": 10_000, "fingerprint": "0"}
-    return Results(**{**values, "status": "finished", **figures, **changes})
+    values: dict[str, Any] = {
+        **dict.fromkeys(("epochs", "best_epoch", "steps", "parameters", "seed"), 1),
+        "test_accuracy": 0.9,
+        "test_loss": 0.5,
+        "val_accuracy": 0.8,
+        "val_loss": 0.5,
+        "calibration_error": 0.01,
+        **dict.fromkeys(("train_seconds", "wall_seconds"), 1.0),
+        "dataset": {"name": "mnist", "train": 55_000, "val": 5_000, "test": 10_000, "fingerprint": "0"},
+        "precision": "32-true",
+        "accelerator": "cpu",
+        "recall": [0.9] * 10,
+        "confusion_matrix": [[1] * 10] * 10,
+        "versions": {"python": "3.11"},
+        "hardware": {"cores": 2},
+        "git": None,
+    }
+    return Results(**{"status": "finished", **values, **changes})
 
 
 def test_the_configuration_is_written_complete_and_resolved(tmp_path: Path) -> None:
@@ -51,6 +65,16 @@ def test_another_configuration_is_refused_and_the_keys_named(tmp_path: Path) -> 
     ):
         pass
     assert run.config_file.read_bytes() == before
+
+
+def test_only_files_of_its_own_are_tidied_away(tmp_path: Path) -> None:
+    mine = [tmp_path / ".notes.2024", tmp_path / ".config.yaml.backup", tmp_path / "results.json.1"]
+    left = [tmp_path / ".config.yaml.123", tmp_path / ".results.json.9"]
+    for path in (*mine, *left):
+        path.touch()
+    with Run(tmp_path).claim(cfg()):
+        assert all(path.exists() for path in mine)
+        assert not any(path.exists() for path in left)
 
 
 def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
@@ -104,9 +128,9 @@ def test_a_run_without_its_configuration_is_refused(tmp_path: Path) -> None:
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     run = Run(tmp_path)
     assert run.results() is None
-    run.write_results(results(recall=[0.5, 1.0], confusion_matrix=[[1, 2], [3, 4]]))
-    assert run.results() == results(recall=[0.5, 1.0], confusion_matrix=[[1, 2], [3, 4]])
-    assert '"recall": [0.5, 1.0]' in run.results_file.read_text()  # a list on a line
+    run.write_results(results(recall=[0.5, *[1.0] * 9]))
+    assert run.results() == results(recall=[0.5, *[1.0] * 9])
+    assert '"recall": [0.5, 1.0, 1.0,' in run.results_file.read_text()  # a list on a line
 
 
 def test_a_failure_is_no_result(tmp_path: Path) -> None:
@@ -114,6 +138,41 @@ def test_a_failure_is_no_result(tmp_path: Path) -> None:
     run.write_failure(ValueError("the loss is nan"))
     assert run.results() is None
     assert run.failure() == "the loss is nan"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"test_accuracy": "high"},
+        {"test_accuracy": 1.5},
+        {"val_accuracy": [1]},
+        {"val_loss": float("nan")},
+        {"test_loss": float("inf")},
+        {"confusion_matrix": []},
+        {"recall": [0.5]},
+        {"dataset": {"name": "mnist"}},
+        {"parameters": 2**80},
+        {"epochs": -1},
+    ],
+)
+def test_values_that_no_run_writes_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    run = Run(tmp_path)
+    run.results_file.write_text(json.dumps({**asdict(results()), **change}))
+    with pytest.raises(UserError, match=f"is not what a run writes \\({next(iter(change))}.*delete it to run again"):
+        run.results()
+
+
+def test_what_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.results_file.write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"results\.json cannot be read"):
+        run.results()
+    run.config_file.write_text("[" * 20_000)
+    with pytest.raises(UserError, match=r"config\.yaml cannot be read"):
+        run.config()
+    run.metrics_file.write_text(f"epoch,train/loss\n0,{'9' * 400}\n")
+    with pytest.raises(UserError, match=r"metrics\.csv cannot be read"):
+        run.read_metrics()
 
 
 @pytest.mark.parametrize("content", ["", "{", "\xff", '{"status": "finished"}', '{"status": "finished", "more": 1}'])

@@ -1,5 +1,7 @@
 """A training that was cut off at any step ends as if nothing had happened: the same weights, figures and rows."""
 
+import contextlib
+import io
 import itertools
 import logging
 import shutil
@@ -11,7 +13,7 @@ import pytest
 import torch
 from lightning import Callback
 
-from digits import training
+from digits import saving, training
 from digits.errors import RunError, UserError, exit_codes
 from digits.run import Run
 from digits.training import train
@@ -225,6 +227,21 @@ def test_a_full_disk(tiny: Compose, tmp_path: Path, at: Any, monkeypatch: pytest
     assert torch.load(tmp_path / "cut/checkpoints/last.ckpt", weights_only=True)["global_step"] == 12
     train(cfg, tmp_path / "cut")
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize("bytes_left", [0, 100, 5_000, 9_000])
+def test_a_disk_that_is_full_within_a_file_is_named_so(
+    bytes_left: int, tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        def write(self, content: Any) -> int:
+            if self.tell() + len(content) > bytes_left:
+                raise OSError(28, "No space left on device")
+            return super().write(content)
+
+    monkeypatch.setattr(saving, "whole", lambda path, keep: contextlib.nullcontext(Full()))
+    with pytest.raises(RunError, match=r"best\.ckpt cannot be written: No space left on device\. What was saved"):
+        train(tiny(), tmp_path)
 
 
 def test_how_often_may_change(tiny: Compose, tmp_path: Path) -> None:

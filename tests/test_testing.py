@@ -1,13 +1,17 @@
 """A test of a finished run says what its training said, to the last digit, wherever the data are by then."""
 
+import base64
 import dataclasses
+import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from digits import evaluation, testing
 from digits.data import files, sample
@@ -124,18 +128,57 @@ def test_a_checkpoint_that_says_nothing_of_its_data(sample_run: Path, tmp_path: 
         {**content, key: {**content[key], "colour": "red"}},
         {**content, "MNISTDataModule": {"fingerprint": "0"}},
         {**content, "MNISTDataModule": {**content["MNISTDataModule"], "colour": "red"}},
+        {**content, key: {**content[key], "batch_size": 0}},
+        {**content, key: {**content[key], "batch_size": "many"}},
+        {**content, key: {**content[key], "split_seed": -1}},
+        {**content, key: {**content[key], "seed": "x"}},
+        {**content, "MNISTDataModule": {**content["MNISTDataModule"], "val": "x"}},
     ):
         torch.save(bare, tmp_path / "bare.ckpt")
         with pytest.raises(UserError, match="does not say what it was trained on"):
             testing.evaluate(find(tmp_path / "bare.ckpt"))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": "x"},
+        {"memory_format": "x"},
+        {"scheduler": 3},
+        {"_instantiator": "os.system"},
+        {"_class_path": "os.system"},
+        {"model": {"blocks": [], "head": {"hidden": [1] * 300_000, "activation": "relu", "dropout": 0.0}}},
+        {"model": {"blocks": [], "head": {"hidden": [10**21], "activation": "relu", "dropout": 0.0}}},
+    ],
+    ids=lambda change: str(change)[:40],
+)
+def test_a_checkpoint_that_a_stranger_made_up(change: dict[str, Any], sample_run: Path, tmp_path: Path) -> None:
+    content = torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)
+    torch.save({**content, "hyper_parameters": {**content["hyper_parameters"], **change}}, tmp_path / "made.ckpt")
+    with pytest.raises(UserError, match=r"made\.ckpt (is not a checkpoint|names a function to call)"):
+        testing.evaluate(find(tmp_path / "made.ckpt"))
+
+
+def test_weights_that_claim_more_than_there_is(sample_run: Path, tmp_path: Path) -> None:
+    content = torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)
+    name = "network.head.classes.weight"
+    content["state_dict"][name] = torch.zeros(1).expand(content["state_dict"][name].shape)
+    torch.save(content, tmp_path / "made.ckpt")
+    with pytest.raises(UserError, match="claims more values than there are"):
+        testing.evaluate(find(tmp_path / "made.ckpt"))
+
+
 def test_a_network_that_computes_no_numbers(sample_run: Path, tmp_path: Path) -> None:
     content = torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)
     content["state_dict"]["network.head.classes.bias"][3] = np.nan
     torch.save(content, tmp_path / "nan.ckpt")
-    with pytest.raises(RunError, match="is no number; it cannot be tested"):
+    with pytest.raises(UserError, match=r"head\.classes\.bias has values that are no numbers"):
         testing.evaluate(find(tmp_path / "nan.ckpt"))
+    content["state_dict"]["network.head.classes.bias"][3] = 0
+    content["state_dict"]["network.head.classes.weight"].fill_(3e38)
+    torch.save(content, tmp_path / "huge.ckpt")
+    with pytest.raises(RunError, match="is no number; it cannot be tested"):
+        testing.evaluate(find(tmp_path / "huge.ckpt"))
 
 
 def test_a_checkpoint_by_itself(sample_run: Path, tested: evaluation.Evaluation, tmp_path: Path) -> None:
@@ -157,3 +200,36 @@ def test_a_file_names_neither_a_folder_to_fetch_into_nor_a_mirror(
         testing.evaluate(find(tmp_path / "run"))
     assert "theirs" not in str(told.value)
     assert not list(tiny_mnist.iterdir())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"examples": []},
+        {"examples": ["x"] * 10},
+        {"confusion_matrix": [[1]]},
+        {"test_accuracy": "high"},
+        {"digits": [{}]},
+        {"reliability": []},
+    ],
+    ids=str,
+)
+def test_an_evaluation_that_a_stranger_made_up(
+    change: dict[str, Any], tested: evaluation.Evaluation, tmp_path: Path
+) -> None:
+    path = tested.write(tmp_path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UserError, match="digits evaluate writes it anew"):
+        evaluation.read(tmp_path)
+
+
+@pytest.mark.parametrize(("mode", "size"), [("RGB", (28, 28)), ("L", (3000, 3000))])
+def test_an_image_of_an_evaluation_that_is_no_digit(
+    mode: str, size: tuple[int, int], tested: evaluation.Evaluation, tmp_path: Path
+) -> None:
+    file = io.BytesIO()
+    Image.new(mode, size).save(file, "PNG")
+    png = base64.b64encode(file.getvalue()).decode()
+    dataclasses.replace(tested, examples=[png, *tested.examples[1:]]).write(tmp_path)
+    with pytest.raises(UserError, match=f"an image of {size[0]}×{size[1]} in mode {mode} is no digit of MNIST"):
+        evaluation.read(tmp_path)

@@ -199,6 +199,36 @@ def test_a_loss_that_is_no_number_ends_the_run(tiny: Compose, tmp_path: Path) ->
     assert "the loss is" in str(Run(tmp_path).failure())
 
 
+@pytest.mark.parametrize("every", [1, 5, 100])
+def test_the_step_and_the_rate_of_it_are_told(
+    every: int, tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However seldom the losses are looked at: of the third of 20 steps, on the rate's way up."""
+    step = DigitClassifier.training_step
+
+    def spoilt(self: DigitClassifier, batch: Any, batch_idx: int) -> dict[str, torch.Tensor]:
+        outputs = step(self, batch, batch_idx)
+        return {**outputs, "loss": outputs["loss"] * (np.nan if batch_idx >= 2 else 1)}
+
+    monkeypatch.setattr(DigitClassifier, "training_step", spoilt)
+    with pytest.raises(DivergedError, match=r"the loss is nan at step 3, with a learning rate of 0\.000372"):
+        train(tiny(f"trainer.log_every_n_steps={every}"), tmp_path)
+
+
+def test_a_validation_loss_that_is_no_number_ends_the_run(
+    tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = DigitClassifier._evaluate
+    monkeypatch.setattr(
+        DigitClassifier,
+        "_evaluate",
+        lambda self, batch, metrics, loss: evaluate(self, (batch[0] * np.inf, batch[1]), metrics, loss),
+    )
+    with pytest.raises(DivergedError, match="val/loss is nan at step 10"):
+        train(tiny(), tmp_path)
+    assert not Run(tmp_path).read_metrics()
+
+
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(tiny: Compose, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="trainer.accelerator=cpu"):
@@ -235,6 +265,30 @@ def test_early_stopping_that_was_cut_off_in_the_test_trains_no_further(tiny: Com
     (tmp_path / "results.json").unlink()
     after = train(tiny(*words), tmp_path)
     assert (after.epochs, after.steps, after.test_loss) == (before.epochs, before.steps, before.test_loss)
+
+
+def test_early_stopping_that_was_cut_off_in_the_test_is_not_tested_on_other_data(
+    tiny: Compose, tmp_path: Path, tiny_mnist: Path
+) -> None:
+    words = ["callbacks=early_stopping", "callbacks.early_stopping.min_delta=10", "trainer.max_epochs=9"]
+    train(tiny(*words), tmp_path / "run")
+    (tmp_path / "run/results.json").unlink()
+    (tmp_path / "empty").mkdir()
+    elsewhere = tiny(*words, f"data.root={tmp_path / 'empty'}", "data.mirrors=[]")  # where the sample stands in
+    with pytest.raises(UserError, match="the data have changed since this run began"):
+        train(elsewhere, tmp_path / "run")
+
+
+@pytest.mark.parametrize("part", ["callbacks", "loops", "optimizer_states", "MNISTDataModule"])
+def test_a_checkpoint_that_nothing_can_go_on_from(part: str, tiny: Compose, tmp_path: Path) -> None:
+    train(tiny(), tmp_path)
+    (tmp_path / "results.json").unlink()
+    last = Run(tmp_path).last
+    content = torch.load(last, weights_only=True)
+    del content[part]
+    torch.save(content, last)
+    with pytest.raises(UserError, match=f"it has no {part}; delete .*checkpoints to train from the start"):
+        train(tiny(), tmp_path)
 
 
 def test_a_network_that_has_learned_nothing_is_told(

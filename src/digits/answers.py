@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from digits.errors import printable
 from digits.pictures import Answer
 
 COLUMNS = (
@@ -24,11 +25,6 @@ NEXT = 2  # digits told after the likeliest
 
 
 Writer = Callable[[Answer], None]  # prints one answer
-
-
-def printable(name: str) -> str:
-    """A file's name in one line."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
 
 
 def record(answer: Answer) -> dict[str, Any]:

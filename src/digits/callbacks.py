@@ -53,7 +53,18 @@ class SpeedUp(Callback):
 
 
 class BatchLines(Callback):
-    """The article's line: loss and accuracy of the batch, every so many steps (``trainer.log_every_n_steps``)."""
+    """The article's line: loss and accuracy of the batch, every so many steps (``trainer.log_every_n_steps``).
+
+    Looking at a loss waits for the device, so the steps in between are looked at then too: all of them must be numbers.
+    """
+
+    def __init__(self) -> None:
+        self._since: list[tuple[Tensor, int, float]] = []  # loss, number and learning rate of the steps since the line
+        self._lr = 0.0  # of the next step
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the learning rate of the first step."""
+        self._lr = _lr(trainer)
 
     def on_train_batch_end(
         self,
@@ -63,9 +74,12 @@ class BatchLines(Callback):
         batch: tuple[Tensor, Tensor],
         batch_idx: int,
     ) -> None:
-        """Log the line; reading a value here waits for the device, so it is not done on every step."""
+        """Log the line, if it is time."""
+        self._since.append((outputs["loss"].detach(), trainer.global_step, self._lr))
+        self._lr = _lr(trainer)  # the scheduler has moved it already
         if (batch_idx + 1) % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
+        self._check()
         loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # which Lightning has divided it by
         accuracy = (outputs["logits"].argmax(1) == batch[1]).float().mean().item()
         log.info(
@@ -77,7 +91,20 @@ class BatchLines(Callback):
             loss,
             100 * accuracy,
         )
-        _check_finite(loss, trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the last steps of the epoch, before a network that is lost is validated."""
+        self._check()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the last steps of an epoch without validation."""
+        self._check()
+
+    def _check(self) -> None:
+        losses = torch.stack([loss for loss, *_ in self._since]).tolist() if self._since else []
+        for value, (_, step, lr) in zip(losses, self._since, strict=True):
+            _check_finite("the loss", value, step, lr)
+        self._since.clear()
 
 
 class ProgressBar(RichProgressBar):
@@ -109,7 +136,7 @@ class EpochRows(Checkpoint):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the learning rate that the epoch begins with; at its end, it may be the next epoch's."""
-        self._lr = trainer.optimizers[0].param_groups[0]["lr"]
+        self._lr = _lr(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """That learning rate."""
@@ -122,7 +149,8 @@ class EpochRows(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row and the line."""
         metrics = {name: rounded(value) for name, value in trainer.callback_metrics.items()}
-        _check_finite(metrics["train/loss"], trainer)
+        for name in ("train/loss", "val/loss"):
+            _check_finite(name, metrics.get(name, 0.0), trainer.global_step, _lr(trainer))
         position = {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": self._lr}
         self.rows = [*self.rows, {**position, **dict(sorted(metrics.items()))}]
         if self.run and trainer.is_global_zero:
@@ -202,10 +230,14 @@ class StepSeed(Callback):
             torch.manual_seed(seed)
 
 
-def _check_finite(loss: float, trainer: Trainer) -> None:
-    if not math.isfinite(loss):
-        lr = trainer.optimizers[0].param_groups[0]["lr"]
+def _lr(trainer: Trainer) -> float:
+    rate: float = trainer.optimizers[0].param_groups[0]["lr"]
+    return rate
+
+
+def _check_finite(name: str, value: float, step: int, lr: float) -> None:
+    if not math.isfinite(value):
         raise DivergedError(
-            f"the loss is {loss} at step {trainer.global_step}, with a learning rate of {lr:.3g}: "
+            f"{name} is {value} at step {step}, with a learning rate of {lr:.3g}: "
             "try a smaller optimizer.lr, or trainer.gradient_clip_val=1"
         )

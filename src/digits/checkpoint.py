@@ -11,7 +11,9 @@ from digits.errors import UserError
 from digits.geometry import GeometryError, Layer, layers
 from digits.network import Network, build_network, described
 
-DAMAGES = (KeyError, TypeError, AttributeError, RuntimeError, GeometryError)  # of a description, and of weights
+# What comes of a wrong description, and of wrong weights.
+DAMAGES = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, GeometryError)
+PARTS = ("state_dict", "hyper_parameters")  # of a checkpoint that a network is built from
 PREFIX = "network."  # of the network's names among those of the classifier
 
 
@@ -33,6 +35,8 @@ def read(path: Path) -> dict[str, Any]:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError as error:
         raise UserError(f"there is no checkpoint {path}") from error
+    except PermissionError:
+        raise  # it may be a good one
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} cannot be read as a checkpoint: it holds more than numbers, and may run code"
@@ -40,8 +44,10 @@ def read(path: Path) -> dict[str, Any]:
     except Exception as error:  # of a dozen kinds, by where the file is damaged
         reason = (str(getattr(error, "strerror", None) or error).splitlines() or [type(error).__name__])[0][:80]
         raise UserError(f"{path} cannot be read as a checkpoint: {reason}") from error
-    if not (isinstance(content, dict) and {"state_dict", "hyper_parameters"} <= content.keys()):
+    if not (isinstance(content, dict) and all(isinstance(content.get(key), dict) for key in PARTS)):
         raise UserError(f"{path} is not a checkpoint that a training of digits writes")
+    if any(str(name).startswith("_") for name in content["hyper_parameters"]):  # by which Lightning calls functions
+        raise UserError(f"{path} names a function to call, which no training does")
     return content
 
 
@@ -76,6 +82,11 @@ def network(path: Path) -> Network:
             trained = build_network(content["hyper_parameters"]["model"])
         weights = {name.removeprefix(PREFIX): value for name, value in content["state_dict"].items()}
         trained.load_state_dict(weights, assign=True)
+        for name, weight in trained.state_dict().items():
+            if weight.untyped_storage().nbytes() < weight.nbytes:
+                raise RuntimeError(f"{name} claims more values than there are")
+            if not weight.isfinite().all():
+                raise RuntimeError(f"{name} has values that are no numbers")
     except DAMAGES as error:
         raise of_no_network(path, error) from error
     return trained.eval().float().to(memory_format=torch.channels_last)

@@ -12,7 +12,7 @@ import typer
 
 from digits import main as training_command
 from digits.console import ScreenHandler, evaluation_text
-from digits.errors import EXIT_FAILED, EXIT_WRONG_USE, UserError, exit_codes
+from digits.errors import EXIT_FAILED, EXIT_WRONG_USE, UserError, exit_codes, printable
 from digits.trained import find
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer keeps it
@@ -178,7 +178,7 @@ def predict(run: Model, images: Pictures, json: Json = False, csv: Csv = False, 
                         told = str(error)
                 if told:
                     failed += 1
-                    print(f"Failed: {answers.printable(answer.picture)}: {told}", file=sys.stderr)
+                    print(f"Failed: {printable(answer.picture)}: {told}", file=sys.stderr)
     if failed:
         raise typer.Exit(EXIT_FAILED)
 

@@ -79,8 +79,9 @@ def check(arguments: Sequence[str], program: str = "python train.py") -> None:
             directory = _directory(cfg, "hydra.sweep.dir" if multirun else "hydra.run.dir")
             del cfg.hydra
             _check_settings(cfg, own, multirun)
-    if not args.cfg and any(word.partition("=")[0] in ("hydra.run.dir", "hydra.sweep.dir") for word in of_hydra):
-        _make(directory)
+    if not args.cfg:
+        asked = any(word.partition("=")[0] in ("hydra.run.dir", "hydra.sweep.dir") for word in of_hydra)
+        _check_directory(directory, make=asked)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -162,14 +163,19 @@ def _directory(cfg: DictConfig, key: str) -> Path:
     return Path(given).absolute()
 
 
-def _make(directory: Path) -> None:
-    """Make the directory that was asked for: Hydra would, and answers with a traceback where it cannot."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the directory {directory} cannot be made: {error.strerror}.") from error
-    for path in (directory, directory / "train.log"):
-        if path.exists() and not os.access(path, os.W_OK):
+def _check_directory(directory: Path, make: bool) -> None:
+    """See that a directory can be written, and make it if it was asked for: where not, Hydra answers with a traceback.
+
+    The default one is left to Hydra: it bears the time of a moment later.
+    """
+    if make:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"the directory {directory} cannot be made: {error.strerror}.") from error
+    there = next(path for path in (directory, *directory.parents) if os.path.exists(path))
+    for path in (there, directory / "train.log"):
+        if os.path.exists(path) and not os.access(path, os.W_OK):
             raise UserError(f"{path} cannot be written: Permission denied.")
 
 

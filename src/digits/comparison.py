@@ -14,7 +14,7 @@ from rich.table import Table
 
 from digits import plots
 from digits.drawing import png
-from digits.errors import UserError
+from digits.errors import UserError, printable
 from digits.leaderboard import DATASET, Leaderboard, Row
 from digits.records import as_json, write, writing
 
@@ -68,8 +68,8 @@ def print_table(board: Leaderboard, files: Sequence[Path]) -> None:
     for name in header:
         table.add_column(name, overflow="fold")
     for row in body:
-        table.add_row(*row)
-    console = Console()
+        table.add_row(*map(printable, row))
+    console = Console(markup=False)  # what failed may have said anything
     if not console.is_terminal:
         console.width = 200  # a pipe has no edge to wrap at
     console.print(table)

@@ -7,7 +7,7 @@ before anything slow begins.
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +30,7 @@ class DataConfig:
 
     name: str = key("mnist", "data set", one_of=("mnist", "sample"))
     root: str = key("data", "folder that holds the MNIST files, or receives them")
-    batch_size: int = key(200, "images per optimizer step and process", at_least=1)
+    batch_size: int = key(200, "images per optimizer step and process", at_least=1, below=2**31)
     val_size: int = key(5_000, "images of the training set kept for validation", at_least=0, below=OFFICIAL_TRAIN_SIZE)
     split_seed: int = key(0, "seed of the split into training and validation", at_least=0, below=2**32)
     mirrors: list[str] | None = key(None, "addresses to fetch from; null: those that torchvision lists")
@@ -259,12 +259,7 @@ def check(cfg: DictConfig | TrainConfig, multirun: bool = False) -> TrainConfig:
             raise UserError(str(error).splitlines()[0]) from error
     if not isinstance(cfg, TrainConfig):
         raise TypeError(f"expected a configuration composed from {directory()}, got {type(cfg).__name__}")
-    for name, value, rule in _ruled(cfg):
-        if not rule.allows(value):
-            near = did_you_mean(str(value), rule.one_of, f"{name}=")
-            raise UserError(
-                f"{name}={shown(value)} is not allowed: it has to be {str(rule) or 'finite'} ({rule.meaning}).{near}"
-            )
+    _check_rules(cfg)
     cfg.data.root = os.path.abspath(Path(cfg.data.root).expanduser())
     _check_devices(cfg.trainer)
     relaunches = cfg.trainer.strategy in ("auto", "ddp") and cfg.trainer.devices not in (1, "1")
@@ -292,6 +287,29 @@ def check(cfg: DictConfig | TrainConfig, multirun: bool = False) -> TrainConfig:
     except GeometryError as error:
         raise UserError(f"model: {error}") from error
     return cfg
+
+
+def data(arguments: Mapping[str, Any]) -> DataConfig:
+    """The data of a configuration by themselves.
+
+    Raises:
+        UserError: For the first key that is wrong.
+    """
+    try:
+        cfg = cast(DataConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DataConfig), arguments)))
+    except OmegaConfBaseException as error:
+        raise UserError(str(error).splitlines()[0]) from error
+    _check_rules(cfg, "data.")
+    return cfg
+
+
+def _check_rules(node: Any, prefix: str = "") -> None:
+    for name, value, rule in _ruled(node, prefix):
+        if not rule.allows(value):
+            near = did_you_mean(str(value), rule.one_of, f"{name}=")
+            raise UserError(
+                f"{name}={shown(value)} is not allowed: it has to be {str(rule) or 'finite'} ({rule.meaning}).{near}"
+            )
 
 
 def _check_devices(trainer: TrainerConfig) -> None:

@@ -23,7 +23,7 @@ class ScreenHandler(logging.Handler):
         stream = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
         try:
             print(self.format(record), file=stream, flush=True)
-        except BrokenPipeError:  # nobody reads on, as after `| head`: the work goes on, and the log file has the rest
+        except OSError:  # nobody reads on, as after `| head`, or a disk is full: the work goes on, and train.log has it
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

@@ -15,6 +15,9 @@ EXIT_FAILED = 1
 EXIT_WRONG_USE = 2
 """Exit code: what was asked for cannot be."""
 
+_told = 0  # the signal that has arrived
+_say_ignored = sys.unraisablehook
+
 
 class UserError(Exception):
     """Something was asked for that cannot be: a wrong key or value, a file that is not there.
@@ -50,8 +53,10 @@ def exit_codes() -> Iterator[None]:
     listen()
     try:
         yield
+        obey()
     except (Interrupted, Exception) as error:
         if interruption := interruption_of(error):
+            _forget()
             print(f"\nInterrupted. {interruption.advice}".rstrip(), file=sys.stderr)
             sys.exit(interruption.exit_code)
         if debugging():
@@ -62,8 +67,18 @@ def exit_codes() -> Iterator[None]:
 
 def listen() -> None:
     """Have SIGINT and SIGTERM raise `Interrupted`."""
+    global _say_ignored
+    _forget()
+    if sys.unraisablehook is not _ignore:
+        _say_ignored, sys.unraisablehook = sys.unraisablehook, _ignore
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+
+
+def obey() -> None:
+    """Raise `Interrupted` again where it was dropped: in what runs as an object goes away, Python goes on after it."""
+    if _told:
+        raise Interrupted(_told)
 
 
 def interruption_of(error: BaseException | None) -> Interrupted | None:
@@ -77,16 +92,24 @@ def interruption_of(error: BaseException | None) -> Interrupted | None:
 
 def message(error: BaseException) -> str:
     """What a person is told of an error."""
+    if isinstance(error, PermissionError) and error.filename:
+        return f"Error: {printable(str(error.filename))}: {error.strerror}."
+    told = "\n".join(map(printable, str(error).splitlines()))
     if isinstance(error, UserError):
-        return f"Error: {error}"
+        return f"Error: {told}"
     if isinstance(error, RunError):
-        return f"Failed: {error}"
-    return f"Failed: {type(error).__name__}: {error}\nHYDRA_FULL_ERROR=1 or --debug shows where."
+        return f"Failed: {told}"
+    return f"Failed: {type(error).__name__}: {told}\nHYDRA_FULL_ERROR=1 or --debug shows where."
+
+
+def printable(text: str) -> str:
+    """A text in one line, without what would move the cursor or colour the screen: a file may hold anything."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def exit_code(error: BaseException) -> int:
     """The exit code that belongs to an error."""
-    return EXIT_WRONG_USE if isinstance(error, UserError) else EXIT_FAILED
+    return EXIT_WRONG_USE if isinstance(error, UserError | PermissionError) else EXIT_FAILED
 
 
 def debugging() -> bool:
@@ -119,6 +142,19 @@ def _ratio(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, one, other).ratio()
 
 
+def _ignore(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Say nothing of an interruption that was dropped; it is obeyed a little later."""
+    if not isinstance(unraisable.exc_value, Interrupted):
+        _say_ignored(unraisable)
+
+
+def _forget() -> None:
+    global _told
+    _told = 0
+
+
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    global _told
+    _told = number
     signal.signal(number, signal.SIG_IGN)  # once is enough: what follows puts things in order and ends
     raise Interrupted(number)

@@ -2,19 +2,23 @@
 
 import base64
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Interval, Len
 from PIL import Image
 
 from digits.errors import UserError
-from digits.records import as_json, write, writing
+from digits.geometry import CLASSES, IMAGE_SIZE
+from digits.records import Amount, Count, Share, as_json, parsed, write, writing
 
 FILE = "evaluation.json"
+Digit = Annotated[int, Interval(ge=0, lt=CLASSES)]
+OfEachDigit = Len(CLASSES, CLASSES)
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,11 @@ class DigitFigures:
         f1: Harmonic mean of the two.
     """
 
-    digit: int
-    images: int
-    precision: float
-    recall: float
-    f1: float
+    digit: Digit
+    images: Count
+    precision: Share
+    recall: Share
+    f1: Share
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,10 @@ class ReliabilityBin:
         accuracy: Share of them that is right.
     """
 
-    above: float
-    images: int
-    confidence: float
-    accuracy: float
+    above: Share
+    images: Count
+    confidence: Share
+    accuracy: Share
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,11 @@ class Mistake:
         png: The image, a PNG in base64.
     """
 
-    index: int
-    digit: int
-    answer: int
-    confidence: float
-    probability: float
+    index: Count
+    digit: Digit
+    answer: Digit
+    confidence: Share
+    probability: Share
     png: str
 
 
@@ -93,16 +97,16 @@ class Evaluation:
     """
 
     dataset: str
-    images: int
-    test_accuracy: float
-    test_loss: float
-    calibration_error: float
-    digits: Sequence[DigitFigures]
-    confusion_matrix: Sequence[Sequence[int]]
-    reliability: Sequence[ReliabilityBin]
-    mistakes: int
+    images: Count
+    test_accuracy: Share
+    test_loss: Amount
+    calibration_error: Share
+    digits: Annotated[Sequence[DigitFigures], OfEachDigit]
+    confusion_matrix: Annotated[Sequence[Annotated[Sequence[Count], OfEachDigit]], OfEachDigit]
+    reliability: Annotated[Sequence[ReliabilityBin], Len(1)]
+    mistakes: Count
     worst: Sequence[Mistake]
-    examples: Sequence[str]
+    examples: Annotated[Sequence[str], OfEachDigit]
 
     def write(self, folder: Path) -> Path:
         """Write ``evaluation.json``, whole, into a run directory.
@@ -124,18 +128,15 @@ def read(folder: Path) -> Evaluation | None:
     """
     path = folder / FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Evaluation(
-            **{
-                **content,
-                "digits": [DigitFigures(**figures) for figures in content["digits"]],
-                "reliability": [ReliabilityBin(**part) for part in content["reliability"]],
-                "worst": [Mistake(**mistake) for mistake in content["worst"]],
-            }
-        )
+        evaluation = parsed(Evaluation, path.read_text(encoding="utf-8"))
+        for png in (*evaluation.examples, *(mistake.png for mistake in evaluation.worst)):
+            image_of(png)
+        return evaluation
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except PermissionError:
+        raise
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{path} is not what an evaluation writes ({error}); digits evaluate writes it anew."
         ) from error
@@ -149,5 +150,13 @@ def png_of(image: npt.NDArray[np.uint8]) -> str:
 
 
 def image_of(png: str) -> npt.NDArray[np.uint8]:
-    """An image of an evaluation, (28, 28) uint8."""
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))))
+    """An image of an evaluation, (28, 28) uint8.
+
+    Raises:
+        ValueError: If it is none.
+        OSError: If it is damaged.
+    """
+    with Image.open(io.BytesIO(base64.b64decode(png)), formats=["PNG"]) as image:
+        if (image.mode, image.size) != ("L", (IMAGE_SIZE, IMAGE_SIZE)):
+            raise ValueError(f"an image of {image.size[0]}×{image.size[1]} in mode {image.mode} is no digit of MNIST")
+        return np.asarray(image)

@@ -13,6 +13,7 @@ from digits.keys import key
 
 IMAGE_SIZE = 28
 CLASSES = 10
+MOST_LAYERS, MOST_PARAMETERS = 100, 2**30  # beyond which a mistake is likelier than a plan
 
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "none")
 NORMALISATIONS = ("batch", "group", "none")
@@ -121,6 +122,10 @@ def layers(blocks: Sequence[Block], head: Head) -> list[Layer]:
     Raises:
         GeometryError: If a layer cannot be built; the message names it.
     """
+    if max(len(blocks), len(head.hidden)) > MOST_LAYERS:
+        raise GeometryError(
+            f"{len(blocks)} blocks and {len(head.hidden)} hidden layers: at most {MOST_LAYERS} of each."
+        )
     walk = _Walk()
     for number, block in enumerate(blocks, start=1):
         name = _conv_name(walk.channels, block)
@@ -134,6 +139,11 @@ def layers(blocks: Sequence[Block], head: Head) -> list[Layer]:
     for units in head.hidden:
         walk.connect(units, head.activation)
     walk.connect(CLASSES, "none")
+    for layer in walk.layers:
+        if layer.parameters > MOST_PARAMETERS:
+            raise GeometryError(
+                f"{layer.name}: {layer.parameters:,} parameters; a layer has at most {MOST_PARAMETERS:,}."
+            )
     return walk.layers
 
 

@@ -28,8 +28,9 @@ from digits.errors import (
     exit_codes,
     interruption_of,
     message,
+    obey,
 )
-from digits.run import Run
+from digits.run import BusyError, Run
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ def run_job(cfg: DictConfig) -> float | None:
             return results.metric
         with importing():
             from digits.training import train
+        obey()
         metric = train(cfg, run.path, None if sweeping else STARTED).metric
         if not sweeping:
             log.info("%s", NEXT.replace("python train.py", _program()))
@@ -82,7 +84,7 @@ def run_job(cfg: DictConfig) -> float | None:
         log.error("%s", message(error), exc_info=debugging())
         if not sweeping:
             sys.exit(exit_code(error))
-        if not (run.config_file.exists() or run.results_file.exists()):
+        if not (run.config_file.exists() or run.results_file.exists() or isinstance(error, BusyError)):
             overrides = " ".join(HydraConfig.get().overrides.task)
             run.write_failure(UserError(f"{error} ({overrides})"))  # refused before it began; the leaderboard says why
         return None

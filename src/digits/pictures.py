@@ -229,6 +229,8 @@ def _no_signals() -> Iterator[None]:
 
 @functools.cache
 def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise UserError("-: there is no standard input.")
     return sys.stdin.buffer.read()
 
 

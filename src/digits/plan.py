@@ -34,6 +34,6 @@ def read(sweep: Path) -> dict[str, Mapping[str, str]]:
             raise ValueError("a job is a number, with words")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"{sweep / FILE} cannot be read ({error}); delete it to do without it.") from error
     return {str(name): job for name, job in jobs.items()}

@@ -10,10 +10,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from digits.data import photo
-from digits.errors import UserError
-from digits.geometry import IMAGE_SIZE
+from digits.errors import RunError, UserError
+from digits.geometry import CLASSES, IMAGE_SIZE
 from digits.trained import find
 
+ROUNDING = 1e-3  # by which a probability may exceed 1; of int8 networks
+SILENT = 4  # of onnxruntime's log
 BATCH_SIZE = 500  # images: as fast as more, and little memory
 
 Images = npt.NDArray[np.uint8]
@@ -107,7 +109,10 @@ class DigitReader:
             return np.zeros((0, 10), dtype=np.float32)
         images = np.require(images, requirements=["C", "W"])  # torch shares memory, and takes no other
         parts = [self._compute(images[start : start + BATCH_SIZE]) for start in range(0, len(images), BATCH_SIZE)]
-        return np.concatenate(parts)
+        probabilities = np.concatenate(parts)
+        if not ((probabilities >= 0) & (probabilities <= 1 + ROUNDING)).all():  # nor is one that is no number
+            raise RunError("what the network computes are no probabilities")
+        return probabilities
 
 
 def load(source: str | Path = "latest") -> DigitReader:
@@ -146,8 +151,10 @@ def _onnx(path: Path) -> Callable[[Images], Probabilities]:
 
     if not path.is_file():
         raise UserError(f"there is no file {path}.")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = SILENT  # what goes wrong is raised
     try:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own, of several kinds without a name in common
         raise UserError(f"{path} cannot be read as ONNX: {str(error).splitlines()[0]}") from error
     (taken, *_), (given, *_) = session.get_inputs(), session.get_outputs()
@@ -158,7 +165,15 @@ def _onnx(path: Path) -> Callable[[Images], Probabilities]:
         )
 
     def compute(images: Images) -> Probabilities:
-        probabilities: Probabilities = session.run([given.name], {taken.name: images})[0]
+        try:
+            probabilities: Probabilities = np.asarray(session.run([given.name], {taken.name: images})[0])
+        except Exception as error:  # onnxruntime's own again
+            raise UserError(f"{path} cannot be computed: {str(error).splitlines()[0]}") from error
+        if probabilities.shape != (len(images), CLASSES) or probabilities.dtype != np.float32:
+            raise UserError(
+                f"{path} gives {probabilities.dtype} of shape {probabilities.shape}, not float32 "
+                f"({len(images)}, {CLASSES}): it is none that digits export writes."
+            )
         return probabilities
 
     return compute

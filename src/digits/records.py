@@ -1,16 +1,20 @@
 """What is kept on the disk: files written whole or not at all, JSON that people can read, figures without noise."""
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, SupportsFloat
+from typing import Annotated, Any, BinaryIO, SupportsFloat, TypeVar, cast
+
+from annotated_types import Interval
 
 from digits.errors import UserError
 
-UNFINISHED_FILE = re.compile(r"\..+\.\d+")
+UNFINISHED_FILE = re.compile(r"\.(.+)\.\d+")
 """The name of a file that is being written: its own, and the number of the process."""
 
 
@@ -42,8 +46,19 @@ def whole(path: Path, keep: Path | None = None) -> Iterator[BinaryIO]:
         if keep and path.exists():
             path.replace(keep)
         temporary.replace(path)
+        _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk too, where the system has a way."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 @contextmanager
@@ -57,6 +72,39 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+Share = Annotated[float, Interval(ge=0, le=1)]
+"""A number from 0 to 1."""
+Amount = Annotated[float, Interval(ge=0, lt=math.inf)]
+"""A number from 0 up."""
+Count = Annotated[int, Interval(ge=0, lt=2**63)]
+"""A whole number from 0 up."""
+
+T = TypeVar("T")
+
+
+def parsed(kind: type[T], text: str) -> T:
+    """JSON as a dataclass, each value of the type that it states.
+
+    Raises:
+        ValueError: Naming the first value that is not.
+    """
+    from pydantic import ValidationError  # a tenth of a second, which a start should not wait for
+
+    try:
+        value: T = _adapter(cast(Any, kind)).validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))) from error
+    return value
+
+
+@cache
+def _adapter(kind: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def as_json(content: Mapping[str, Any]) -> str:

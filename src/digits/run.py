@@ -4,19 +4,23 @@ import contextlib
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import filelock
 import yaml
+from annotated_types import Len
 from omegaconf import OmegaConf
+from typing_extensions import TypedDict  # the one that pydantic takes before Python 3.12
 
 from digits.config import TrainConfig
 from digits.errors import UserError
+from digits.geometry import CLASSES
 from digits.keys import shown
-from digits.records import UNFINISHED_FILE, as_json, write
+from digits.records import UNFINISHED_FILE, Amount, Count, Share, as_json, parsed, write
 
 # What may differ where a run goes on: where the data are, since a fingerprint guards what they are; how often it is
 # saved; and the report.
@@ -27,7 +31,22 @@ FREE = (
     "callbacks.checkpoint.every_n_seconds",
     "report",
 )
+OWN_FILES = ("config.yaml", "metrics.csv", "evaluation.json", "results.json", "index.html", "best.ckpt", "last.ckpt")
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
+
+
+class Dataset(TypedDict):
+    """What a run says of its images."""
+
+    name: str
+    train: int
+    val: int
+    test: int
+    fingerprint: str
+
+
+class BusyError(UserError):
+    """Another process trains in the run directory."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +78,23 @@ class Results:
     """
 
     status: str
-    test_accuracy: float
-    test_loss: float
-    val_accuracy: float | None
-    val_loss: float | None
-    dataset: Mapping[str, Any]
-    epochs: int
-    best_epoch: int
-    steps: int
-    train_seconds: float
-    wall_seconds: float
-    parameters: int
-    seed: int
+    test_accuracy: Share
+    test_loss: Amount
+    val_accuracy: Share | None
+    val_loss: Amount | None
+    dataset: Dataset
+    epochs: Count
+    best_epoch: Count
+    steps: Count
+    train_seconds: Amount
+    wall_seconds: Amount
+    parameters: Count
+    seed: Count
     precision: str
     accelerator: str
-    recall: Sequence[float]
-    calibration_error: float
-    confusion_matrix: Sequence[Sequence[int]]
+    recall: Annotated[Sequence[Share], Len(CLASSES, CLASSES)]
+    calibration_error: Share
+    confusion_matrix: Annotated[Sequence[Annotated[Sequence[Count], Len(CLASSES, CLASSES)]], Len(CLASSES, CLASSES)]
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
     git: Mapping[str, Any] | None
@@ -119,20 +138,19 @@ class Run:
         Raises:
             UserError: If the file is not one that a run writes.
         """
-        content = self._read_results()
-        if content.get("status") != FINISHED:
+        if self._status().status != FINISHED:
             return None
         try:
-            return Results(**content)
-        except TypeError as error:
+            return parsed(Results, self.results_file.read_text(encoding="utf-8"))
+        except ValueError as error:
             raise UserError(
                 f"{self.results_file} is not what a run writes ({error}); delete it to run again."
             ) from error
 
     def failure(self) -> str | None:
         """Why the run failed, or None."""
-        content = self._read_results()
-        return str(content.get("error")) if content.get("status") == FAILED else None
+        state = self._status()
+        return str(state.error) if state.status == FAILED else None
 
     def config(self) -> dict[str, Any] | None:
         """The configuration in ``config.yaml`` as plain values, or None where there is none.
@@ -144,7 +162,7 @@ class Run:
             content = yaml.load(self.config_file.read_text(encoding="utf-8"), _PlainLoader)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise UserError(f"{self.config_file} cannot be read: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
             raise UserError(f"{self.config_file} is not a configuration.")
@@ -158,7 +176,7 @@ class Run:
         """
         before, now = self.config(), plain(cfg)
         if before is None:
-            if self.last.exists() or self.results():
+            if self.last.exists() or self.previous.exists() or self.results():
                 raise UserError(f"{self.path} holds a run without its config.yaml; choose another hydra.run.dir.")
             return
         changes = {key: values for key, values in differences([before, now]).items() if key not in FREE}
@@ -194,7 +212,7 @@ class Run:
             self.path.mkdir(parents=True, exist_ok=True)
             held = lock.acquire()
         except filelock.Timeout as error:
-            raise UserError(f"another process is training in {self.path}; choose another hydra.run.dir.") from error
+            raise BusyError(f"another process is training in {self.path}; choose another hydra.run.dir.") from error
         except OSError as error:
             raise UserError(f"{self.path} cannot be written: {error.strerror}.") from error
         with held:
@@ -240,10 +258,12 @@ class Run:
             with self.metrics_file.open(encoding="utf-8", newline="") as file:
                 rows = [{key: json.loads(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
             if any(
-                "epoch" not in row or not all(isinstance(value, int | float) for value in row.values()) for row in rows
+                "epoch" not in row
+                or not all(isinstance(value, int | float) and math.isfinite(value) for value in row.values())
+                for row in rows
             ):
                 raise ValueError("it is no table of numbers with a column epoch")
-        except (OSError, ValueError, TypeError, csv.Error) as error:
+        except (OSError, ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
             raise UserError(f"{self.metrics_file} cannot be read: {error}; delete it to do without it.") from error
         return rows
 
@@ -251,19 +271,29 @@ class Run:
         """Remove what was being written when a training before was killed."""
         for folder in (self.path, self.checkpoints, self.path / "report"):
             for file in folder.glob(".*"):
-                if UNFINISHED_FILE.fullmatch(file.name) and file.is_file():
+                unfinished = UNFINISHED_FILE.fullmatch(file.name)
+                if unfinished and unfinished[1] in OWN_FILES and file.is_file():
                     file.unlink(missing_ok=True)
 
-    def _read_results(self) -> dict[str, Any]:
+    def _status(self) -> "_Status":
         try:
-            content = json.loads(self.results_file.read_text(encoding="utf-8"))
+            return parsed(_Status, self.results_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return {}
+            return _Status()
+        except PermissionError:
+            raise  # it may be a good one
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.results_file} cannot be read ({error}); delete it to run what is missing."
             ) from error
-        return content if isinstance(content, dict) else {}
+
+
+@dataclass(frozen=True)
+class _Status:
+    """What of ``results.json`` is always there."""
+
+    status: str = UNFINISHED
+    error: str = ""
 
 
 def plain(cfg: TrainConfig) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from digits.config import CheckpointConfig
-from digits.errors import RunError
+from digits.errors import RunError, obey
 from digits.records import whole
 from digits.run import Run
 
@@ -46,6 +46,7 @@ class Checkpoints(Checkpoint):
         # Lightning has done so, unless a scheduler asked for the length of the training before the state was restored.
         trainer.fit_loop._load_combined_loader_states()
         self._saved = time.monotonic()
+        obey()
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -142,9 +143,18 @@ class WholeFiles(TorchCheckpointIO):
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole(path, keep=self.run.previous if path == self.run.last else None) as file:
                 torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:  # torch's own, where a disk is full
-            reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        except (OSError, RuntimeError) as error:
+            reason = _system_error(error)
             raise RunError(
                 f"{path} cannot be written: {reason}. What was saved before is whole; "
                 "once that is put right, the same command in the same hydra.run.dir goes on from there"
             ) from error
+
+
+def _system_error(error: BaseException | None) -> str:
+    """Why a file could not be written, in the system's words, behind which torch has its own."""
+    while error:
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        error = error.__cause__ or error.__context__
+    return "the disk may be full"

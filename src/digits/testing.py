@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from lightning import Trainer
 
-from digits import checkpoint, device
+from digits import checkpoint, config, device
 from digits.classifier import DigitClassifier
 from digits.console import quiet
 from digits.data import MNISTDataModule, files
@@ -60,7 +61,7 @@ def measure(
     )
     try:
         classifier = DigitClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    except checkpoint.DAMAGES as error:
+    except Exception as error:  # Lightning's, of what a stranger made up
         raise checkpoint.of_no_network(path, error) from error
     data.setup()
     validated = trainer.validate(classifier, data, verbose=False)[0] if data.description.val else {}
@@ -93,10 +94,12 @@ def data_of(content: Mapping[str, Any]) -> MNISTDataModule:
             arguments.update(name="sample", val_size=state["val"])
         if state["name"] == "mnist" and files.find(Path(arguments["root"])).missing:
             arguments["root"] = os.environ.get("MNIST_ROOT", "data")  # no file names a folder to fetch into
-        data = MNISTDataModule(**{**arguments, "mirrors": None, "offline_fallback": False})
+        seed = arguments.pop("seed")
+        checked = config.data({**arguments, "mirrors": None, "offline_fallback": False})
+        data = MNISTDataModule(**asdict(checked), seed=int(seed))
         Description(**state)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"the checkpoint does not say what it was trained on: {error}.") from error
+    except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+        raise UserError(f"the checkpoint does not say what it was trained on: {error}") from error
     try:
         data.setup()
     except files.DownloadError as error:

@@ -4,9 +4,10 @@ import datetime
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from hydra.errors import InstantiationException
@@ -26,11 +27,13 @@ from digits.data import MNISTDataModule
 from digits.data.module import Description
 from digits.errors import UserError, interruption_of
 from digits.geometry import CLASSES, layers
-from digits.run import FINISHED, Results, Run
+from digits.run import FINISHED, Dataset, Results, Run
 from digits.saving import Checkpoints, WholeFiles
 from digits.testing import measure
 
 log = logging.getLogger(__name__)
+
+NEEDED = ("callbacks", "loops", "optimizer_states", "MNISTDataModule")  # of a checkpoint, to go on from it
 
 
 def train(cfg: DictConfig | TrainConfig, directory: Path | None = None, started: float | None = None) -> Results:
@@ -73,7 +76,7 @@ def _train(cfg: TrainConfig, run: Run, started: float) -> Results:
     results = Results(
         status=FINISHED,
         **tested,
-        dataset=asdict(data.description),
+        dataset=cast(Dataset, asdict(data.description)),
         epochs=last["epoch"] + 1,
         best_epoch=best["epoch"],
         steps=last["global_step"],
@@ -124,7 +127,11 @@ def _fit(cfg: TrainConfig, run: Run) -> tuple[MNISTDataModule, str]:
     saved = _saved(run)
     if not saved:
         trainer.fit(classifier, data)
-    elif not _stopped_early(saved):
+        return data, arithmetic.precision
+    content = _read(saved)
+    data.setup()
+    data.load_state_dict(content["MNISTDataModule"])  # refuses other data
+    if not _stopped_early(content):
         log.info("Continuing from %s.", saved)
         trainer.fit(classifier, data, ckpt_path=saved, weights_only=True)
     return data, arithmetic.precision
@@ -150,14 +157,17 @@ def _saved(run: Run) -> Path | None:
 def _read(path: Path) -> dict[str, Any]:
     """Read a checkpoint of this run; of a damaged one it is said how to do without it."""
     try:
-        return checkpoint.read(path)
+        content = checkpoint.read(path)
+        if missing := [key for key in NEEDED if not content.get(key)]:
+            raise UserError(f"{path} is not what a training writes: it has no {missing[0]}")
+        return content
     except UserError as error:
         raise UserError(f"{error}; delete {path.parent} to train from the start.") from error
 
 
-def _stopped_early(saved: Path) -> bool:
+def _stopped_early(saved: Mapping[str, Any]) -> bool:
     """Whether the training was over, by early stopping, when it was cut off; Lightning would train one epoch more."""
-    callbacks = checkpoint.read(saved)["callbacks"]
+    callbacks = saved["callbacks"]
     return any(state.get("stopped_epoch") for name, state in callbacks.items() if name.startswith("EarlyStopping"))
 
 
@@ -193,7 +203,7 @@ def summary(results: Results, run: Run) -> str:
         "  " + ", ".join(sorted(str(file.relative_to(run.path)) for file in run.path.rglob("[!.]*.*"))),
     ]
     if results.test_accuracy < 2 / CLASSES:
-        lines.append("That is chance: the network has learned nothing. Try a smaller optimizer.lr, or another seed.")
+        lines.append("That is chance: the network has learned nothing. Try another optimizer.lr, or another seed.")
     if data.name != "mnist":
         lines.insert(3, "               A SAMPLE: these figures do not compare with those of all of MNIST.")
     if results.val_accuracy is not None:

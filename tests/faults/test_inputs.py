@@ -3,12 +3,14 @@
 The table of it in docs/reliability.md is what these tests see; WRITE_DOCS=1 writes it anew.
 """
 
+import contextlib
 import os
 import pickle
 import re
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,8 +24,9 @@ import torch
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from PIL import Image
 
-from digits import cli, testing, training
+from digits import cli, report
 from digits import main as training_command
+from digits.classifier import DigitClassifier
 from digits.data import files
 from digits.run import Run
 
@@ -122,7 +125,7 @@ CASES = {
         "python train.py data.root=nothing data.val_size=60000",
         "python train.py data=sample data.val_size=4500",
     ],
-    "No permission, no space, no GPU": [
+    "Nowhere to write, no GPU": [
         "python train.py hydra.run.dir=notafolder/run",
         "python train.py trainer.accelerator=gpu",
         "digits evaluate full",
@@ -258,12 +261,14 @@ def short(command: str) -> list[str]:
 SEEN: dict[str, Done] = {}
 LEFT = {"train.log", ".fetching.lock", ".lock", "MNIST", "raw", "nothing"}  # what a refused training may leave behind
 PHASES = {
-    "fetching the data": (files, "find"),
-    "reading the data": (files, "parse_idx"),
-    "training": (training.Trainer, "fit"),
-    "testing": (testing.Trainer, "test"),
-    "writing what came of it": (Run, "write_results"),
+    "it fetches the data": (files, "_download"),
+    "it reads the data": (files, "parse_idx"),
+    "it trains": (DigitClassifier, "training_step"),
+    "it tests": (DigitClassifier, "test_step"),
+    "it writes the report": (report, "write"),
+    "it writes what came of it": (Run, "write_results"),
 }
+SIGNALS = {"Ctrl-C": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 143)}
 VARYING = [r"(?<=as ONNX: ).*", r"/\S*/place\d+/", r"(?<=loss is )\S+(?= at step)"]  # of a machine, or of a processor
 
 
@@ -284,35 +289,68 @@ def test_wrong_input(command: str, type_in: Callable[..., Done], place: Path) ->
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_ctrl_c(
-    phase: str, type_in: Callable[..., Done], place: Path, tiny_mnist: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("word", SIGNALS)
+def test_interrupted(
+    phase: str, word: str, type_in: Callable[..., Done], place: Path, tiny_mnist: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     room, name = PHASES[phase]
+    number, code = SIGNALS[word]
     done_before = getattr(room, name)
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
         return done_before(*args, **kwargs)
 
     monkeypatch.setattr(room, name, interrupted)
-    data = "nothing" if phase == "fetching the data" else tiny_mnist
+    data = "nothing" if "fetches" in phase else tiny_mnist
     words = [word for word in TINY if word != "report=false"]
     done = type_in("python train.py", *words, "hydra.run.dir=new", f"data.root={data}")
     monkeypatch.setattr(room, name, done_before)
-    assert done.code == 130
+    assert done.code == code
     assert done.err.strip().startswith("Interrupted. To go on: python train.py")
     again = type_in("python train.py", *words, "hydra.run.dir=new", f"data.root={tiny_mnist}")
     assert again.code == 0
     assert Run(place / "new").results() is not None
     assert not [path for path in (place / "new").rglob(".*") if path.name not in (".lock", ".hydra")]
     shutil.rmtree(place / "new")
+    told = re.sub("go on: .*", "go on: python train.py … hydra.run.dir=new", done.err)
+    SEEN[f"{word} while {phase}"] = Done(done.code, done.out, told)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "command", ["train.py data=sample", "-m digits evaluate run", "-m digits predict run seven.png"]
+)
+def test_interrupted_while_it_is_imported(command: str, number: signal.Signals, place: Path) -> None:
+    """At moments all over the first two seconds, from before Python runs a line of ours."""
+    environment = {name: value for name, value in os.environ.items() if name != "MNIST_ROOT"}
+    words = shlex.split(command.replace("train.py", str(ROOT / "train.py")))
+    for seconds in (0.05, 0.15, 0.3, 0.6, 1.0, 1.6):
+        process = subprocess.Popen(
+            [sys.executable, *words],
+            cwd=place,
+            env=environment,
+            text=True,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+        before_python = process.returncode == -number and not told
+        assert before_python or process.returncode == 128 + number, (seconds, told)
+        assert before_python or told.strip().startswith("Interrupted."), (seconds, told)
+        assert len(told.strip().splitlines()) <= 1
+    shutil.rmtree(place / "outputs", ignore_errors=True)
 
 
 def test_the_table_in_the_docs(place: Path) -> None:
     """Runs after the others, and compares what they have seen."""
-    if len(SEEN) < sum(map(len, CASES.values())):
+    cases = {**CASES, "Interrupted": [f"{word} while {phase}" for word in SIGNALS for phase in PHASES]}
+    if len(SEEN) < sum(map(len, cases.values())):
         pytest.skip("only with all the tests of this file")
-    table = "".join(f"\n### {kind}\n\n{rows(commands)}" for kind, commands in CASES.items())
+    table = "".join(f"\n### {kind}\n\n{rows(commands)}" for kind, commands in cases.items())
     text = DOCS.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     written, _, after = rest.partition(END)

@@ -100,7 +100,9 @@ def _curves(rows: Sequence[dict[str, float]]) -> Iterator[Any]:
         return {name: points for name, points in named.items() if points}
 
     if rows:
-        yield plots.curves("Loss", "nats, logarithmic", lines("loss"), log=True)
+        losses = lines("loss")
+        positive = all(loss > 0 for points in losses.values() for _, loss in points)
+        yield plots.curves("Loss", "nats, logarithmic" if positive else "nats", losses, log=positive)
         yield plots.curves("Accuracy", "%", lines("accuracy", 100))
         yield plots.curves("Learning rate", "at the end of the epoch", {"lr": line("lr")})
 
