@@ -50,6 +50,7 @@ class Interrupted(BaseException):
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """End the process as every command does: a message of a line or two, and the exit code that belongs to it."""
+    obey()  # what arrived while this was imported
     listen()
     try:
         yield
@@ -68,7 +69,6 @@ def exit_codes() -> Iterator[None]:
 def listen() -> None:
     """Have SIGINT and SIGTERM raise `Interrupted`."""
     global _say_ignored
-    _forget()
     if sys.unraisablehook is not _ignore:
         _say_ignored, sys.unraisablehook = sys.unraisablehook, _ignore
     for number in (signal.SIGINT, signal.SIGTERM):
