@@ -1,6 +1,8 @@
 """Two processes on the CPU: the same training, one run directory, written by the first."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from digits import command_line, parallel
+from digits.errors import UserError
 from digits.run import Run
 
 from .conftest import ROOT, RUN_FILES, run, run_python
@@ -78,6 +82,173 @@ def test_two_processes_cut_off_within_an_epoch_go_on_to_the_same_end(tmp_path: P
     assert same(*ends)
     (row,), (cut_row,) = (Run(tmp_path / name).read_metrics() for name in ("whole", "cut"))
     assert cut_row == pytest.approx(row, abs=1e-6)
+
+
+STEPS = ["trainer.precision=32-true", "model.head.dropout=0", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+
+
+def losses(directory: Path) -> list[tuple[float, float]]:
+    """Loss and accuracy of each step, as the log has them."""
+    lines = re.findall(r"loss of the batch (\S+), accuracy (\S+) %", (directory / "train.log").read_text())
+    return [(float(loss), float(accuracy)) for loss, accuracy in lines]
+
+
+def assert_same_training(one: Path, two: Path) -> None:
+    """The log has four digits of a loss; the order of sums is worth less."""
+    assert len(losses(one)) == len(losses(two)) == 20
+    for (loss, accuracy), (expected, expected_accuracy) in zip(losses(two), losses(one), strict=True):
+        assert loss == pytest.approx(expected, abs=2e-4)
+        assert accuracy == pytest.approx(expected_accuracy, abs=0.01)
+    single, double = Run(one).results(), Run(two).results()
+    assert single
+    assert double
+    assert sum(map(sum, double.confusion_matrix)) == 500  # every test image once
+    assert double.steps == single.steps == 20
+    assert double.val_loss == pytest.approx(single.val_loss, abs=1e-4)
+    (row,), (double_row,) = Run(one).read_metrics(), Run(two).read_metrics()
+    assert double_row == pytest.approx(row, abs=1e-4)
+    assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training in one process, of 20 steps."""
+    folder = tmp_path_factory.mktemp("alone")
+    words = [*QUICK[:-1], *STEPS, "trainer.limit_train_batches=20", "data.batch_size=20", "hydra.run.dir=one"]
+    assert run(*words, cwd=folder).returncode == 0
+    return folder / "one"
+
+
+def together(folder: Path) -> list[str]:
+    shared = ["trainer=ddp", "trainer.accelerator=cpu", "data.batch_size=10", "trainer.limit_train_batches=20"]
+    return [str(ROOT / "train.py"), *QUICK[:-1], *STEPS, *shared, f"hydra.run.dir={folder}"]
+
+
+@pytest.mark.slow
+def test_torchrun(alone: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*TORCHRUN, "--nproc-per-node", "2", *together(tmp_path / "two")], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 processes with batches of 10: 20 images a step." in done.stdout
+    assert done.stdout.count("Test accuracy") == 1
+    assert_same_training(alone, tmp_path / "two")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("ip"), reason="network namespaces need root and ip"
+)
+def test_two_machines(alone: Path, tmp_path: Path) -> None:
+    """Two network namespaces with addresses of their own, a cable between them, and a folder that both see."""
+    names = [f"digits{os.getpid()}{letter}" for letter in "ab"]
+    cable = [f"d{os.getpid()}{letter}" for letter in "ab"]
+
+    def ip(*words: str) -> None:
+        subprocess.run(["ip", *words], check=True, capture_output=True)
+
+    processes = []
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        ip("link", "add", cable[0], "type", "veth", "peer", "name", cable[1])
+        for number, (name, end) in enumerate(zip(names, cable, strict=True), start=1):
+            ip("link", "set", end, "netns", name)
+            ip("-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", end)
+            ip("-n", name, "link", "set", end, "up")
+            ip("-n", name, "link", "set", "lo", "up")
+        for number, (name, end) in enumerate(zip(names, cable, strict=True)):
+            words = [
+                "--nnodes",
+                "2",
+                "--node-rank",
+                str(number),
+                "--master-addr",
+                "10.77.0.1",
+                "--master-port",
+                "29511",
+            ]
+            processes.append(
+                subprocess.Popen(
+                    ["ip", "netns", "exec", name, *TORCHRUN, *words, *together(tmp_path / "two")],
+                    cwd=tmp_path,
+                    env={**os.environ, "GLOO_SOCKET_IFNAME": end},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+        told = [process.communicate(timeout=120)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], told
+        assert ["Test accuracy" in text for text in told] == [True, False]
+        assert_same_training(alone, tmp_path / "two")
+    finally:
+        for process in processes:
+            process.kill()
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["lightning", "torchrun"])
+def test_a_worker_that_is_killed_ends_the_training_which_goes_on(by: str, alone: Path, tmp_path: Path) -> None:
+    words = [*together(tmp_path / "two"), "trainer.limit_train_batches=300", "callbacks.checkpoint.every_n_steps=1"]
+    start = [*TORCHRUN, "--nproc-per-node", "2"] if by == "torchrun" else [sys.executable]
+    words += [] if by == "torchrun" else ["trainer.devices=2"]
+    process = subprocess.Popen(
+        [*start, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while not Run(tmp_path / "two").last.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    workers = [pid for pid in children(process.pid) if is_second(pid)]
+    os.kill(workers[0], signal.SIGKILL)
+    started = time.monotonic()
+    told, _ = process.communicate(timeout=60)
+    assert time.monotonic() - started < 45
+    assert process.returncode not in (0, 2)
+    assert "Failed: another process of this training has ended" in told
+    assert "hydra.run.dir goes on" in told
+    again = subprocess.run([*start, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "Continuing from" in again.stdout
+    results = Run(tmp_path / "two").results()
+    assert results
+    assert results.steps == 200  # all of an epoch
+
+
+def children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [each for child in map(int, listed) for each in (child, *children(child))]
+
+
+def is_second(pid: int) -> bool:
+    return b"\0LOCAL_RANK=1\0" in b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_torchrun_needs_a_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    assert parallel.started_outside() == (2, 2)
+    with pytest.raises(UserError, match="in one directory: add hydra.run.dir=outputs/NAME"):
+        command_line.check(["trainer=ddp"])
+    with pytest.raises(UserError, match="and train without -m"):
+        command_line.check(
+            ["-m", "trainer=ddp", "trainer.strategy=ddp_spawn", "seed=0,1", f"hydra.sweep.dir={tmp_path}"]
+        )
+    command_line.check(["trainer=ddp", f"hydra.run.dir={tmp_path}"])
+
+
+def test_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "6", "SLURM_NNODES": "2", "SLURM_PROCID": "3"}.items():
+        monkeypatch.setenv(name, value)
+    assert parallel.started_outside() == (3, 2)
+    assert not parallel.is_first()
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    assert parallel.started_outside() is None
 
 
 def saved_at(last: Path) -> int:

@@ -80,8 +80,10 @@ class BatchLines(Callback):
         if (batch_idx + 1) % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         self._check()
-        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # which Lightning has divided it by
-        accuracy = (outputs["logits"].argmax(1) == batch[1]).float().mean().item()
+        right = (outputs["logits"].argmax(1) == batch[1]).float().mean()
+        both = trainer.strategy.reduce(torch.stack([outputs["loss"].detach().float(), right]), reduce_op="mean")
+        loss, accuracy = both.tolist()  # of all processes
+        loss *= trainer.accumulate_grad_batches  # which Lightning has divided it by
         log.info(
             "epoch %d/%s, step %d/%d: loss of the batch %.4f, accuracy %.2f %%",
             trainer.current_epoch + 1,

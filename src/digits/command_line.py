@@ -26,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from digits import config
+from digits import config, parallel
 from digits.errors import UserError, did_you_mean
 from digits.help import help_text
 
@@ -81,6 +81,11 @@ def check(arguments: Sequence[str], program: str = "python train.py") -> None:
             _check_settings(cfg, own, multirun)
     if not args.cfg:
         asked = any(word.partition("=")[0] in ("hydra.run.dir", "hydra.sweep.dir") for word in of_hydra)
+        if parallel.started_outside() and (multirun or not asked):
+            raise UserError(
+                "several processes are one training, in one directory: add hydra.run.dir=outputs/NAME"
+                + (", and train without -m." if multirun else ".")
+            )
         _check_directory(directory, make=asked)
 
 

@@ -128,6 +128,7 @@ class TrainerConfig:
 
     accelerator: str = key("auto", "what to train on", one_of=("auto", "cpu", "gpu", "cuda", "mps", "tpu"))
     devices: Any = "auto"
+    num_nodes: int = key(1, "machines; where torchrun or Slurm starts the processes, they say how many", at_least=1)
     strategy: str = key("auto", "how several devices share the work", one_of=("auto", "ddp", "ddp_spawn", "ddp_fork"))
     precision: str = key(
         "auto",

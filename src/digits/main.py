@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from digits import command_line, config
+from digits import command_line, config, parallel
 from digits.errors import (
     Interrupted,
     UserError,
@@ -62,6 +62,8 @@ def run_job(cfg: DictConfig) -> float | None:
 
     A failure ends the process, but in a sweep, where it is written down for the leaderboard and the next job begins.
     """
+    if not parallel.is_first():
+        logging.disable(logging.WARNING)
     run = Run(Path(HydraConfig.get().runtime.output_dir))
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:

@@ -1,4 +1,4 @@
-"""Several jobs at once on one machine: how many, on which GPU, and what becomes of one whose parent is gone."""
+"""Several processes: of a sweep, how many, on which GPU, and what becomes of orphans; of a training, how they began."""
 
 import os
 import shutil
@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import filelock
-import joblib
 
 MEMORY = 2e9  # bytes that a job may take: 0.7 GB for torch and MNIST, and as much again for the network's feature maps
 SAVED_WITHIN = 10  # seconds
@@ -19,6 +18,8 @@ _taken: list[filelock.FileLock] = []  # held as long as the process lives
 
 def jobs_at_once(jobs: int) -> int:
     """A sane number: one for each GPU; without GPUs one for each core that this process may use and memory allows."""
+    import joblib
+
     gpus = len(_gpus())
     cores = joblib.cpu_count()
     memory = int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / MEMORY) if hasattr(os, "sysconf") else cores
@@ -56,6 +57,24 @@ def end_with_parent(seconds: float = 1.0) -> None:
 
     if not any(thread.name == watch.__qualname__ for thread in threading.enumerate()):
         threading.Thread(target=watch, name=watch.__qualname__, daemon=True).start()
+
+
+def started_outside() -> tuple[int, int] | None:
+    """Processes on each machine, and machines, where torchrun or Slurm has started several for one training."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        nodes = world // local
+    elif "SLURM_STEP_ID" in os.environ:
+        world, nodes = (int(os.environ.get(f"SLURM_{name}", 1)) for name in ("NTASKS", "NNODES"))
+        local = world // nodes
+    else:
+        return None
+    return (local, nodes) if world > 1 else None
+
+
+def is_first() -> bool:
+    """Whether this process is the one of a training that speaks and writes files."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 def _gpus() -> list[str]:

@@ -14,7 +14,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from digits.config import CheckpointConfig
-from digits.errors import RunError, obey
+from digits.errors import RunError, UserError, obey
 from digits.records import whole
 from digits.run import Run
 
@@ -47,6 +47,13 @@ class Checkpoints(Checkpoint):
         trainer.fit_loop._load_combined_loader_states()
         self._saved = time.monotonic()
         obey()
+        step = torch.tensor(trainer.global_step, device=trainer.strategy.root_device)
+        last, first = (int(trainer.strategy.reduce(step.clone(), reduce_op=name)) for name in ("max", "min"))
+        if last != first:
+            raise UserError(
+                f"the processes do not see the same {self.run.path}: one goes on from step {last}, another from "
+                f"{first}. Set hydra.run.dir to a folder that all machines share."
+            )
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
 

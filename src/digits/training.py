@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -15,17 +16,16 @@ from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from digits import checkpoint, config, device, provenance
+from digits import checkpoint, config, device, parallel, provenance
 from digits.callbacks import BatchLines, EpochRows, NoProfiler, ProgressBar, SpeedUp, StepSeed, Stopwatch
 from digits.classifier import DigitClassifier
 from digits.config import TrainConfig
 from digits.console import duration, layer_table, quiet
 from digits.data import MNISTDataModule
 from digits.data.module import Description
-from digits.errors import UserError, interruption_of
+from digits.errors import RunError, UserError, interruption_of
 from digits.geometry import CLASSES, layers
 from digits.run import FINISHED, Dataset, Results, Run
 from digits.saving import Checkpoints, WholeFiles
@@ -33,6 +33,7 @@ from digits.testing import measure
 
 log = logging.getLogger(__name__)
 
+LOST = re.compile("gloo|NCCL|Connection (reset|closed|refused)", re.IGNORECASE)  # what torch says without a peer
 NEEDED = ("callbacks", "loops", "optimizer_states", "MNISTDataModule")  # of a checkpoint, to go on from it
 
 
@@ -59,7 +60,7 @@ def train(cfg: DictConfig | TrainConfig, directory: Path | None = None, started:
     checked = config.check(cfg)
     run = Run(directory or Path("outputs") / datetime.datetime.now().strftime("%Y-%m-%d/%H-%M-%S-%f"))
     with quiet():
-        if getattr(rank_zero_only, "rank", 0) != 0:  # a process beside the first, which alone speaks and writes files
+        if not parallel.is_first():
             logging.disable(logging.WARNING)
             _fit(checked, run)
             sys.exit()
@@ -125,15 +126,21 @@ def _fit(cfg: TrainConfig, run: Run) -> tuple[MNISTDataModule, str]:
         arithmetic.memory_format,
     )
     saved = _saved(run)
-    if not saved:
-        trainer.fit(classifier, data)
-        return data, arithmetic.precision
-    content = _read(saved)
-    data.setup()
-    data.load_state_dict(content["MNISTDataModule"])  # refuses other data
-    if not _stopped_early(content):
+    if saved:
+        content = _read(saved)
+        data.setup()
+        data.load_state_dict(content["MNISTDataModule"])  # refuses other data
+        if _stopped_early(content):
+            return data, arithmetic.precision
         log.info("Continuing from %s.", saved)
+    try:
         trainer.fit(classifier, data, ckpt_path=saved, weights_only=True)
+    except RuntimeError as error:
+        if trainer.world_size > 1 and LOST.search(str(error)):
+            raise RunError(
+                "another process of this training has ended; the same command in the same hydra.run.dir goes on"
+            ) from error
+        raise
     return data, arithmetic.precision
 
 
@@ -233,6 +240,8 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str) -> Trainer:
                 raise
             raise UserError("logger=tensorboard needs a package: pip install 'digits[tensorboard]'.") from error
     arguments = {**asdict(cfg.trainer), "precision": precision}
+    if (processes := parallel.started_outside()) and cfg.trainer.devices == "auto":
+        arguments["devices"], arguments["num_nodes"] = processes
     for ours in ("memory_format", "compile"):
         del arguments[ours]
     try:

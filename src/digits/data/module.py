@@ -228,11 +228,25 @@ class MNISTDataModule(LightningDataModule):
         self._load()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled batches: images (batch, 28, 28) uint8, labels (batch,) int64."""
-        return self._loader(0, shuffle=True)
+        """Shuffled batches: images (batch, 28, 28) uint8, labels (batch,) int64; of several processes, each its own."""
+        loader = self._loader(0, shuffle=True)
+        batches = loader.sampler
+        if (world := batches.num_replicas) > 1:
+            again = batches.total_size - len(batches.part)
+            log.info(
+                "%d processes with batches of %d: %d images a step%s.",
+                world,
+                self.batch_size,
+                world * self.batch_size,
+                f"; {again} of {len(batches.part):,} come twice an epoch, for equal shares" if again else "",
+            )
+        return loader
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
-        """Validation batches in a fixed order; an empty list, which Lightning skips, where ``val_size`` is 0."""
+        """Validation batches in a fixed order; an empty list, which Lightning skips, where ``val_size`` is 0.
+
+        Each of several processes has all of them: shares of equal size would count some images twice.
+        """
         return self._loader(1) if len(self._load()[1]) else []
 
     def test_dataloader(self) -> DataLoader[Batch]:
@@ -265,11 +279,13 @@ class MNISTDataModule(LightningDataModule):
                 f"{before} then. Set data.root to the files of then, or train anew in another hydra.run.dir."
             )
 
-    def _loader(self, number: int, shuffle: bool = False) -> DataLoader[Batch]:
+    def _loader(self, number: int, shuffle: bool = False) -> "Loader":
         """Batches of the training, validation or test images, which lie on the device that computes."""
         world, rank, device = 1, 0, torch.device("cpu")
         if self.trainer:
-            world, rank, device = self.trainer.world_size, self.trainer.global_rank, self.trainer.strategy.root_device
+            device = self.trainer.strategy.root_device
+            if shuffle:
+                world, rank = self.trainer.world_size, self.trainer.global_rank
         self._parts = move(self._load(), device)
         part = self._parts[number]
         return Loader(part, Batches(part, self.batch_size, world, rank, shuffle, self.seed))
