@@ -121,6 +121,38 @@ def leaderboard(sweep: Sweeps, best: Best = False, copy: Copy = None, output: Bo
     print(copy or board.best().run.path)
 
 
+Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of every trial.")]
+Space = Annotated[str, typer.Option("--space", help="A file of what to search, or the name of one in conf/search.")]
+Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Trials in all, in place of the file's number.")]
+SearchOutput = Annotated[Path, typer.Option("--output", help="Where the search is; the same again goes on with it.")]
+
+
+@app.command()
+def search(
+    words: Words = None, space: Space = "default", trials: Trials = None, output: SearchOutput = Path("multirun/search")
+) -> None:
+    """Search for good hyperparameters, such as digits search model=compact trainer.max_epochs=3.
+
+    Optuna chooses them, trials that fall behind are given up, and every trial is a run directory. Ends with the
+    leaderboard, how much each key mattered, and the best trial as an experiment. Started again, or several times at
+    once, it goes on with the same search.
+    """
+    with training_command.importing():
+        from digits import comparison, search
+        from digits.leaderboard import leaderboard as compare
+
+    settings, cfg = words or [], search.read(space)
+    cfg.trials = trials or cfg.trials
+    study = search.search(cfg, settings, output)
+    board = compare(output)
+    mattered = search.importances(study)
+    comparison.print_table(board, [*comparison.write_files(board), *comparison.write_importance(output, mattered)])
+    if mattered:
+        print("What mattered: " + ", ".join(f"{key} {100 * share:.0f} %" for key, share in mattered.items()))
+    if experiment := search.write_experiment(study, settings, output):
+        print(f"The best trial as an experiment: {experiment}\n  python train.py --config-dir {output} experiment=best")
+
+
 Source = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, `latest`, or a checkpoint.")]
 
 

@@ -18,6 +18,7 @@ from digits.errors import UserError, printable
 from digits.leaderboard import DATASET, Leaderboard, Row
 from digits.records import as_json, write, writing
 
+LONG = 8  # letters of a number
 FIGURES = ("val_accuracy", "test_accuracy", "val_loss", "test_loss", "calibration_error", "epochs", "train_seconds")
 COMPARED, MEANS = ("val_accuracy", "test_accuracy", "val_loss"), {"epochs": "g", "train_seconds": ".1f"}
 """The figures that the table shows with their standard deviation, and without it."""
@@ -45,6 +46,20 @@ def write_files(board: Leaderboard) -> list[Path]:
             board.directory.mkdir(parents=True, exist_ok=True)
             write(board.directory / name, content)
     return [board.directory / name for name in files]
+
+
+def write_importance(folder: Path, shares: Mapping[str, float]) -> list[Path]:
+    """Write how much each key of a search mattered, as ``importance.json`` and a plot; nothing where it is unknown."""
+    if not shares:
+        return []
+    files: dict[str, str | bytes] = {
+        "importance.json": as_json(shares),
+        "importance.png": png(plots.shares("How much of the difference each key explains", shares)),
+    }
+    for name, content in files.items():
+        with writing(folder / name):
+            write(folder / name, content)
+    return [folder / name for name in files]
 
 
 def copy_best(board: Leaderboard, target: Path) -> None:
@@ -89,7 +104,7 @@ def cells(board: Leaderboard) -> list[list[str]]:
         figures += [f"{spread.mean:{form}}" if (spread := row.figure(name)) else "" for name, form in MEANS.items()]
         place, n = (str(rank), str(len(row.jobs))) if row.done else ("", "")
         jobs = ", ".join(job.name for job in row.jobs)
-        table.append([place, *row.settings.values(), *([n] if seeds else []), *figures, jobs, row.status])
+        table.append([place, *map(_short, row.settings.values()), *([n] if seeds else []), *figures, jobs, row.status])
     return table
 
 
@@ -122,8 +137,9 @@ def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
         for row, spread in scored:
             others = _named({other: row.settings[other] for other in swept if other != key})
             lines.setdefault(others, []).append((row.settings[key], 100 * spread.mean, 100 * (spread.std or 0)))
-        if any(len(points) > 1 for points in lines.values()):
-            yield f"accuracy-{key}", plots.against(key, metric, lines)
+        if all(len(points) == 1 for points in lines.values()):  # as in a search: the others differ as well
+            lines = {"": [point for points in lines.values() for point in points]}
+        yield f"accuracy-{key}", plots.against(key, metric, lines, joined="" not in lines)
     if len(swept) > 1:
         values = [([row.settings[key] for key in swept], 100 * spread.mean) for row, spread in scored]
         yield "settings", plots.parallel(metric, swept, values)
@@ -132,6 +148,14 @@ def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
     if any(len(points) > 1 for _, points in curves):
         title = "Validation accuracy" if _validated(rows) else "Training accuracy"
         yield "curves", plots.together(title, [(told, points) for told, points in curves if points])
+
+
+def _short(value: str) -> str:
+    """A number of many digits with four; the files of numbers have them all."""
+    try:
+        return f"{float(value):.4g}" if len(value) > LONG else value
+    except ValueError:
+        return value
 
 
 def _validated(rows: Sequence[Row]) -> bool:

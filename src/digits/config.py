@@ -260,7 +260,7 @@ def check(cfg: DictConfig | TrainConfig, multirun: bool = False) -> TrainConfig:
             raise UserError(str(error).splitlines()[0]) from error
     if not isinstance(cfg, TrainConfig):
         raise TypeError(f"expected a configuration composed from {directory()}, got {type(cfg).__name__}")
-    _check_rules(cfg)
+    check_rules(cfg)
     cfg.data.root = os.path.abspath(Path(cfg.data.root).expanduser())
     _check_devices(cfg.trainer)
     relaunches = cfg.trainer.strategy in ("auto", "ddp") and cfg.trainer.devices not in (1, "1")
@@ -300,11 +300,16 @@ def data(arguments: Mapping[str, Any]) -> DataConfig:
         cfg = cast(DataConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DataConfig), arguments)))
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0]) from error
-    _check_rules(cfg, "data.")
+    check_rules(cfg, "data.")
     return cfg
 
 
-def _check_rules(node: Any, prefix: str = "") -> None:
+def check_rules(node: Any, prefix: str = "") -> None:
+    """Refuse the first value of a dataclass that its rule does not allow.
+
+    Raises:
+        UserError: Naming it, and what is allowed.
+    """
     for name, value, rule in _ruled(node, prefix):
         if not rule.allows(value):
             near = did_you_mean(str(value), rule.one_of, f"{name}=")

@@ -12,7 +12,7 @@ from digits import plan
 from digits.errors import UserError
 from digits.keys import shown
 from digits.records import rounded
-from digits.run import FAILED, FINISHED, FREE, UNFINISHED, Results, Run, differences, flat
+from digits.run import FAILED, FREE, PRUNED, Results, Run, differences, flat
 
 SEED = "seed"  # the key over whose values the others are compared
 MISSING = "missing"  # the status of a job that a sweep has not begun
@@ -127,8 +127,8 @@ class Leaderboard:
 
     @property
     def failures(self) -> int:
-        """Jobs without a result."""
-        return len(self.rows) - len(self.ranked)
+        """Jobs without a result; a search gives some up, which is none."""
+        return sum(not row.done and not row.status.startswith(PRUNED) for row in self.rows)
 
     def best(self) -> Job:
         """The best job of the best configuration.
@@ -215,12 +215,9 @@ def _find(sweep: Path, prefix: str) -> list[_Found]:
 def _read(run: Run) -> tuple[dict[str, Any], Results | None, str]:
     """Configuration, results and status of a job; one that cannot be read has failed."""
     try:
-        config, results, failure = run.config() or {}, run.results(), run.failure()
+        return run.config() or {}, run.results(), run.state()
     except UserError as error:
         return {}, None, f"{FAILED}: {error}"
-    if results:
-        return config, results, FINISHED
-    return config, None, f"{FAILED}: {failure}" if failure else UNFINISHED
 
 
 def _columns(found: Sequence[_Found]) -> list[str]:

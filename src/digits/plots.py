@@ -48,7 +48,7 @@ def reliability(parts: Sequence[tuple[float, float, int]]) -> Figure:
     return figure
 
 
-def against(key: str, metric: str, lines: Mapping[str, Sequence[Point]]) -> Figure:
+def against(key: str, metric: str, lines: Mapping[str, Sequence[Point]], joined: bool = True) -> Figure:
     """A metric against the values of a key: a line for each name, with the standard deviation over seeds as bars.
 
     The axis is logarithmic where the values span a decade, and shows words where they are no numbers.
@@ -61,7 +61,8 @@ def against(key: str, metric: str, lines: Mapping[str, Sequence[Point]]) -> Figu
         ordered = sorted(points, key=lambda point: values.index(point[0]))
         xs = [float(value) if numeric else values.index(value) for value, *_ in ordered]
         ys, stds = [mean for _, mean, _ in ordered], [std for *_, std in ordered]
-        axes.plot(xs, ys, color=_colour(place), marker=MARKERS[place % len(MARKERS)], markersize=5, label=name)
+        (line,) = axes.plot(xs, ys, color=_colour(place), markersize=5, label=name)
+        line.set(marker=MARKERS[place % len(MARKERS)], linestyle="-" if joined else "none")
         if any(stds):
             axes.errorbar(xs, ys, yerr=stds, color=_colour(place), fmt="none", capsize=3)
     axes.set(xlabel=key, ylabel="%")
@@ -109,6 +110,18 @@ def parallel(metric: str, keys: Sequence[str], rows: Sequence[tuple[Sequence[str
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, label="%", pad=0.02)
     bar.ax.tick_params(colors=INK)
+    return figure
+
+
+def shares(title: str, parts: Mapping[str, float]) -> Figure:
+    """A bar for each of several shares of 1, the largest on top."""
+    figure, axes = one_axes(title, 6.4, 0.5 * len(parts) + 1.2, fontsize=12)
+    ordered = sorted(parts.items(), key=lambda item: item[1])
+    bars = axes.barh([name for name, _ in ordered], [100 * share for _, share in ordered], color=BLUE, height=0.6)
+    axes.bar_label(bars, fmt="%.0f %%", padding=3, color=INK)
+    axes.set(xlim=(0, 110), xticks=[])
+    _plain(axes)
+    axes.spines["bottom"].set_visible(False)
     return figure
 
 

@@ -32,7 +32,7 @@ FREE = (
     "report",
 )
 OWN_FILES = ("config.yaml", "metrics.csv", "evaluation.json", "results.json", "index.html", "best.ckpt", "last.ckpt")
-FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
+FINISHED, FAILED, PRUNED, UNFINISHED = "finished", "failed", "pruned", "unfinished"
 
 
 class Dataset(TypedDict):
@@ -150,7 +150,12 @@ class Run:
     def failure(self) -> str | None:
         """Why the run failed, or None."""
         state = self._status()
-        return str(state.error) if state.status == FAILED else None
+        return state.error if state.status == FAILED else None
+
+    def state(self) -> str:
+        """``finished``, ``unfinished``, or ``failed: `` or ``pruned: `` and why."""
+        state = self._status()
+        return f"{state.status}: {state.error}" if state.status in (FAILED, PRUNED) else state.status
 
     def config(self) -> dict[str, Any] | None:
         """The configuration in ``config.yaml`` as plain values, or None where there is none.
@@ -235,7 +240,11 @@ class Run:
 
     def write_failure(self, error: BaseException) -> None:
         """Leave word of why the run failed; started again, it tries again."""
-        write(self.results_file, as_json({"status": FAILED, "error": str(error) or type(error).__name__}))
+        self.write_state(FAILED, str(error) or type(error).__name__)
+
+    def write_state(self, status: str, why: str) -> None:
+        """Leave word of why there is no result."""
+        write(self.results_file, as_json({"status": status, "error": why}))
 
     def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Write ``metrics.csv``: a row per epoch."""

@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -37,7 +37,12 @@ LOST = re.compile("gloo|NCCL|Connection (reset|closed|refused)", re.IGNORECASE) 
 NEEDED = ("callbacks", "loops", "optimizer_states", "MNISTDataModule")  # of a checkpoint, to go on from it
 
 
-def train(cfg: DictConfig | TrainConfig, directory: Path | None = None, started: float | None = None) -> Results:
+def train(
+    cfg: DictConfig | TrainConfig,
+    directory: Path | None = None,
+    started: float | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Results:
     """Train a network, test its best checkpoint once, and leave everything in a run directory.
 
     In a directory that holds the finished run of the same configuration it returns that result, and does nothing but
@@ -47,6 +52,7 @@ def train(cfg: DictConfig | TrainConfig, directory: Path | None = None, started:
         cfg: A configuration composed from ``conf/train.yaml``.
         directory: The run directory; None for a new one under ``outputs/``.
         started: Value of ``time.perf_counter()`` from which ``wall_seconds`` counts; None for now.
+        callbacks: Of Lightning, in addition to those of the configuration.
 
     Returns:
         What ``results.json`` says.
@@ -62,16 +68,16 @@ def train(cfg: DictConfig | TrainConfig, directory: Path | None = None, started:
     with quiet():
         if not parallel.is_first():
             logging.disable(logging.WARNING)
-            _fit(checked, run)
+            _fit(checked, run, callbacks)
             sys.exit()
         with run.claim(checked) as finished:
             if finished and checked.report and not run.report_file.exists():
                 _report(run, finished)
-            return finished or _train(checked, run, started)
+            return finished or _train(checked, run, started, callbacks)
 
 
-def _train(cfg: TrainConfig, run: Run, started: float) -> Results:
-    data, precision = _fit(cfg, run)
+def _train(cfg: TrainConfig, run: Run, started: float, callbacks: Sequence[Callback]) -> Results:
+    data, precision = _fit(cfg, run, callbacks)
     last, best = _read(run.last), _read(run.best)
     tested = _test(cfg, run, data)
     results = Results(
@@ -109,11 +115,11 @@ def _report(run: Run, results: Results) -> None:
         log.warning("No report: %s. Once that is put right: digits report %s", error, run.path)
 
 
-def _fit(cfg: TrainConfig, run: Run) -> tuple[MNISTDataModule, str]:
+def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNISTDataModule, str]:
     """Train, and leave ``best.ckpt``, ``last.ckpt`` and ``metrics.csv``; the data and the precision that it had."""
     seed_everything(cfg.seed, verbose=False)
     arithmetic = device.arithmetic(cfg)
-    trainer = _trainer(cfg, run, arithmetic.precision)
+    trainer = _trainer(cfg, run, arithmetic.precision, callbacks)
     if trainer.is_global_zero:
         run.write_config(cfg)  # not before everything that was asked for is known to be there
     log.info("%s\n", layer_table(layers(cfg.model.blocks, cfg.model.head)))
@@ -218,8 +224,9 @@ def summary(results: Results, run: Run) -> str:
     return "\n".join(lines)
 
 
-def _trainer(cfg: TrainConfig, run: Run, precision: str) -> Trainer:
+def _trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Callback]) -> Trainer:
     callbacks: list[Callback] = [
+        *more,
         SpeedUp(cfg.trainer.compile),
         Stopwatch(),
         BatchLines(),

@@ -1,0 +1,368 @@
+"""A search over hyperparameters: Optuna chooses them, every trial is an ordinary run directory.
+
+A search goes on where it stopped, and several processes may share it: its trials are in a journal in its directory.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+import yaml
+from hydra import compose, initialize_config_dir
+from lightning import Callback, LightningModule, Trainer
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from digits import command_line, config, plan, training
+from digits.callbacks import DivergedError
+from digits.console import ScreenHandler
+from digits.errors import UserError
+from digits.keys import key, shown
+from digits.records import as_json, write, writing
+from digits.run import FREE, PRUNED, Results, Run, flat, plain
+
+if TYPE_CHECKING:
+    import optuna
+
+log = logging.getLogger(__name__)
+
+METRIC = "val/accuracy"
+JOURNAL, FACTS, EXPERIMENT = "study.journal", "search.json", "experiment/best.yaml"
+REDUCTION = 3  # of the trials that have come to an epoch, one of so many goes on to the next
+
+
+@dataclass
+class SearchConfig:
+    """What a file in ``conf/search`` says.
+
+    Attributes:
+        space: For each key, a list of values, or ``low`` and ``high`` of a range, with ``log: true`` where it is the
+            ratio that counts. Whole numbers on both ends make it a range of whole numbers.
+    """
+
+    space: dict[str, Any] = field(default_factory=dict)
+    trials: int = key(27, "trials in all, with those of other processes", at_least=1)
+    sampler: str = key("tpe", "how the next trial is chosen", one_of=("tpe", "random"))
+    pruner: str = key("asha", "which trials end early", one_of=("asha", "median", "none"))
+    seed: int = key(0, "seed of the sampler", at_least=0, below=2**32)
+
+
+def read(space: Path | str) -> SearchConfig:
+    """Read the file of a search.
+
+    Args:
+        space: The file, or the name of one in ``conf/search``.
+
+    Raises:
+        UserError: If there is none, or it is wrong.
+    """
+    path = Path(space)
+    if not path.suffix:
+        path = config.directory() / "search" / f"{space}.yaml"
+    try:
+        content = OmegaConf.load(path)
+        cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SearchConfig), content))
+    except FileNotFoundError as error:
+        raise UserError(f"there is no search space {path}.") from error
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path} is no search space: {' '.join(str(error).split()):.200}") from error
+    assert isinstance(cfg, SearchConfig)
+    config.check_rules(cfg)
+    if not cfg.space:
+        raise UserError(f"{path} has nothing in its space.")
+    for name, values in cfg.space.items():
+        _check_values(name, values)
+    return cfg
+
+
+def search(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> "optuna.Study":
+    """Search, or go on with a search, until it has as many trials as it is to have.
+
+    Args:
+        cfg: What is searched.
+        overrides: Words that hold for every trial, such as ``model=compact``.
+        directory: Where the trials go, each in the directory of its number.
+
+    Returns:
+        The study, with all trials.
+
+    Raises:
+        UserError: If the directory holds another search, or a trial cannot be.
+    """
+    _check_installed()
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    ends = [_words({name: _ends(values)[end] for name, values in cfg.space.items()}) for end in (0, 1)]
+    for words in ends:  # what is wrong with the space is told before anything is trained
+        command_line.check([*overrides, *words], "digits search")
+        _check_one_process(_composed([*overrides, *words]))
+    _claim(cfg, overrides, directory)
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(directory / JOURNAL)))
+    pruners = optuna.pruners
+    pruner = {
+        "asha": pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION),
+        "median": pruners.MedianPruner(n_startup_trials=3),
+        "none": pruners.NopPruner(),
+    }[cfg.pruner]
+    study = optuna.create_study(
+        storage=storage, study_name="search", direction="maximize", pruner=pruner, load_if_exists=True
+    )
+    while True:
+        with _next(study, cfg, directory) as trial:
+            if trial is None:
+                break
+            told = _told(study, _try(study, trial, [*overrides, *_words(trial.params)], directory / str(trial.number)))
+            log.info("Trial %d of %d, %s: %s", trial.number + 1, cfg.trials, " ".join(_words(trial.params)), told)
+    plan.write_plan(directory, [[*overrides, *_words(trial.params)] for trial in study.get_trials()])
+    return study
+
+
+def importances(study: "optuna.Study") -> dict[str, float]:
+    """How much of the differences between trials each key explains, in shares of 1; empty with too few trials."""
+    import optuna
+
+    done = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
+    if len(done) < 2 or len({trial.value for trial in done}) < 2:
+        return {}
+    found = optuna.importance.get_param_importances(study)
+    return {name: round(share, 4) for name, share in found.items()}
+
+
+def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory: Path) -> Path | None:
+    """Write the best trial as an experiment that repeats it: what its choices of groups leave to say.
+
+    Returns:
+        The file; None if no trial has finished.
+    """
+    try:
+        words = [*overrides, *_words(study.best_trial.params)]
+    except ValueError:
+        return None
+    with initialize_config_dir(str(config.directory()), version_base="1.3"):
+        hydra_config = compose("train", words, return_hydra_config=True).hydra
+    choices = {
+        group: choice
+        for group, choice in hydra_config.runtime.choices.items()
+        if "/" not in group and group != "experiment" and choice
+    }
+    chosen = _plain([f"{group}={choice}" for group, choice in choices.items()])
+    delta = _difference(chosen, _plain(words))
+    defaults = [{f"override /{group}": choice} for group, choice in choices.items()]
+    path = directory / EXPERIMENT
+    text = yaml.safe_dump({"defaults": defaults, **delta}, sort_keys=False)
+    head = f"# @package _global_\n# python train.py --config-dir {directory} experiment=best\n"
+    with writing(path):
+        path.parent.mkdir(exist_ok=True)
+        write(path, head + text)
+    return path
+
+
+class Report(Callback):
+    """Tells Optuna of each epoch, and ends a trial that it gives up.
+
+    Args:
+        trial: Of Optuna's.
+    """
+
+    def __init__(self, trial: "optuna.Trial") -> None:
+        self.trial = trial
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report the validation accuracy of the epoch, counted from 1."""
+        if trainer.sanity_checking:
+            return
+        import optuna
+
+        self.trial.report(float(trainer.callback_metrics[METRIC]), trainer.current_epoch + 1)
+        if self.trial.should_prune() and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+            raise optuna.TrialPruned
+
+
+def _check_installed() -> None:
+    try:
+        import optuna
+    except ModuleNotFoundError as error:
+        raise UserError("digits search needs a package: pip install 'digits[search]'.") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None:
+    """Make the directory one of this search; it may go on with more trials, and with nothing else changed."""
+    facts = {"space": cfg.space, "sampler": cfg.sampler, "pruner": cfg.pruner, "seed": cfg.seed}
+    facts["overrides"] = list(overrides)
+    path = directory / FACTS
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        with writing(path):
+            directory.mkdir(parents=True, exist_ok=True)
+            write(path, as_json(facts))
+        return
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error}); choose another --output.") from error
+    changed = [name for name in facts if before.get(name) != json.loads(json.dumps(facts[name]))]
+    if changed:
+        raise UserError(f"{directory} holds another search: its {changed[0]} differ. Choose another --output.")
+
+
+@contextmanager
+def _next(study: "optuna.Study", cfg: SearchConfig, directory: Path) -> Iterator["optuna.Trial | None"]:
+    """The next trial, first one that a process left unfinished, for as long as this one is at it; None at the end."""
+    import optuna
+
+    lock = None
+    with filelock.FileLock(directory / ".lock"):
+        trial: optuna.Trial | None = None
+        trials = study.get_trials(deepcopy=False)
+        for left in trials:
+            if left.state == optuna.trial.TrialState.RUNNING and (lock := _hold(directory / str(left.number))):
+                study.sampler = _sampler(cfg, left.number)
+                trial = optuna.Trial(study, left._trial_id)
+                break
+        if trial is None and len(trials) < cfg.trials:
+            study.sampler = _sampler(cfg, len(trials))
+            trial = study.ask()
+            lock = _hold(directory / str(trial.number))
+        if trial is not None:
+            for name, values in cfg.space.items():
+                _suggest(trial, name, values)
+    try:
+        yield trial
+    finally:
+        if lock:
+            lock.release()
+
+
+def _sampler(cfg: SearchConfig, number: int) -> "optuna.samplers.BaseSampler":
+    """Seeded for one trial, so that a search that goes on chooses what it would have chosen."""
+    import optuna
+
+    seed = (cfg.seed * 1_000_003 + number) % 2**32
+    if cfg.sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+def _hold(directory: Path) -> filelock.BaseFileLock | None:
+    directory.mkdir(exist_ok=True)
+    lock = filelock.FileLock(directory / ".trial")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return None
+    return lock
+
+
+def _suggest(trial: "optuna.Trial", name: str, values: Any) -> None:
+    if isinstance(values, list):
+        trial.suggest_categorical(name, values)
+    elif isinstance(values["low"], int) and isinstance(values["high"], int):
+        trial.suggest_int(name, values["low"], values["high"], log=values.get("log", False))
+    else:
+        trial.suggest_float(name, values["low"], values["high"], log=values.get("log", False))
+
+
+def _try(study: "optuna.Study", trial: "optuna.Trial", words: list[str], directory: Path) -> Results | str:
+    """Train with a trial's hyperparameters, and tell Optuna; what came of it, or why nothing."""
+    import optuna
+
+    run = Run(directory)
+    try:
+        with _logged(directory):
+            results = training.train(_composed(words), directory, callbacks=[Report(trial)])
+    except optuna.TrialPruned:
+        best = max(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values.items())
+        told = f"given up after epoch {best[0]}, at {100 * best[1]:.2f} %"
+        run.write_state(PRUNED, told)
+        study.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
+        return told
+    except (DivergedError, UserError) as error:
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        return f"failed: {error}"
+    study.tell(trial.number, results.metric)
+    return results
+
+
+def _told(study: "optuna.Study", outcome: Results | str) -> str:
+    try:
+        best = f"; the best so far: {100 * study.best_value:.2f} %, trial {study.best_trial.number + 1}"
+    except ValueError:
+        best = ""
+    return (outcome if isinstance(outcome, str) else f"validation {100 * outcome.metric:.2f} %") + best
+
+
+@contextmanager
+def _logged(directory: Path) -> Iterator[None]:
+    """Have the lines of a training go to its ``train.log``, and only what is wrong to the screen."""
+    root = logging.getLogger()
+    handler = logging.FileHandler(directory / "train.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    screens = [each for each in root.handlers if isinstance(each, ScreenHandler)]
+    root.addHandler(handler)
+    for screen in screens:
+        screen.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for screen in screens:
+            screen.setLevel(logging.NOTSET)
+        root.removeHandler(handler)
+        handler.close()
+
+
+def _composed(words: Sequence[str]) -> Any:
+    with initialize_config_dir(str(config.directory()), version_base="1.3"):
+        return compose("train", ["report=false", *words])
+
+
+def _plain(words: Sequence[str]) -> dict[str, Any]:
+    content = plain(config.check(_composed(words)))
+    return {name: value for name, value in content.items() if name not in FREE}
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """What of a configuration another does not say, as nested keys; a list is one value."""
+    changed: dict[str, Any] = {}
+    for name, value in now.items():
+        if isinstance(value, Mapping) and isinstance(before.get(name), Mapping):
+            if inner := _difference(before[name], value, f"{prefix}{name}."):
+                changed[name] = inner
+        elif value != before.get(name) and f"{prefix}{name}" not in FREE:
+            changed[name] = value
+    return changed
+
+
+def _words(params: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={shown(value)}" for name, value in params.items()]
+
+
+def _ends(values: Any) -> tuple[Any, Any]:
+    return (values[0], values[-1]) if isinstance(values, list) else (values["low"], values["high"])
+
+
+def _check_values(name: str, values: Any) -> None:
+    """Refuse what is neither a list of values nor a range."""
+    if isinstance(values, list) and values and all(isinstance(value, str | int | float | bool) for value in values):
+        return
+    if isinstance(values, Mapping) and {"low", "high"} <= values.keys() <= {"low", "high", "log"}:
+        low, high, logarithmic = values["low"], values["high"], values.get("log", False)
+        numbers = all(isinstance(number, int | float) and not isinstance(number, bool) for number in (low, high))
+        if numbers and low < high and (low > 0 or not logarithmic) and isinstance(logarithmic, bool):
+            return
+    raise UserError(
+        f"space.{name}: {shown(dict(flat(values)) if isinstance(values, Mapping) else values)} is not allowed; it has "
+        "to be a list of values, or {low: …, high: …} of a range, with log: true where low is above 0."
+    )
+
+
+def _check_one_process(cfg: Any) -> None:
+    if cfg.trainer.devices not in (1, "1") or cfg.trainer.strategy != "auto":
+        raise UserError("digits search trains in one process: leave trainer.devices=1 and trainer.strategy=auto.")
+    if cfg.data.val_size == 0:
+        raise UserError("digits search compares validation accuracies, and data.val_size=0 leaves none.")

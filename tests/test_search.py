@@ -1,0 +1,257 @@
+"""A search: what is chosen, given up and failed, that it goes on where it stopped, and what it leaves behind."""
+
+import csv
+import json
+import logging
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from digits import search
+from digits.comparison import write_importance
+from digits.errors import UserError
+from digits.leaderboard import leaderboard
+from digits.run import Run
+from digits.search import SearchConfig
+
+from .conftest import TINY, composed
+from .test_main import QUICK
+
+SPACE = {"optimizer.lr": {"low": 1e-4, "high": 0.1, "log": True}, "data.batch_size": [20, 40]}
+
+
+@pytest.fixture
+def found(tiny_mnist: Path, tmp_path: Path) -> Callable[..., Any]:
+    """Searches on tiny MNIST."""
+
+    def found(trials: int = 4, name: str = "search", words: tuple[str, ...] = (), **changes: Any) -> Any:
+        cfg = SearchConfig(**{"space": SPACE, "trials": trials, "pruner": "none", **changes})
+        overrides = [*[word for word in TINY if "batch_size" not in word and ".lr" not in word], *words]
+        return search.search(cfg, [*overrides, f"data.root={tiny_mnist}"], tmp_path / name)
+
+    return found
+
+
+def told(study: Any) -> list[Any]:
+    return [(trial.params, trial.value, trial.state.name, trial.intermediate_values) for trial in study.get_trials()]
+
+
+def test_every_trial_is_a_run(found: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "digits")
+    study = found()
+    assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE"] * 4
+    for trial in study.get_trials():
+        run = Run(tmp_path / f"search/{trial.number}")
+        results, config = run.results(), run.config()
+        assert results
+        assert config
+        assert trial.value == results.val_accuracy
+        assert config["optimizer"]["lr"] == trial.params["optimizer.lr"]
+        assert 1e-4 <= trial.params["optimizer.lr"] <= 0.1
+        assert config["data"]["batch_size"] == trial.params["data.batch_size"]
+        rows = [row["val/accuracy"] for row in run.read_metrics()]
+        assert list(trial.intermediate_values.values()) == pytest.approx(rows)
+        assert "training loss" in (run.path / "train.log").read_text()
+    board = leaderboard(tmp_path / "search")
+    assert list(board.rows[0].settings) == ["optimizer.lr", "data.batch_size"]
+    assert board.best().name == str(study.best_trial.number)
+
+
+def test_it_goes_on_as_if_it_had_not_stopped(found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = found(trials=5, name="whole")
+    train = search.training.train
+
+    def stop(*args: Any, **kwargs: Any) -> Any:
+        train(*args, **kwargs)
+        raise KeyboardInterrupt  # before Optuna is told
+
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(search.training, "train", stop)
+            with pytest.raises(KeyboardInterrupt):
+                found(trials=5, name="cut")
+    assert told(found(trials=5, name="cut")) == told(whole)
+    assert len(found(trials=6, name="cut").get_trials()) == 6  # and with more
+
+
+def test_another_search_in_the_same_directory_is_refused(found: Callable[..., Any]) -> None:
+    found(trials=1)
+    for changes in ({"space": {"seed": [1, 2]}}, {"pruner": "asha"}, {"seed": 1}, {"words": ("seed=3",)}):
+        with pytest.raises(UserError, match="holds another search"):
+            found(trials=1, **changes)
+
+
+def test_trials_that_fall_behind_are_given_up(found: Callable[..., Any], tmp_path: Path) -> None:
+    study = found(trials=8, pruner="asha", words=("trainer.max_epochs=4",))
+    pruned = [trial for trial in study.get_trials() if trial.state.name == "PRUNED"]
+    assert pruned
+    for trial in pruned:
+        assert len(trial.intermediate_values) < 4
+        run = Run(tmp_path / f"search/{trial.number}")
+        assert run.state().startswith(f"pruned: given up after epoch {len(trial.intermediate_values)}, at ")
+        assert run.results() is None
+    board = leaderboard(tmp_path / "search")
+    assert sum(row.status.startswith("pruned") for row in board.rows) == len(pruned)
+    assert board.failures == 0
+
+
+def test_a_loss_that_is_no_number_is_a_trial_that_failed(found: Callable[..., Any], tmp_path: Path) -> None:
+    words = ("optimizer=sgd", "scheduler=none")
+    study = found(trials=3, words=words, space={"optimizer.lr": [1e30, 0.01]}, sampler="random", seed=1)
+    states = {trial.params["optimizer.lr"]: trial.state.name for trial in study.get_trials()}
+    assert states == {1e30: "FAIL", 0.01: "COMPLETE"}
+    assert str(Run(tmp_path / "search/0").failure() or Run(tmp_path / "search/1").failure()).count("loss is") == 1
+
+
+def test_the_best_trial_is_an_experiment_that_repeats_it(
+    found: Callable[..., Any], tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNIST_ROOT", str(tiny_mnist))
+    words = ["model=strided", "optimizer=sgd", "optimizer.momentum=0.5", "trainer.max_epochs=1", "data.val_size=40"]
+    space = {"optimizer.lr": [0.01, 0.02], "model.blocks.0.channels": [4, 6]}
+    study = search.search(SearchConfig(space=space, trials=2), words, tmp_path / "search")
+    path = search.write_experiment(study, words, tmp_path / "search")
+    assert path
+    text = path.read_text()
+    assert text.startswith("# @package _global_\n# python train.py --config-dir")
+    assert "override /optimizer: sgd" in text
+    best = Run(tmp_path / f"search/{study.best_trial.number}").config()
+    assert best
+    search_path = f"hydra.searchpath=[file://{path.parent.parent}]"
+    again = search.plain(search.config.check(composed("experiment=best", search_path)))
+    assert {**again, "report": False} == best
+
+
+def test_what_mattered(found: Callable[..., Any], tmp_path: Path) -> None:
+    study = found(trials=6)
+    shares = search.importances(study)
+    assert set(shares) == set(SPACE)
+    assert sum(shares.values()) == pytest.approx(1, abs=0.01)
+    files = write_importance(tmp_path, shares)
+    assert [path.name for path in files] == ["importance.json", "importance.png"]
+    assert json.loads(files[0].read_text()) == shares
+    assert search.importances(found(trials=1, name="one")) == {}
+    assert write_importance(tmp_path, {}) == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "0.1",
+        [],
+        [[1]],
+        {"low": 1},
+        {"low": 2, "high": 1},
+        {"low": 0, "high": 1, "log": True},
+        {"low": "a", "high": "b"},
+    ],
+)
+def test_a_space_that_is_none(values: Any, tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(json.dumps({"space": {"optimizer.lr": values}}))
+    with pytest.raises(UserError, match=r"space\.optimizer\.lr: .* is not allowed; it has to be a list of values"):
+        search.read(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is no search space"),
+        ("spaces: {}", "is no search space"),
+        ("space: {}", "has nothing in its space"),
+        ("{space: {seed: [1]}, trials: 0}", "trials=0 is not allowed"),
+        ("{space: {seed: [1]}, pruner: axe}", "pruner=axe is not allowed"),
+    ],
+)
+def test_a_file_that_is_no_search(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(content)
+    with pytest.raises(UserError, match=message):
+        search.read(tmp_path / "space.yaml")
+    with pytest.raises(UserError, match="there is no search space"):
+        search.read("gone")
+
+
+@pytest.mark.parametrize(
+    ("space", "words", "message"),
+    [
+        ({"optimizer.lrr": [1]}, [], "there is no key optimizer.lrr .* Did you mean optimizer.lr?"),
+        ({"optimizer.lr": {"low": -1, "high": 1}}, [], "optimizer.lr=-1.0 is not allowed"),
+        ({"model.head.dropout": {"low": 0.1, "high": 1}}, [], "model.head.dropout=1.0 is not allowed"),
+        ({"seed": [1]}, ["trainer.devices=2"], "trains in one process"),
+        ({"seed": [1]}, ["data.val_size=0"], "compares validation accuracies"),
+    ],
+)
+def test_what_cannot_be_searched(space: Any, words: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        search.search(SearchConfig(space=space), words, tmp_path / "search")
+    assert not (tmp_path / "search").exists()
+
+
+COMMAND = [sys.executable, "-m", "digits", "search", *QUICK, "model.head.dropout=0.2"]
+
+
+def begin(folder: Path, name: str, *words: str) -> subprocess.Popen[str]:
+    (folder / "space.yaml").write_text(json.dumps({"space": {"optimizer.lr": {"low": 1e-4, "high": 0.1, "log": True}}}))
+    environment = {key: value for key, value in os.environ.items() if key != "MNIST_ROOT"}
+    return subprocess.Popen(
+        [*COMMAND, *words, "--space", "space.yaml", "--output", name],
+        cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "leaderboard.csv").open() as file:
+        return [{key: value for key, value in row.items() if "seconds" not in key} for row in csv.DictReader(file)]
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    started = time.monotonic()
+    whole = begin(tmp_path, "whole", "--trials", "6", "trainer.max_epochs=3")
+    out, _ = whole.communicate(timeout=120)
+    seconds = time.monotonic() - started
+    assert whole.returncode == 0, out
+    assert "What mattered: optimizer.lr 100 %" in out
+    killed = 0
+    while killed < 4:
+        process = begin(tmp_path, "cut", "--trials", "6", "trainer.max_epochs=3")
+        try:
+            process.communicate(timeout=rng.uniform(0.4, 0.95) * seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
+            out, _ = process.communicate()
+            assert "Traceback" not in out
+            killed += 1
+        else:
+            shutil.rmtree(tmp_path / "cut")
+    last = begin(tmp_path, "cut", "--trials", "6", "trainer.max_epochs=3")
+    out, _ = last.communicate(timeout=120)
+    assert last.returncode == 0, out
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_search(tmp_path: Path) -> None:
+    both = [begin(tmp_path, "search", "--trials", "8") for _ in range(2)]
+    told = [process.communicate(timeout=200)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    trials = [line for text in told for line in text.splitlines() if line.startswith("Trial ")]
+    assert len(trials) == 8
+    assert all(any(line.startswith(f"Trial {number} of 8") for line in trials) for number in range(1, 9))
+    assert all("Trial" in text for text in told)  # each had some
+
+
+def test_without_optuna_it_is_said_what_to_install(found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UserError, match=r"pip install 'digits\[search\]'"):
+        found()
