@@ -27,7 +27,7 @@ from .test_main import QUICK
 from .test_pictures import draw
 
 IMAGES, LABELS = sample.load()
-COMMANDS = ["train", "evaluate", "predict", "explain", "report", "export", "leaderboard", "search", "data"]
+COMMANDS = ["train", "evaluate", "predict", "explain", "report", "export", "leaderboard", "search", "runs", "data"]
 AFTER = ["evaluate", "predict", "explain", "report", "export"]
 
 

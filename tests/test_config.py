@@ -33,7 +33,7 @@ def test_the_promised_options_are_there() -> None:
     assert found["optimizer"] == {"adam", "adamw", "sgd", "rmsprop"}
     assert found["scheduler"] == {"none", "step", "cosine", "one_cycle"}
     assert found["trainer"] == {"default", "cpu", "gpu", "ddp"}
-    assert found["logger"] == {"csv", "tensorboard", "none"}
+    assert found["logger"] == {"csv", "tensorboard", "wandb", "mlflow", "many", "none"}
     assert {"article", "fast", "lr_sweep"} <= found["experiment"]
 
 

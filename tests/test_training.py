@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from lightning import Callback
 from omegaconf import DictConfig
 
@@ -21,7 +23,8 @@ from digits.network import Network
 from digits.run import Run
 from digits.training import train
 
-from .conftest import RUN_FILES, composed
+from .conftest import RUN_FILES, TINY, composed, run
+from .test_main import QUICK
 
 Compose = Callable[..., DictConfig]
 
@@ -395,3 +398,49 @@ def test_ten_epochs_of_the_articles_network_reach_what_was_promised(mnist_root: 
     assert results.parameters == 3_199_106
     assert results.dataset["name"] == "mnist"
     assert results.test_accuracy >= 0.992
+
+
+@pytest.mark.slow  # half a minute, most of it wandb's
+@pytest.mark.filterwarnings("ignore")  # theirs
+def test_all_loggers_at_once(tmp_path: Path) -> None:
+    words = [*QUICK, "logger=many", "tags=[first]", "notes='as it was'", "hydra.run.dir=here"]
+    done = run(*words, cwd=tmp_path, timeout=300, WANDB_MODE="offline")
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "here/tensorboard").glob("events.*"))
+    assert list((tmp_path / "here/wandb").glob("offline-run-*/*.wandb"))
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        metrics = dict(database.execute("select key, value from latest_metrics").fetchall())
+        told = dict(database.execute("select key, value from tags").fetchall())
+    row = Run(tmp_path / "here").read_metrics()[-1]
+    assert metrics["val/accuracy"] == pytest.approx(row["val/accuracy"])
+    assert told["mlflow.note.content"] == "as it was"
+    assert "first" in told
+    assert (
+        run(*words, "tags=[second]", cwd=tmp_path, WANDB_MODE="offline").returncode == 0
+    )  # what is said of it is free
+
+
+@pytest.mark.parametrize("package", ["tensorboard", "wandb", "mlflow"])
+def test_a_logger_that_is_not_installed(
+    package: str, tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*args: Any, **kwargs: Any) -> Any:
+        raise InstantiationException("no") from ModuleNotFoundError(package)
+
+    monkeypatch.setattr(training, "instantiate", missing)
+    with pytest.raises(UserError, match=rf"logger={package} needs a package: pip install 'digits\[{package}\]'"):
+        train(tiny(f"logger={package}"), tmp_path)
+
+
+@pytest.mark.parametrize("preset", ["fast", "limit", "profile"])
+def test_debug_presets(preset: str, tiny_mnist: Path, tmp_path: Path) -> None:
+    words = [word for word in TINY if not word.startswith(("trainer.max_epochs", "trainer.log", "report"))]
+    results = train(composed(*words, f"data.root={tiny_mnist}", f"debug={preset}", "report=false"), tmp_path)
+    assert results.steps == {"fast": 1, "limit": 2, "profile": 10}[preset]
+    assert (tmp_path / "profile/fit-table.txt").exists() == (preset == "profile")
+
+
+@pytest.mark.slow
+def test_a_hundred_digits_are_learned_by_heart(tmp_path: Path) -> None:
+    train(composed("debug=overfit", "model=compact", "trainer.accelerator=cpu"), tmp_path)
+    assert Run(tmp_path).read_metrics()[-1]["train/accuracy"] == 1

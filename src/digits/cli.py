@@ -121,6 +121,28 @@ def leaderboard(sweep: Sweeps, best: Best = False, copy: Copy = None, output: Bo
     print(copy or board.best().run.path)
 
 
+Folders = Annotated[
+    list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Where to look; outputs and multirun by default.")
+]
+Tag = Annotated[str | None, typer.Option("--tag", help="Only runs with this word among their tags.")]
+Number = Annotated[int, typer.Option("-n", "--number", min=1, help="How many at most.")]
+
+
+@app.command()
+def runs(folders: Folders = None, tag: Tag = None, number: Number = 20) -> None:
+    """List the runs there are, newest first, with their results, tags and notes."""
+    from digits import comparison
+    from digits.runs import listed
+
+    found = listed(folders or [], tag)
+    if not found:
+        print("There are no runs here; train: digits train")
+        return
+    comparison.print_runs(found[:number])
+    if len(found) > number:
+        print(f"and {len(found) - number} more: --number {len(found)}")
+
+
 Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of every trial.")]
 Space = Annotated[str, typer.Option("--space", help="A file of what to search, or the name of one in conf/search.")]
 Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Trials in all, in place of the file's number.")]

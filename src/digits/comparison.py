@@ -13,10 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from digits import plots
+from digits.console import duration
 from digits.drawing import png
 from digits.errors import UserError, printable
 from digits.leaderboard import DATASET, Leaderboard, Row
 from digits.records import as_json, write, writing
+from digits.runs import Entry
 
 LONG = 8  # letters of a number
 FIGURES = ("val_accuracy", "test_accuracy", "val_loss", "test_loss", "calibration_error", "epochs", "train_seconds")
@@ -84,15 +86,38 @@ def print_table(board: Leaderboard, files: Sequence[Path]) -> None:
         table.add_column(name, overflow="fold")
     for row in body:
         table.add_row(*map(printable, row))
-    console = Console(markup=False)  # what failed may have said anything
-    if not console.is_terminal:
-        console.width = 200  # a pipe has no edge to wrap at
+    console = _console()
     console.print(table)
     if board.failures:
         jobs = sum(len(row.jobs) for row in board.rows)
         console.print(f"{board.failures} of {jobs} jobs have no result.", style="bold red")
     names = ", ".join(path.name for path in files)
     console.print(f"Written to {board.directory}: {names}", soft_wrap=True, highlight=False)
+
+
+def print_runs(entries: Sequence[Entry]) -> None:
+    """Print a line for each run."""
+    table = Table(box=None)
+    for name in ("when", "run", "status", "validation", "test", "data set", "time", "tags", "notes"):
+        table.add_column(name, overflow="fold")
+    for entry in entries:
+        figures = [""] * 4
+        if done := entry.results:
+            accuracies = [
+                "" if share is None else f"{100 * share:.2f} %" for share in (done.val_accuracy, done.test_accuracy)
+            ]
+            figures = [*accuracies, done.dataset["name"], duration(done.train_seconds)]
+        when = entry.time.strftime("%Y-%m-%d %H:%M")
+        row = [when, str(entry.path), entry.status, *figures, " ".join(map(str, entry.tags)), entry.notes]
+        table.add_row(*map(printable, row))
+    _console().print(table)
+
+
+def _console() -> Console:
+    console = Console(markup=False)  # what failed may have said anything
+    if not console.is_terminal:
+        console.width = 200  # a pipe has no edge to wrap at
+    return console
 
 
 def cells(board: Leaderboard) -> list[list[str]]:

@@ -146,6 +146,9 @@ class TrainerConfig:
     accumulate_grad_batches: int = key(1, "batches whose gradients make one optimizer step", at_least=1)
     log_every_n_steps: int = key(100, "steps from one line of the log to the next", at_least=1)
     limit_train_batches: int | float = key(1.0, "batches of an epoch, or share of them (1.0 is all)", above=0)
+    profiler: str | None = key(
+        None, "what measures the training, into profile/", one_of=("simple", "advanced", "pytorch")
+    )
     deterministic: bool = key(False, "use only operations that repeat to the last bit on a GPU")
 
 
@@ -192,11 +195,31 @@ class TensorBoardConfig:
 
 
 @dataclass
+class WandbConfig:
+    """Arguments of `lightning.pytorch.loggers.WandbLogger`; directory, name, tags and notes are the run's."""
+
+    _target_: str = key(MISSING, "class", one_of=("lightning.pytorch.loggers.WandbLogger",))
+    project: str = "digits"
+    offline: bool = False
+
+
+@dataclass
+class MLFlowConfig:
+    """Arguments of `lightning.pytorch.loggers.MLFlowLogger`; name, tags and notes are the run's."""
+
+    _target_: str = key(MISSING, "class", one_of=("lightning.pytorch.loggers.MLFlowLogger",))
+    experiment_name: str = "digits"
+    tracking_uri: str = key("sqlite:///mlflow.db", "database or server")
+
+
+@dataclass
 class LoggerConfig:
     """Where the metrics of each epoch are written."""
 
     csv: bool = key(True, "write metrics.csv")
     tensorboard: TensorBoardConfig | None = None
+    wandb: WandbConfig | None = None
+    mlflow: MLFlowConfig | None = None
 
 
 @dataclass
@@ -213,6 +236,8 @@ class TrainConfig:
     seed: int = key(0, "seed of weights, order and dropout", at_least=0, below=2**32)
     label_smoothing: float = key(0.0, "share of the target spread over all classes", at_least=0, below=1)
     report: bool = key(True, "write report/index.html at the end")
+    tags: list[str] = key([], "words to find the run by; digits runs --tag WORD")
+    notes: str = key("", "what to remember about the run")
 
 
 SCHEMAS: dict[str | None, dict[str, type]] = {

@@ -23,13 +23,15 @@ from digits.keys import shown
 from digits.records import UNFINISHED_FILE, Amount, Count, Share, as_json, parsed, write
 
 # What may differ where a run goes on: where the data are, since a fingerprint guards what they are; how often it is
-# saved; and the report.
+# saved; the report; and what people say of it.
 FREE = (
     "data.root",
     "data.mirrors",
     "callbacks.checkpoint.every_n_steps",
     "callbacks.checkpoint.every_n_seconds",
     "report",
+    "tags",
+    "notes",
 )
 OWN_FILES = ("config.yaml", "metrics.csv", "evaluation.json", "results.json", "index.html", "best.ckpt", "last.ckpt")
 FINISHED, FAILED, PRUNED, UNFINISHED = "finished", "failed", "pruned", "unfinished"

@@ -1,6 +1,7 @@
 """One training, from a configuration to a run directory."""
 
 import datetime
+import hashlib
 import logging
 import re
 import sys
@@ -16,6 +17,7 @@ from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from omegaconf import DictConfig
 
 from digits import checkpoint, config, device, parallel, provenance
@@ -34,6 +36,7 @@ from digits.testing import measure
 log = logging.getLogger(__name__)
 
 LOST = re.compile("gloo|NCCL|Connection (reset|closed|refused)", re.IGNORECASE)  # what torch says without a peer
+PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 NEEDED = ("callbacks", "loops", "optimizer_states", "MNISTDataModule")  # of a checkpoint, to go on from it
 
 
@@ -238,30 +241,46 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Callback
         callbacks.append(instantiate(asdict(cfg.callbacks.early_stopping)))
     if sys.stdout.isatty():
         callbacks.append(ProgressBar(refresh_rate=20))
-    loggers: list[Logger] = []
-    if cfg.logger.tensorboard:
-        try:
-            loggers.append(instantiate(asdict(cfg.logger.tensorboard), save_dir=run.path))
-        except InstantiationException as error:
-            if not isinstance(error.__cause__, ModuleNotFoundError):
-                raise
-            raise UserError("logger=tensorboard needs a package: pip install 'digits[tensorboard]'.") from error
     arguments = {**asdict(cfg.trainer), "precision": precision}
     if (processes := parallel.started_outside()) and cfg.trainer.devices == "auto":
         arguments["devices"], arguments["num_nodes"] = processes
-    for ours in ("memory_format", "compile"):
+    profiler = cfg.trainer.profiler and PROFILERS[cfg.trainer.profiler](dirpath=run.path / "profile", filename="table")
+    for ours in ("memory_format", "compile", "profiler"):
         del arguments[ours]
     try:
         return Trainer(
             **arguments,
             default_root_dir=run.path,
             callbacks=callbacks,
-            logger=loggers,
+            logger=_loggers(cfg, run),
             enable_progress_bar=sys.stdout.isatty(),
             enable_model_summary=False,  # the table of layers says more
             num_sanity_val_steps=0,
-            profiler=NoProfiler(),
+            profiler=profiler or NoProfiler(),
             plugins=[WholeFiles(run)],
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
+
+
+def _loggers(cfg: TrainConfig, run: Run) -> list[Logger]:
+    name = run.path.resolve().name
+    same = hashlib.sha256(str(run.path.resolve()).encode()).hexdigest()[:12]  # where a run goes on, so does its page
+    told = {"tags": cfg.tags or None, "notes": cfg.notes or None}
+    of_run: dict[str, dict[str, Any]] = {
+        "tensorboard": {"save_dir": run.path},
+        "wandb": {"save_dir": run.path, "name": name, "id": same, "resume": "allow", **told},
+        "mlflow": {"run_name": name, "tags": {"directory": str(run.path), **dict.fromkeys(cfg.tags, "")}},
+    }
+    if cfg.notes:
+        of_run["mlflow"]["tags"]["mlflow.note.content"] = cfg.notes
+    loggers = []
+    for package, arguments in of_run.items():
+        if node := getattr(cfg.logger, package):
+            try:
+                loggers.append(instantiate(asdict(node), **arguments))
+            except InstantiationException as error:
+                if not isinstance(error.__cause__, ModuleNotFoundError):
+                    raise
+                raise UserError(f"logger={package} needs a package: pip install 'digits[{package}]'.") from error
+    return loggers

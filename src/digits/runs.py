@@ -1,0 +1,65 @@
+"""All the runs there are, newest first."""
+
+import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from digits.errors import UserError
+from digits.run import FAILED, Results, Run
+from digits.trained import SEARCHED
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run.
+
+    Attributes:
+        path: Its directory.
+        time: When it began to be what it is: its results, or else its configuration, were written.
+        status: ``finished``, ``unfinished``, or ``failed: `` or ``pruned: `` and why.
+        results: What came out; None if it did not finish.
+        tags: Words to find it by.
+        notes: What to remember about it.
+    """
+
+    path: Path
+    time: datetime.datetime
+    status: str
+    results: Results | None
+    tags: Sequence[str]
+    notes: str
+
+
+def listed(folders: Sequence[Path] = (), tag: str | None = None) -> list[Entry]:
+    """List runs, newest first.
+
+    Args:
+        folders: Where to look, in all folders below; ``outputs`` and ``multirun`` by default.
+        tag: Only runs with this word among their tags.
+
+    Raises:
+        UserError: If a folder is not there.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"there is no folder {folder}.")
+    entries = [entry for folder in (folders or map(Path, SEARCHED)) for entry in _entries(folder)]
+    chosen = [entry for entry in entries if tag is None or tag in entry.tags]
+    return sorted(chosen, key=lambda entry: entry.time, reverse=True)
+
+
+def _entries(folder: Path) -> Iterator[Entry]:
+    for file in folder.rglob("config.yaml"):
+        run = Run(file.parent)
+        latest = run.results_file if run.results_file.exists() else file
+        time = datetime.datetime.fromtimestamp(latest.stat().st_mtime)
+        try:
+            config, results, status = run.config() or {}, run.results(), run.state()
+        except UserError as error:
+            yield Entry(run.path, time, f"{FAILED}: {error}", None, [], "")
+            continue
+        tags = config.get("tags")
+        yield Entry(
+            run.path, time, status, results, tags if isinstance(tags, list) else [], str(config.get("notes") or "")
+        )
