@@ -27,7 +27,7 @@ SHORT = ["model=compact", f"trainer.max_epochs={1 if QUICK else 3}", "report=fal
 
 def best(sweep: Path) -> float:
     """The best validation accuracy of a sweep, in percent."""
-    rows: list[dict[str, Any]] = json.loads((sweep / "leaderboard.json").read_text())["rows"]
+    rows: list[Any] = json.loads((sweep / "leaderboard.json").read_text())["rows"]
     return float(100 * rows[0]["val_accuracy"]["mean"])
 
 

@@ -302,6 +302,7 @@ def test_where_nobody_reads_on(here: Path) -> None:
         assert process.wait(60) in (0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_screen_that_cannot_be_written_ends_no_training(tmp_path: Path) -> None:
     words = [*QUICK, "hydra.run.dir=here"]

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
 
 from digits import command_line
 from digits.errors import UserError
@@ -169,6 +170,15 @@ def test_a_mistake_ends_in_2_before_torch_is_imported(
     assert done.stderr.startswith("Error: ")
     assert len(done.stderr.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["blocked"]  # nothing was begun
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "processes"])
+def test_a_launcher_that_is_not_installed(launcher: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = ConfigStore.instance().repo["hydra"]["launcher"]
+    for name in ("submitit_slurm.yaml", "submitit_local.yaml"):
+        monkeypatch.delitem(repository, name)
+    with pytest.raises(UserError, match=r"needs a package: pip install 'digits\[slurm\]'"):
+        command_line.check(["-m", f"hydra/launcher={launcher}", "seed=0,1"])
 
 
 @pytest.mark.parametrize("words", ["optimzer.lr=1", "data.batch_size=0"])

@@ -66,6 +66,7 @@ def test_every_trial_is_a_run(found: Callable[..., Any], tmp_path: Path, caplog:
     assert board.best().name == str(study.best_trial.number)
 
 
+@pytest.mark.slow
 def test_it_goes_on_as_if_it_had_not_stopped(found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = found(trials=5, name="whole")
     train = search.training.train
@@ -132,7 +133,7 @@ def test_the_best_trial_is_an_experiment_that_repeats_it(
 
 
 def test_what_mattered(found: Callable[..., Any], tmp_path: Path) -> None:
-    study = found(trials=6)
+    study = found(trials=4)
     shares = search.importances(study)
     assert set(shares) == set(SPACE)
     assert sum(shares.values()) == pytest.approx(1, abs=0.01)

@@ -154,6 +154,8 @@ def _compose(name: str, choices: list[str], of_hydra: list[str]) -> DictConfig:
     try:
         return compose(name, choices + of_hydra, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
+        if "submitit_" in str(error):
+            raise UserError("this launcher needs a package: pip install 'digits[slurm]'.") from error
         lines = str(error.__cause__ or error).splitlines()[:2]  # in the second, Hydra names the key
         raise UserError(f"{' '.join([*choices, *of_hydra]) or name}: {' '.join(map(str.strip, lines))}") from error
 

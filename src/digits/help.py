@@ -9,6 +9,8 @@ Train a convolutional network to read handwritten digits.
   python train.py trainer.max_epochs=2 optimizer.lr=0.01
   python train.py model=compact trainer.accelerator=gpu
   python train.py -m optimizer.lr=0.1,0.01,0.001        a run for each value, and a leaderboard
+  python train.py -m hydra/launcher=joblib seed=0,1,2   several of them at once
+  python train.py debug=fast                            one batch of everything: does it run?
   python train.py experiment=fast                       a ready-made recipe: 99 % in a second of training
 
 Choose one of each (group=option):
@@ -42,7 +44,8 @@ Options:
 def help_text(program: str) -> str:
     """What ``--help`` prints, of a program such as ``python train.py`` or ``digits train``."""
     lines = []
-    for group in sorted(path for path in config.directory().iterdir() if path.is_dir() and path.name != "hydra"):
+    apart = ("hydra", "search")  # which are no groups of a training
+    for group in sorted(path for path in config.directory().iterdir() if path.is_dir() and path.name not in apart):
         options = ", ".join(sorted(file.stem for file in group.glob("*.yaml")))
         lines.append(f"  {group.name:<12} {options}")
     return HELP.format(groups="\n".join(lines)).replace("python train.py", program)
