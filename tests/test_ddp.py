@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning import LightningModule, Trainer
 
 from digits import command_line, parallel
+from digits.config import CheckpointConfig
 from digits.errors import UserError
 from digits.run import Run
+from digits.saving import Checkpoints
 
 from .conftest import ROOT, RUN_FILES, run, run_python
 from .test_main import QUICK
@@ -253,3 +256,16 @@ def test_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def saved_at(last: Path) -> int:
     return last.stat().st_mtime_ns if last.exists() else 0
+
+
+def test_machines_that_do_not_share_the_folder_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first process goes on from step 40, and another begins."""
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    monkeypatch.setattr(trainer.fit_loop, "_load_combined_loader_states", lambda: None)
+    seen = {"max": torch.tensor(40), "min": torch.tensor(0)}
+    monkeypatch.setattr(trainer.strategy, "reduce", lambda tensor, reduce_op: seen[reduce_op])
+    callback = Checkpoints(Run(tmp_path), CheckpointConfig(), validated=True)
+    with pytest.raises(
+        UserError, match=r"one goes on from step 40, another from 0\. Set hydra.run.dir to a folder that"
+    ):
+        callback.on_train_start(trainer, LightningModule())
