@@ -265,7 +265,5 @@ def test_machines_that_do_not_share_the_folder_are_told(tmp_path: Path, monkeypa
     seen = {"max": torch.tensor(40), "min": torch.tensor(0)}
     monkeypatch.setattr(trainer.strategy, "reduce", lambda tensor, reduce_op: seen[reduce_op])
     callback = Checkpoints(Run(tmp_path), CheckpointConfig(), validated=True)
-    with pytest.raises(
-        UserError, match=r"goes on from step 40, another from 0\. Set hydra.run.dir"
-    ):
+    with pytest.raises(UserError, match=r"goes on from step 40, another from 0\. Set hydra.run.dir"):
         callback.on_train_start(trainer, LightningModule())
