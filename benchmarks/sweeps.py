@@ -12,12 +12,12 @@ from common import QUICK, machine, official, run, spread, write
 
 REPEATS = 1 if QUICK else 3
 TRIALS = 4 if QUICK else 18
-GRID = {
+GRID: dict[str, list[Any]] = {
     "optimizer.lr": [0.0003, 0.003, 0.03],
     "model.head.dropout": [0.0, 0.3, 0.6],
     "data.batch_size": [100, 200, 400],
 }
-SPACE = {
+SPACE: dict[str, Any] = {
     "optimizer.lr": {"low": 0.0003, "high": 0.03, "log": True},
     "model.head.dropout": {"low": 0.0, "high": 0.6},
     "data.batch_size": [100, 200, 400],
