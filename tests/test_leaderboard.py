@@ -165,6 +165,7 @@ def test_plots_of_a_sweep(tmp_path: Path) -> None:
     }
     assert [tick.get_text() for tick in drawn["accuracy-model"].axes[0].get_xticklabels()] == ["compact", "mlp"]
     assert len([line for line in drawn["curves"].axes[0].lines if len(line.get_xdata())]) == 4
+    assert {line.get_linestyle() for line in rates.lines} == {"-"}
     files = write_files(board)
     assert {path.name for path in files if path.suffix == ".png"} == {f"{name}.png" for name in drawn}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files if path.suffix == ".png")
@@ -191,3 +192,12 @@ def test_a_plan_that_no_sweep_writes(tmp_path: Path, content: str) -> None:
     (tmp_path / "sweep.json").write_text(content)
     with pytest.raises(UserError, match=r"sweep\.json cannot be read"):
         leaderboard(tmp_path)
+
+
+def test_trials_of_a_search_are_points_and_a_single_key_a_line(tmp_path: Path) -> None:
+    made(tmp_path / "search", *(f"optimizer.lr={lr} label_smoothing={share}" for lr, share in ((0.1, 0.1), (0.2, 0.2))))
+    ((points,),) = (dict(figures(leaderboard(tmp_path / "search").ranked))["accuracy-optimizer.lr"].axes[0].lines,)
+    assert (points.get_linestyle(), len(points.get_xdata())) == ("None", 2)
+    made(tmp_path / "sweep", "optimizer.lr=0.1", "optimizer.lr=0.2")
+    ((line,),) = (dict(figures(leaderboard(tmp_path / "sweep").ranked))["accuracy-optimizer.lr"].axes[0].lines,)
+    assert (line.get_linestyle(), len(line.get_xdata())) == ("-", 2)

@@ -170,7 +170,10 @@ def search(
     mattered = search.importances(study)
     comparison.print_table(board, [*comparison.write_files(board), *comparison.write_importance(output, mattered)])
     if mattered:
-        print("What mattered: " + ", ".join(f"{key} {100 * share:.0f} %" for key, share in mattered.items()))
+        print(
+            "What mattered, after the first epoch: "
+            + ", ".join(f"{key} {100 * share:.0f} %" for key, share in mattered.items())
+        )
     if experiment := search.write_experiment(study, settings, output):
         print(f"The best trial as an experiment: {experiment}\n  python train.py --config-dir {output} experiment=best")
 

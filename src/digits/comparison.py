@@ -56,7 +56,7 @@ def write_importance(folder: Path, shares: Mapping[str, float]) -> list[Path]:
         return []
     files: dict[str, str | bytes] = {
         "importance.json": as_json(shares),
-        "importance.png": png(plots.shares("How much of the difference each key explains", shares)),
+        "importance.png": png(plots.shares("How much each key explains of the first epoch's accuracy", shares)),
     }
     for name, content in files.items():
         with writing(folder / name):
@@ -162,9 +162,10 @@ def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
         for row, spread in scored:
             others = _named({other: row.settings[other] for other in swept if other != key})
             lines.setdefault(others, []).append((row.settings[key], 100 * spread.mean, 100 * (spread.std or 0)))
-        if all(len(points) == 1 for points in lines.values()):  # as in a search: the others differ as well
+        alone = all(len(points) == 1 for points in lines.values())  # as in a search: the others differ as well
+        if alone:
             lines = {"": [point for points in lines.values() for point in points]}
-        yield f"accuracy-{key}", plots.against(key, metric, lines, joined="" not in lines)
+        yield f"accuracy-{key}", plots.against(key, metric, lines, joined=not alone)
     if len(swept) > 1:
         values = [([row.settings[key] for key in swept], 100 * spread.mean) for row, spread in scored]
         yield "settings", plots.parallel(metric, swept, values)

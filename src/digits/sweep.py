@@ -1,6 +1,7 @@
 """A sweep, from its plan to its leaderboard: what Hydra calls around the jobs of a multirun."""
 
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -61,6 +62,8 @@ class Sweep(Callback):
         if _launcher(config) == "BasicLauncher":
             log.info("\nJob %d of %d%s: %s", config.hydra.job.num + 1, len(self.jobs), self._left(), self._told(config))
             return
+        if _launcher(config) == "LocalLauncher":  # which begins all of them at once; joblib sees to it by itself
+            os.environ.setdefault("OMP_NUM_THREADS", "1")
         listen()  # to signals, in a process that is another's
         for handler in logging.getLogger().handlers:
             if isinstance(handler, ScreenHandler):
