@@ -172,6 +172,20 @@ def test_a_mistake_ends_in_2_before_torch_is_imported(
     assert [path.name for path in tmp_path.iterdir()] == ["blocked"]  # nothing was begun
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["seed=shuffle(1,2,3)"], "in another order each time cannot go on"),
+        (["data.batch_size=shuffle(range(50,250,50))"], "in another order each time cannot go on"),
+        (["model=shuffle(compact,mlp)"], "in another order each time cannot go on"),
+        (["seed=0,1", "hydra.sweep.subdir=x"], "the directory of a job is its number"),
+    ],
+)
+def test_a_sweep_that_could_not_go_on(words: list[str], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        command_line.check(["-m", *words])
+
+
 @pytest.mark.parametrize("launcher", ["slurm", "processes"])
 def test_a_launcher_that_is_not_installed(launcher: str, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = ConfigStore.instance().repo["hydra"]["launcher"]

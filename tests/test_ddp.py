@@ -137,6 +137,12 @@ def test_torchrun(alone: Path, tmp_path: Path) -> None:
     assert "2 processes with batches of 10: 20 images a step." in done.stdout
     assert done.stdout.count("Test accuracy") == 1
     assert_same_training(alone, tmp_path / "two")
+    words = [word for word in together(tmp_path / "two") if word != "report=false"]
+    again = subprocess.run(
+        [*TORCHRUN, "--nproc-per-node", "2", *words], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert again.returncode == 0, again.stderr
+    assert Run(tmp_path / "two").report_file.exists()  # which was missing
 
 
 @pytest.mark.slow
@@ -238,10 +244,9 @@ def test_torchrun_needs_a_directory(
     assert parallel.started_outside() == (2, 2)
     with pytest.raises(UserError, match="in one directory: add hydra.run.dir=outputs/NAME"):
         command_line.check(["trainer=ddp"])
-    with pytest.raises(UserError, match="and train without -m"):
-        command_line.check(
-            ["-m", "trainer=ddp", "trainer.strategy=ddp_spawn", "seed=0,1", f"hydra.sweep.dir={tmp_path}"]
-        )
+    for words in ([], ["trainer=ddp", "trainer.devices=2"], ["trainer.strategy=ddp_spawn"]):
+        with pytest.raises(UserError, match="4 processes were started for one training: add trainer=ddp, without"):
+            command_line.check([*words, f"hydra.run.dir={tmp_path}"])
     command_line.check(["trainer=ddp", f"hydra.run.dir={tmp_path}"])
 
 
@@ -249,6 +254,10 @@ def test_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "6", "SLURM_NNODES": "2", "SLURM_PROCID": "3"}.items():
         monkeypatch.setenv(name, value)
     assert parallel.started_outside() == (3, 2)
+    assert not parallel.is_first()
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert parallel.is_first()  # as Lightning decides: RANK, then LOCAL_RANK, then Slurm's
+    monkeypatch.setenv("RANK", "2")
     assert not parallel.is_first()
     monkeypatch.setenv("SLURM_NTASKS", "1")
     assert parallel.started_outside() is None

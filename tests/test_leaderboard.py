@@ -143,6 +143,12 @@ def test_several_sweeps_together(tmp_path: Path) -> None:
     assert (tmp_path / "both/leaderboard.csv").exists()
 
 
+def test_the_same_again_is_no_other_seed(tmp_path: Path) -> None:
+    made(tmp_path, "seed=0 optimizer.lr=0.1", "seed=0 optimizer.lr=0.1", "seed=1 optimizer.lr=0.1")
+    board = leaderboard(tmp_path, tmp_path / "../" / tmp_path.name, output=tmp_path)
+    assert [[job.name for job in row.jobs] for row in board.rows] == [["0", "2"]]
+
+
 def test_other_data_are_another_row(tmp_path: Path) -> None:
     made(tmp_path, "optimizer.lr=0.1 seed=0", "optimizer.lr=0.1 seed=1")
     run = Run(tmp_path / "1")

@@ -113,6 +113,15 @@ def test_a_loss_that_is_no_number_is_a_trial_that_failed(found: Callable[..., An
     assert str(Run(tmp_path / "search/0").failure() or Run(tmp_path / "search/1").failure()).count("loss is") == 1
 
 
+def test_a_trial_that_cannot_be_composed_is_one_that_failed(found: Callable[..., Any], tmp_path: Path) -> None:
+    """Of two keys, each of which can have each of its values by itself."""
+    space = {"model": ["article", "mlp"], "model.blocks.0.channels": [4, 8]}
+    words = [word for word in TINY if not word.startswith("model")]
+    cfg = SearchConfig(space=space, trials=6, pruner="none", sampler="random")
+    with pytest.raises(UserError, match="there is no key model.blocks.0.channels"):
+        search.search(cfg, ["data=sample", *words], tmp_path / "search")
+
+
 def test_the_best_trial_is_an_experiment_that_repeats_it(
     found: Callable[..., Any], tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +197,9 @@ def test_a_file_that_is_no_search(content: str, message: str, tmp_path: Path) ->
         ({"optimizer.lrr": [1]}, [], "there is no key optimizer.lrr .* Did you mean optimizer.lr?"),
         ({"optimizer.lr": {"low": -1, "high": 1}}, [], "optimizer.lr=-1.0 is not allowed"),
         ({"model.head.dropout": {"low": 0.1, "high": 1}}, [], "model.head.dropout=1.0 is not allowed"),
+        ({"model": ["compact", "kompact", "mlp"]}, [], "there is no model=kompact"),
+        ({"seed": [1]}, ["seed=3"], "seed=3: the space has that key"),
+        ({"seed": [1]}, ["model=compact,mlp"], "model=compact,mlp has several values; give one"),
         ({"seed": [1]}, ["trainer.devices=2"], "trains in one process"),
         ({"seed": [1]}, ["data.val_size=0"], "compares validation accuracies"),
     ],
@@ -257,3 +269,13 @@ def test_without_optuna_it_is_said_what_to_install(found: Callable[..., Any], mo
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match=r"pip install 'digits\[search\]'"):
         found()
+
+
+@pytest.mark.slow
+def test_a_search_of_which_nothing_comes_ends_in_1(tmp_path: Path) -> None:
+    space = {"space": {"optimizer.lr": [1e30, 2e30]}, "trials": 2}
+    (tmp_path / "space.yaml").write_text(json.dumps(space))
+    words = [*COMMAND, "optimizer=sgd", "scheduler=none", "--space", "space.yaml", "--output", "search"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "2 of 2 jobs have no result" in done.stdout

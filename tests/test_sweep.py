@@ -15,6 +15,7 @@ import pytest
 from digits import parallel
 
 from .conftest import ROOT, run
+from .test_ddp import children
 from .test_main import QUICK
 
 SWEEP = ["-m", *QUICK, "trainer.max_epochs=1", "model.head.dropout=0.3", "optimizer.lr=0.01,0.001", "seed=0,1"]
@@ -108,6 +109,43 @@ def test_jobs_at_once_that_are_cut_off(number: signal.Signals, code: int, tmp_pa
     assert board(tmp_path / "cut") == board(tmp_path / "whole")
 
 
+@pytest.mark.slow
+def test_a_job_whose_process_is_killed_ends_the_sweep_which_goes_on(tmp_path: Path) -> None:
+    words = [*SWEEP, JOBLIB, "trainer.limit_train_batches=400", "hydra.sweep.dir=cut"]
+    process = begin(*words, cwd=tmp_path)
+    wait_for(tmp_path / "cut/0/config.yaml", process)
+    workers = [pid for pid in children(process.pid) if b"loky" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(workers[-1], signal.SIGKILL)
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Failed: a job's process was killed, for want of memory perhaps. To go on: python" in told
+    assert "Traceback" not in told
+    assert run(*words, cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("srun") is not None, reason="there is Slurm")
+def test_without_slurm_it_is_said(tmp_path: Path) -> None:
+    done = run(*SWEEP, "hydra/launcher=slurm", "hydra.sweep.dir=here", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "Error: hydra/launcher=slurm: there is no Slurm on this machine (srun).\n"
+
+
+@pytest.mark.slow
+def test_one_at_once_is_as_one_by_one(tmp_path: Path) -> None:
+    """In this process, which a shell's end does not concern, and whose lines do not mix."""
+    done = run(*SWEEP, JOBLIB, "hydra.launcher.n_jobs=1", "hydra.sweep.dir=here", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Test accuracy") == 4
+
+
+@pytest.mark.slow
+def test_jobs_at_once_with_pages_of_their_own(tmp_path: Path) -> None:
+    words = [*SWEEP, JOBLIB, "logger=many", "hydra.sweep.dir=here"]
+    done = run(*words, cwd=tmp_path, timeout=300, WANDB_MODE="offline")
+    assert done.returncode == 0, done.stderr
+    assert all(list((tmp_path / f"here/{job}/wandb").glob("offline-run-*")) for job in range(4))
+
+
 @pytest.mark.parametrize(
     ("jobs", "gpus", "cores", "gigabytes", "at_once"),
     [(9, 0, 4, 64, 4), (3, 0, 4, 64, 3), (9, 0, 64, 7, 3), (9, 2, 64, 64, 2), (1, 8, 64, 64, 1), (9, 0, 4, 1, 1)],
@@ -119,12 +157,15 @@ def test_a_sane_number_of_jobs(
     monkeypatch.setattr("joblib.cpu_count", lambda: cores)
     monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": gigabytes * 1e9 / 4096, "SC_PAGE_SIZE": 4096}.__getitem__)
     assert parallel.jobs_at_once(jobs) == at_once
+    if gpus:
+        assert parallel.jobs_at_once(jobs, "cpu") == min(jobs, cores, int(gigabytes // 2))
 
 
 TAKE = """
 import os, sys
 from digits import parallel
 parallel.take_a_gpu()
+parallel.leave_the_gpu()
 parallel.take_a_gpu()
 print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()

@@ -12,7 +12,7 @@ import typer
 
 from digits import main as training_command
 from digits.console import ScreenHandler, evaluation_text
-from digits.errors import EXIT_FAILED, EXIT_WRONG_USE, UserError, exit_codes, printable
+from digits.errors import EXIT_FAILED, EXIT_WRONG_USE, Interrupted, UserError, exit_codes, printable
 from digits.trained import find
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer keeps it
@@ -165,7 +165,11 @@ def search(
 
     settings, cfg = words or [], search.read(space)
     cfg.trials = trials or cfg.trials
-    study = search.search(cfg, settings, output)
+    try:
+        study = search.search(cfg, settings, output)
+    except Interrupted as interruption:
+        interruption.advice = "The same command goes on with the search."
+        raise
     board = compare(output)
     mattered = search.importances(study)
     comparison.print_table(board, [*comparison.write_files(board), *comparison.write_importance(output, mattered)])
@@ -176,6 +180,8 @@ def search(
         )
     if experiment := search.write_experiment(study, settings, output):
         print(f"The best trial as an experiment: {experiment}\n  python train.py --config-dir {output} experiment=best")
+    else:
+        raise typer.Exit(EXIT_FAILED)
 
 
 Source = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, `latest`, or a checkpoint.")]

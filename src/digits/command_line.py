@@ -39,6 +39,17 @@ KINDS = {
 }
 
 
+def check_single(words: Sequence[str]) -> None:
+    """Refuse words that stand for several values, where there is no sweep.
+
+    Raises:
+        UserError: Naming the first of them.
+    """
+    for override in _overrides(words):
+        if override.is_sweep_override():
+            raise UserError(f"{_words(override)} has several values; give one, or have the space name them.")
+
+
 def in_order(arguments: Sequence[str]) -> list[str]:
     """Overrides last: Hydra's parser takes ``-m`` and other options only in front of them, people put them anywhere."""
     return sorted(arguments, key=lambda word: "=" in word and not word.startswith("-"))
@@ -70,6 +81,8 @@ def check(arguments: Sequence[str], program: str = "python train.py") -> None:
         of_hydra = [_words(o) for o in settings if _key(o).startswith("hydra.") and not o.is_sweep_override()]
         if args.config_dir:
             of_hydra.append(f"hydra.searchpath=['file://{os.path.abspath(args.config_dir)}']")
+        if any(_key(override) == "hydra.sweep.subdir" for override in settings):
+            raise UserError("hydra.sweep.subdir stays: the directory of a job is its number, by which a sweep goes on.")
         own = [override for override in settings if not _key(override).startswith("hydra.")]
         for chosen in _combinations([list(_variants(choice, groups[_key(choice)])) for choice in choices]):
             cfg = _compose(args.config_name or "train", chosen, of_hydra)
@@ -81,11 +94,14 @@ def check(arguments: Sequence[str], program: str = "python train.py") -> None:
             _check_settings(cfg, own, multirun)
     if not args.cfg:
         asked = any(word.partition("=")[0] in ("hydra.run.dir", "hydra.sweep.dir") for word in of_hydra)
-        if parallel.started_outside() and (multirun or not asked):
+        processes = parallel.started_outside()
+        if processes and (cfg.trainer.strategy != "ddp" or cfg.trainer.devices != "auto"):
+            number = processes[0] * processes[1]
             raise UserError(
-                "several processes are one training, in one directory: add hydra.run.dir=outputs/NAME"
-                + (", and train without -m." if multirun else ".")
+                f"{number} processes were started for one training: add trainer=ddp, without trainer.devices."
             )
+        if processes and not asked:
+            raise UserError("several processes are one training, in one directory: add hydra.run.dir=outputs/NAME.")
         _check_directory(directory, make=asked)
 
 
@@ -187,6 +203,8 @@ def _check_directory(directory: Path, make: bool) -> None:
 
 
 def _check_several(override: Override, multirun: bool) -> None:
+    if getattr(override.value(), "shuffle", False):
+        raise UserError(f"{_words(override)}: a sweep in another order each time cannot go on; write down the order.")
     if override.is_sweep_override() and not multirun:
         raise UserError(f"{_words(override)} has several values; add -m to run a job for each.")
 

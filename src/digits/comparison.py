@@ -80,7 +80,11 @@ def copy_best(board: Leaderboard, target: Path) -> None:
 def print_table(board: Leaderboard, files: Sequence[Path]) -> None:
     """Print the table, and where the files are."""
     header, *body = cells(board)
-    order = "validation accuracy" if _validated(board.rows) else "test accuracy, for want of a validation set,"
+    order = (
+        "validation accuracy"
+        if _validated(board.rows) or not board.ranked
+        else "test accuracy, for want of a validation set,"
+    )
     table = Table(title=f"Leaderboard, best {order} first", title_justify="left", box=None)
     for name in header:
         table.add_column(name, overflow="fold")
@@ -167,7 +171,7 @@ def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
             lines = {"": [point for points in lines.values() for point in points]}
         yield f"accuracy-{key}", plots.against(key, metric, lines, joined=not alone)
     if len(swept) > 1:
-        values = [([row.settings[key] for key in swept], 100 * spread.mean) for row, spread in scored]
+        values = [([_short(row.settings[key]) for key in swept], 100 * spread.mean) for row, spread in scored]
         yield "settings", plots.parallel(metric, swept, values)
     column = name.replace("val_", "val/").replace("test_", "train/")  # tested is only once
     curves = [(_named(row.settings), _curve(job.run.read_metrics(), column)) for row in rows for job in row.jobs]

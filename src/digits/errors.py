@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+DEBUG, HYDRAS = "DIGITS_DEBUG", "HYDRA_FULL_ERROR"
+"""Variables that ask for tracebacks: ours, which has the last word, and Hydra's, by which people ask."""
+
 EXIT_FAILED = 1
 """Exit code: it was asked for rightly and failed while running."""
 EXIT_WRONG_USE = 2
@@ -114,7 +117,7 @@ def exit_code(error: BaseException) -> int:
 
 def debugging() -> bool:
     """Whether a person wants tracebacks: ``HYDRA_FULL_ERROR=1``, or ``--debug``, which sets it."""
-    return os.environ.get("HYDRA_FULL_ERROR") not in (None, "", "0")
+    return os.environ.get(DEBUG, os.environ.get(HYDRAS)) not in (None, "", "0")
 
 
 def did_you_mean(given: str, known: Iterable[str], prefix: str = "") -> str:

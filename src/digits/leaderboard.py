@@ -152,6 +152,7 @@ def leaderboard(*sweeps: Path, output: Path | None = None) -> Leaderboard:
     Raises:
         UserError: If there is no job in one of them.
     """
+    sweeps = tuple({sweep.resolve(): sweep for sweep in sweeps}.values())  # each once
     found = [each for sweep in sweeps for each in _find(sweep, f"{sweep.name}/" if len(sweeps) > 1 else "")]
     groups: dict[str, list[_Found]] = {}
     for each in found:
@@ -159,7 +160,8 @@ def leaderboard(*sweeps: Path, output: Path | None = None) -> Leaderboard:
     columns = _columns(found)
     rows = []
     for group in groups.values():
-        finished = [each.job(columns) for each in group if each.results]
+        by_seed = {each.config.get(SEED): each for each in reversed(group) if each.results}  # the same again is no more
+        finished = [each.job(columns) for each in group if by_seed.get(each.config.get(SEED)) is each]
         others = [each.job(columns) for each in group if not each.results]
         shown_settings = {key: value for key, value in group[0].job(columns).settings.items() if key != SEED}
         rows += [Row(shown_settings, finished)] if finished else []
@@ -193,7 +195,8 @@ class _Found:
         """What the job was told, as a person types it."""
         if key == DATASET:
             return str(self.results.dataset["name"]) if self.results else ""
-        return self.words.get(key) or (shown(dict(flat(self.config)).get(key)) if self.config else "")
+        told = dict(flat(self.config))
+        return shown(told[key]) if key in told else self.words.get(key, "")
 
     def job(self, columns: Sequence[str]) -> Job:
         return Job(self.name, self.run, {key: self.value(key) for key in columns}, self.results, self.status)
@@ -223,7 +226,7 @@ def _read(run: Run) -> tuple[dict[str, Any], Results | None, str]:
 def _columns(found: Sequence[_Found]) -> list[str]:
     """The keys that tell the jobs apart: those that were typed, or else those in which their configurations differ."""
     typed = dict.fromkeys(key for each in found for key in each.words)
-    columns = [key for key in typed if len({each.value(key) for each in found}) > 1]
+    columns = [key for key in typed if key not in FREE and len({each.value(key) for each in found}) > 1]
     told = {tuple(each.value(key) for key in columns if key != SEED) for each in found if each.config}
     if not all(each.words for each in found) or len(told) < len(
         {each.configuration() for each in found if each.config}

@@ -21,7 +21,10 @@ from omegaconf import DictConfig
 
 from digits import command_line, config, parallel
 from digits.errors import (
+    DEBUG,
+    HYDRAS,
     Interrupted,
+    RunError,
     UserError,
     debugging,
     exit_code,
@@ -49,11 +52,16 @@ def main() -> None:
         command_line.check(sys.argv[1:], _program())
         sys.argv[1:] = command_line.in_order(sys.argv[1:])
         try:
-            hydra.main(version_base="1.3", config_path=str(config.directory()), config_name="train")(run_job)()
+            with told_by_us():
+                hydra.main(version_base="1.3", config_path=str(config.directory()), config_name="train")(run_job)()
         except (Interrupted, Exception) as error:
             interruption = interruption_of(error)
             if interruption and HydraConfig.initialized():
                 interruption.advice = _how_to_go_on()
+            if type(error).__name__ == "TerminatedWorkerError":  # of joblib, which is imported with its launcher only
+                raise RunError(f"a job's process was killed, for want of memory perhaps. {_how_to_go_on()}") from error
+            if "srun" in str(error):
+                raise UserError("hydra/launcher=slurm: there is no Slurm on this machine (srun).") from error
             raise
 
 
@@ -90,6 +98,20 @@ def run_job(cfg: DictConfig) -> float | None:
             overrides = " ".join(HydraConfig.get().overrides.task)
             run.write_failure(UserError(f"{error} ({overrides})"))  # refused before it began; the leaderboard says why
         return None
+
+
+@contextmanager
+def told_by_us() -> Iterator[None]:
+    """Have Hydra raise its errors, which it would print with where they came from, so that all are told in one way."""
+    before = {name: os.environ.get(name) for name in (DEBUG, HYDRAS)}
+    os.environ.update({DEBUG: "1" if debugging() else "0", HYDRAS: "1"})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Several processes: of a sweep, how many, on which GPU, and what becomes of orphans; of a training, how they began."""
 
+import getpass
 import os
 import shutil
 import signal
@@ -13,14 +14,14 @@ import filelock
 
 MEMORY = 2e9  # bytes that a job may take: 0.7 GB for torch and MNIST, and as much again for the network's feature maps
 SAVED_WITHIN = 10  # seconds
-_taken: list[filelock.FileLock] = []  # held as long as the process lives
+_taken: list[filelock.FileLock] = []  # the lock of this process's GPU
 
 
-def jobs_at_once(jobs: int) -> int:
+def jobs_at_once(jobs: int, accelerator: str = "auto") -> int:
     """A sane number: one for each GPU; without GPUs one for each core that this process may use and memory allows."""
     import joblib
 
-    gpus = len(_gpus())
+    gpus = 0 if accelerator == "cpu" else len(_gpus())
     cores = joblib.cpu_count()
     memory = int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / MEMORY) if hasattr(os, "sysconf") else cores
     return max(1, min(jobs, gpus or min(cores, memory)))
@@ -28,12 +29,13 @@ def jobs_at_once(jobs: int) -> int:
 
 def take_a_gpu() -> None:
     """Where there are several, keep this process to one that no other job has; before torch looks for them."""
-    gpus = _gpus()
-    if _taken or len(gpus) < 2:
-        return
-    while True:
+    gpus = _gpus() if not _taken else []
+    if _taken:
+        _taken[0].acquire()  # torch knows no other any more
+    while len(gpus) > 1:
         for gpu in gpus:
-            lock = filelock.FileLock(Path(tempfile.gettempdir()) / f"digits-gpu-{gpu}.lock", mode=0o666)
+            name = f"digits-gpu-{getpass.getuser()}-{gpu}.lock"
+            lock = filelock.FileLock(Path(tempfile.gettempdir()) / name)
             try:
                 lock.acquire(timeout=0)
             except filelock.Timeout:
@@ -42,6 +44,12 @@ def take_a_gpu() -> None:
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu
             return
         time.sleep(1)
+
+
+def leave_the_gpu() -> None:
+    """Let other jobs have it until the next job of this process."""
+    for lock in _taken:
+        lock.release()
 
 
 def end_with_parent(seconds: float = 1.0) -> None:
@@ -74,7 +82,8 @@ def started_outside() -> tuple[int, int] | None:
 
 def is_first() -> bool:
     """Whether this process is the one of a training that speaks and writes files."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    told = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))  # in Lightning's order
+    return next((number for number in told if number is not None), "0") == "0"
 
 
 def _gpus() -> list[str]:

@@ -5,6 +5,7 @@ A search goes on where it stopped, and several processes may share it: its trial
 
 import json
 import logging
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import filelock
+import torch
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from lightning import Callback, LightningModule, Trainer
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -99,8 +102,11 @@ def search(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> "opt
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
-    ends = [_words({name: _ends(values)[end] for name, values in cfg.space.items()}) for end in (0, 1)]
-    for words in ends:  # what is wrong with the space is told before anything is trained
+    command_line.check_single(overrides)
+    for override in overrides:
+        if override.partition("=")[0] in cfg.space:
+            raise UserError(f"{override}: the space has that key, so its trials choose it; leave it out.")
+    for words in _samples(cfg.space):  # what is wrong with the space is told before anything is trained
         command_line.check([*overrides, *words], "digits search")
         _check_one_process(_composed([*overrides, *words]))
     _claim(cfg, overrides, directory)
@@ -160,14 +166,14 @@ def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory:
     choices = {
         group: choice
         for group, choice in hydra_config.runtime.choices.items()
-        if "/" not in group and group != "experiment" and choice
+        if "/" not in group and group not in ("experiment", "debug") and choice
     }
     chosen = _plain([f"{group}={choice}" for group, choice in choices.items()])
     delta = _difference(chosen, _plain(words))
     defaults = [{f"override /{group}": choice} for group, choice in choices.items()]
     path = directory / EXPERIMENT
     text = yaml.safe_dump({"defaults": defaults, **delta}, sort_keys=False)
-    head = f"# @package _global_\n# python train.py --config-dir {directory} experiment=best\n"
+    head = f"# @package _global_\n# python train.py --config-dir {shlex.quote(str(directory))} experiment=best\n"
     with writing(path):
         path.parent.mkdir(exist_ok=True)
         write(path, head + text)
@@ -208,13 +214,15 @@ def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None
     facts = {"space": cfg.space, "sampler": cfg.sampler, "pruner": cfg.pruner, "seed": cfg.seed}
     facts["overrides"] = list(overrides)
     path = directory / FACTS
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         with writing(path):
             directory.mkdir(parents=True, exist_ok=True)
             write(path, as_json(facts))
         return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(before, dict):
+            raise ValueError("it is not what a search writes")
     except ValueError as error:
         raise UserError(f"{path} cannot be read ({error}); choose another --output.") from error
     changed = [name for name in facts if before.get(name) != json.loads(json.dumps(facts[name]))]
@@ -293,9 +301,11 @@ def _try(study: "optuna.Study", trial: "optuna.Trial", words: list[str], directo
         run.write_state(PRUNED, told)
         study.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
         return told
-    except (DivergedError, UserError) as error:
+    except (DivergedError, UserError, HydraException, OmegaConfBaseException, torch.OutOfMemoryError) as error:
+        if not run.results_file.exists():  # it did not come to training
+            run.write_failure(error)
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        return f"failed: {error}"
+        return f"failed: {' '.join(str(error).split()):.200}"
     study.tell(trial.number, results.metric)
     return results
 
@@ -353,8 +363,14 @@ def _words(params: Mapping[str, Any]) -> list[str]:
     return [f"{name}={shown(value)}" for name, value in params.items()]
 
 
-def _ends(values: Any) -> tuple[Any, Any]:
-    return (values[0], values[-1]) if isinstance(values, list) else (values["low"], values["high"])
+def _samples(space: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Words of trials that have each value of each list, and each end of each range, once."""
+    values = {name: them if isinstance(them, list) else [them["low"], them["high"]] for name, them in space.items()}
+    first = {name: them[0] for name, them in values.items()}
+    yield _words(first)
+    for name, them in values.items():
+        for value in them[1:]:
+            yield _words({**first, name: value})
 
 
 def _check_values(name: str, values: Any) -> None:

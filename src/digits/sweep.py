@@ -2,6 +2,7 @@
 
 import logging
 import os
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from omegaconf import DictConfig, read_write
 from digits import config as configuration
 from digits import parallel, plan
 from digits.console import ScreenHandler, duration
-from digits.errors import EXIT_FAILED, exit_codes, listen
+from digits.errors import EXIT_FAILED, UserError, exit_codes, listen
 from digits.run import Run
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,10 @@ class Sweep(Callback):
 
     def __init__(self) -> None:
         self.jobs: list[list[str]] = []
-        self._began, self._ended = 0.0, 0  # when, and how many jobs
+        self._process = os.getpid()
+        self._ended = 0  # jobs
+        self._began: float | None = None  # when the present job did, unless it has been done before
+        self._times: list[float] = []  # seconds of jobs
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the plan; refuse the sweep whole if the directory of a job holds a run of another configuration."""
@@ -43,23 +47,28 @@ class Sweep(Callback):
             for number, words in enumerate(self.jobs):
                 run = Run(directory / str(number))
                 if run.config_file.exists():
-                    run.check(configuration.check(compose(config.hydra.job.config_name, words), multirun=True))
+                    job = configuration.check(compose(config.hydra.job.config_name, words), multirun=True)
+                    try:
+                        run.check(job)
+                    except UserError as error:
+                        raise UserError(str(error).replace("hydra.run.dir", "hydra.sweep.dir")) from error
             directory.mkdir(parents=True, exist_ok=True)
             plan.write_plan(directory, self.jobs)
         if _launcher(config) == "JoblibLauncher":
             with read_write(config):
                 if config.hydra.launcher.n_jobs == ALL:
-                    config.hydra.launcher.n_jobs = parallel.jobs_at_once(len(self.jobs))
+                    config.hydra.launcher.n_jobs = parallel.jobs_at_once(len(self.jobs), config.trainer.accelerator)
                 config.hydra.launcher.update(batch_size="1", pre_dispatch="n_jobs")  # so that they begin in order
             print(f"{len(self.jobs)} jobs, {config.hydra.launcher.n_jobs} at once", flush=True)
         HydraConfig.instance().set_config(config)  # for whoever is interrupted between jobs, or while others run them
-        self._began = time.monotonic()
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say which job begins, and how long it will take with the others; in parallel, that it has to be silent."""
         if not self.jobs:
             return  # a single run
-        if _launcher(config) == "BasicLauncher":
+        done_before = Run(Path(config.hydra.runtime.output_dir)).results_file.exists()
+        self._began = None if done_before else time.monotonic()
+        if os.getpid() == self._process:
             log.info("\nJob %d of %d%s: %s", config.hydra.job.num + 1, len(self.jobs), self._left(), self._told(config))
             return
         if _launcher(config) == "LocalLauncher":  # which begins all of them at once; joblib sees to it by itself
@@ -70,18 +79,26 @@ class Sweep(Callback):
                 handler.setLevel(logging.ERROR)
         if _launcher(config) == "JoblibLauncher":
             parallel.end_with_parent()
-            parallel.take_a_gpu()
+            if config.trainer.accelerator != "cpu":
+                parallel.take_a_gpu()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Count it; in parallel, say what came of it, and how far the sweep is."""
+        """Count it; in a process of its own, say what came of it, and how far the sweep is."""
         self._ended += 1
-        if self.jobs and _launcher(config) != "BasicLauncher":
-            run = Run(Path(config.hydra.runtime.output_dir))
-            results = run.results()
-            told = f"{100 * results.metric:.2f} %" if results else f"no result: {run.failure()}"
-            ended = sum(Run(run.path.parent / str(job)).results_file.exists() for job in range(len(self.jobs)))
-            name = f"Job {config.hydra.job.num + 1} of {len(self.jobs)} ({self._told(config)})"
-            print(f"{name}: {told}; {ended} have ended", flush=True)
+        if self._began is not None:
+            self._times.append(time.monotonic() - self._began)
+        parallel.leave_the_gpu()
+        if not self.jobs or os.getpid() == self._process:
+            return
+        run = Run(Path(config.hydra.runtime.output_dir))
+        try:
+            results, state = run.results(), run.state()
+        except UserError as error:
+            results, state = None, str(error)
+        told = f"{100 * results.metric:.2f} %" if results else state
+        ended = sum(Run(run.path.parent / str(job)).results_file.exists() for job in range(len(self.jobs)))
+        name = f"Job {config.hydra.job.num + 1} of {len(self.jobs)} ({self._told(config)})"
+        print(f"{name}: {told}; {ended} have ended", flush=True)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print and write the leaderboard; a job without a result makes the exit code 1."""
@@ -99,10 +116,9 @@ class Sweep(Callback):
         return " ".join(word for word in config.hydra.overrides.task if not all(word in words for words in self.jobs))
 
     def _left(self) -> str:
-        if not self._ended:
+        if not self._times:
             return ""
-        seconds = (time.monotonic() - self._began) / self._ended * (len(self.jobs) - self._ended)
-        return f", about {duration(seconds)} left"
+        return f", about {duration(statistics.fmean(self._times) * (len(self.jobs) - self._ended))} left"
 
 
 def jobs_of(config: DictConfig) -> list[list[str]]:

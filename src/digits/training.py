@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+import filelock
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -71,7 +72,8 @@ def train(
     with quiet():
         if not parallel.is_first():
             logging.disable(logging.WARNING)
-            _fit(checked, run, callbacks)
+            if not run.finished(checked):
+                _fit(checked, run, callbacks)
             sys.exit()
         with run.claim(checked) as finished:
             if finished and checked.report and not run.report_file.exists():
@@ -150,6 +152,11 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
                 "another process of this training has ended; the same command in the same hydra.run.dir goes on"
             ) from error
         raise
+    finally:
+        if cfg.logger.wandb:  # the next training of a sweep would write into this one's page
+            import wandb
+
+            wandb.finish()
     return data, arithmetic.precision
 
 
@@ -265,7 +272,9 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Callback
 
 def _loggers(cfg: TrainConfig, run: Run) -> list[Logger]:
     name = run.path.resolve().name
-    same = hashlib.sha256(str(run.path.resolve()).encode()).hexdigest()[:12]  # where a run goes on, so does its page
+    same = hashlib.sha256(str(run.path.resolve()).encode()).hexdigest()[
+        :12
+    ]  # where a run goes on, so does wandb's page
     told = {"tags": cfg.tags or None, "notes": cfg.notes or None}
     of_run: dict[str, dict[str, Any]] = {
         "tensorboard": {"save_dir": run.path},
@@ -278,7 +287,10 @@ def _loggers(cfg: TrainConfig, run: Run) -> list[Logger]:
     for package, arguments in of_run.items():
         if node := getattr(cfg.logger, package):
             try:
-                loggers.append(instantiate(asdict(node), **arguments))
+                with filelock.FileLock(run.path.parent / f".{package}.lock"):  # two may not make a database at once
+                    logger = instantiate(asdict(node), **arguments)
+                    _ = logger.experiment
+                loggers.append(logger)
             except InstantiationException as error:
                 if not isinstance(error.__cause__, ModuleNotFoundError):
                     raise
