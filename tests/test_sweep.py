@@ -85,7 +85,7 @@ def test_jobs_at_once(launcher: str, tmp_path: Path) -> None:
     if launcher == JOBLIB:
         lines = [line for line in together.stdout.splitlines() if line.startswith("Job ")]
         assert len(lines) == 6
-        assert sum("no result: the loss is" in line for line in lines) == 2
+        assert sum("failed: the loss is" in line for line in lines) == 2
         assert lines[-1].endswith("6 have ended")
     again = run(*words, launcher, "hydra.sweep.dir=b", cwd=tmp_path, OMP_NUM_THREADS="1")
     assert again.returncode == 1
