@@ -226,6 +226,7 @@ def test_what_was_seen_of_each_picture(here: Path, call: Callable[..., Done]) ->
     assert {path.name for path in here.glob("seven.*.seen.png")} == {"seven.bmp.seen.png", "seven.png.seen.png"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0])
 def test_an_interruption_while_many_are_read(seconds: float, here: Path) -> None:
     (here / "many").mkdir()
@@ -289,6 +290,7 @@ def test_what_is_forbidden(command: str, place: str, mode: int, told: str, here:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_where_nobody_reads_on(here: Path) -> None:
     for index in range(150):
         draw(here / f"{index}.png", index)

@@ -84,6 +84,7 @@ def test_it_goes_on_as_if_it_had_not_stopped(found: Callable[..., Any], monkeypa
     assert len(found(trials=6, name="cut").get_trials()) == 6  # and with more
 
 
+@pytest.mark.slow
 def test_another_search_in_the_same_directory_is_refused(found: Callable[..., Any]) -> None:
     found(trials=1)
     for changes in ({"space": {"seed": [1, 2]}}, {"pruner": "asha"}, {"seed": 1}, {"words": ("seed=3",)}):
@@ -91,6 +92,7 @@ def test_another_search_in_the_same_directory_is_refused(found: Callable[..., An
             found(trials=1, **changes)
 
 
+@pytest.mark.slow
 def test_trials_that_fall_behind_are_given_up(found: Callable[..., Any], tmp_path: Path) -> None:
     study = found(trials=8, pruner="asha", words=("trainer.max_epochs=4",))
     pruned = [trial for trial in study.get_trials() if trial.state.name == "PRUNED"]
@@ -105,6 +107,7 @@ def test_trials_that_fall_behind_are_given_up(found: Callable[..., Any], tmp_pat
     assert board.failures == 0
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_is_a_trial_that_failed(found: Callable[..., Any], tmp_path: Path) -> None:
     words = ("optimizer=sgd", "scheduler=none")
     study = found(trials=3, words=words, space={"optimizer.lr": [1e30, 0.01]}, sampler="random", seed=1)
@@ -122,6 +125,7 @@ def test_a_trial_that_cannot_be_composed_is_one_that_failed(found: Callable[...,
         search.search(cfg, ["data=sample", *words], tmp_path / "search")
 
 
+@pytest.mark.slow
 def test_the_best_trial_is_an_experiment_that_repeats_it(
     found: Callable[..., Any], tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +145,7 @@ def test_the_best_trial_is_an_experiment_that_repeats_it(
     assert {**again, "report": False} == best
 
 
+@pytest.mark.slow
 def test_what_mattered(found: Callable[..., Any], tmp_path: Path) -> None:
     study = found(trials=5)
     shares = search.importances(study)

@@ -123,6 +123,7 @@ def test_a_job_whose_process_is_killed_ends_the_sweep_which_goes_on(tmp_path: Pa
     assert run(*words, cwd=tmp_path).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("srun") is not None, reason="there is Slurm")
 def test_without_slurm_it_is_said(tmp_path: Path) -> None:
     done = run(*SWEEP, "hydra/launcher=slurm", "hydra.sweep.dir=here", cwd=tmp_path)
