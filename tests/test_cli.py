@@ -159,6 +159,7 @@ def test_a_run_that_cannot_be_used(command: str, source: str, told: str, here: P
     assert sorted(here.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_bad_picture_is_told_and_the_others_are_read(here: Path) -> None:
     (here / "text.png").write_text("7")
     (here / "bomb.png").write_bytes(bomb())
@@ -204,6 +205,7 @@ def test_other_things_that_cannot_be(words: list[str], told: str, here: Path, ca
     assert sorted(here.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_names_that_an_encoding_has_not(here: Path) -> None:
     names = [os.fsdecode(b"a\xff.png"), "acht – 8\n.png"]
     for name in names:
@@ -314,6 +316,7 @@ def test_a_screen_that_cannot_be_written_ends_no_training(tmp_path: Path) -> Non
     assert (tmp_path / "here/results.json").exists()
 
 
+@pytest.mark.slow
 def test_no_standard_input(here: Path) -> None:
     done = run_python(
         "-c", "import sys; sys.stdin = None; from digits.__main__ import main; main()", "predict", "run", "-", cwd=here

@@ -74,6 +74,7 @@ def test_the_table_of_layers(sample_run: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["digit", "image"])
+@pytest.mark.slow
 def test_the_drawings(source: str, sample_run: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.ckpt").write_bytes((sample_run / "checkpoints/best.ckpt").read_bytes())
     trained = find(tmp_path / "mine.ckpt")

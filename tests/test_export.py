@@ -18,6 +18,8 @@ from digits.trained import find
 from .conftest import run_python
 from .test_pictures import draw
 
+pytestmark = pytest.mark.slow  # half a minute, most of it torch's exporter
+
 IMAGES, LABELS = sample.load()
 
 
@@ -99,6 +101,7 @@ def test_where_it_cannot_be_written(sample_run: Path, tmp_path: Path) -> None:
         export.export(find(sample_run), tmp_path / "gone/model.onnx")
 
 
+@pytest.mark.slow
 def test_eight_bits_and_what_they_cost(sample_run: Path, exported: tuple[Path, str], tmp_path: Path) -> None:
     told = export.export(find(sample_run), tmp_path / "small.onnx", int8=True)
     results = Run(sample_run).results()

@@ -81,6 +81,7 @@ def test_a_job_that_fails_is_a_row_and_the_others_run(
     assert "1 of 2 jobs have no result" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_another_sweep_in_the_same_directory_is_refused_and_spoils_nothing(
     call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,12 +95,14 @@ def test_another_sweep_in_the_same_directory_is_refused_and_spoils_nothing(
         assert path.read_bytes() == content, path
 
 
+@pytest.mark.slow
 def test_a_job_that_cannot_be_is_a_row_with_its_words(call: Callable[..., int], tmp_path: Path) -> None:
     assert call("-m", "data.val_size=40,240", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 1
     rows = (tmp_path / "sweep/leaderboard.csv").read_text().splitlines()
     assert "failed: data.val_size=240 leaves nothing of 240 images to train on" in rows[2]
 
 
+@pytest.mark.slow
 def test_a_damaged_result_is_a_row(call: Callable[..., int], tmp_path: Path) -> None:
     call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
     (tmp_path / "sweep/0/results.json").write_text("{")
@@ -164,6 +167,7 @@ def test_a_failure_ends_in_1_without_a_traceback(
     assert results(tmp_path / "here") == {"status": "failed", "error": err.removeprefix("Failed: ").strip()}
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_from_another_folder(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     done = run(*QUICK, "hydra.run.dir=here", cwd=tmp_path / "elsewhere")
@@ -319,6 +323,7 @@ def test_digits_data_on_the_official_files(mnist_root: Path, tmp_path: Path) -> 
     assert "60,000 images of 28×28" in done.stdout
 
 
+@pytest.mark.slow
 def test_digits_leaderboard(call: Callable[..., int], tmp_path: Path) -> None:
     call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
     (tmp_path / "sweep/leaderboard.md").unlink()

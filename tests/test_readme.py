@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from digits import command_line
+from digits import cli, command_line
 
 from .conftest import ROOT, run, run_python
 
@@ -38,9 +38,11 @@ def test_a_command_is_one_that_there_is(command: str, tmp_path: Path) -> None:
     if words[:2] == ["python", "train.py"]:
         command_line.check(words[2:])
     elif words[0] == "digits":
-        assert run_python("-m", "digits", words[1], "--help", cwd=tmp_path).returncode == 0
+        assert words[1] in {command.name or "" for command in cli.app.registered_commands} | {
+            getattr(command.callback, "__name__", "") for command in cli.app.registered_commands
+        }
     elif words[0] == "make":
-        subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, check=True)
+        assert re.search(f"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     else:
         assert command in OF_CI
 
