@@ -84,6 +84,18 @@ def obey() -> None:
         raise Interrupted(_told)
 
 
+@contextmanager
+def put_off() -> Iterator[None]:
+    """Obey signals at the end of this: torch's own code, while it is imported, aborts where one raises."""
+    before = {number: signal.signal(number, _note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    obey()
+
+
 def interruption_of(error: BaseException | None) -> Interrupted | None:
     """The interruption that an error is, or that it came of: some libraries' clearing up fails when it is cut short."""
     while error:
@@ -143,6 +155,11 @@ def did_you_mean(given: str, known: Iterable[str], prefix: str = "") -> str:
 
 def _ratio(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, one, other).ratio()
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    global _told
+    _told = number
 
 
 def _ignore(unraisable: "sys.UnraisableHookArgs") -> None:

@@ -32,6 +32,7 @@ from digits.errors import (
     interruption_of,
     message,
     obey,
+    put_off,
 )
 from digits.run import BusyError, Run
 
@@ -125,7 +126,8 @@ def importing() -> Iterator[None]:
         return
     gc.disable()
     try:
-        yield
+        with put_off():
+            yield
         gc.freeze()
         atexit.register(gc.unfreeze)
     finally:
