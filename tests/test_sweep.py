@@ -166,32 +166,34 @@ TAKE = """
 import os, sys
 from digits import parallel
 parallel.take_a_gpu()
-parallel.leave_the_gpu()
-parallel.take_a_gpu()
+parallel.take_a_gpu()  # for a second job
 print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()
 """
 
 
-def test_each_job_has_a_gpu_of_its_own(tmp_path: Path) -> None:
-    def take(gpus: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+def test_each_job_has_a_gpu_of_its_own_where_there_are_enough(tmp_path: Path) -> None:
+    def take(gpus: str) -> tuple[subprocess.Popen[str], str]:
+        process = subprocess.Popen(
             [sys.executable, "-c", TAKE],
             env={**os.environ, "CUDA_VISIBLE_DEVICES": gpus, "TMPDIR": str(tmp_path)},
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        assert process.stdout
+        return process, process.stdout.readline().strip()
 
-    one, other = take("4,7"), take("4,7")
-    assert one.stdout
-    assert other.stdout
-    assert {one.stdout.readline(), other.stdout.readline()} == {"4\n", "7\n"}
-    third = take("4,7")  # waits
-    one.communicate("")
-    assert third.communicate("", timeout=30)[0] in ("4\n", "7\n")
-    other.communicate("")
-    assert take("3").communicate("")[0] == "3\n"
+    jobs = [take("4,7") for _ in range(4)]
+    assert [gpu for _, gpu in jobs] == ["4", "7", "4", "7"]
+    jobs.append(take("3"))
+    assert jobs[-1][1] == "3"
+    for process, _ in jobs[1:]:
+        process.communicate("")
+    jobs[1:] = [take("4,7")]
+    assert jobs[1][1] == "7"
+    for process, _ in jobs[:2]:
+        process.communicate("")
 
 
 def test_gpus_that_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """Several processes: of a sweep, how many, on which GPU, and what becomes of orphans; of a training, how they began."""
 
+import atexit
 import getpass
+import itertools
 import os
 import shutil
 import signal
@@ -14,7 +16,6 @@ import filelock
 
 MEMORY = 2e9  # bytes that a job may take: 0.7 GB for torch and MNIST, and as much again for the network's feature maps
 SAVED_WITHIN = 10  # seconds
-_taken: list[filelock.FileLock] = []  # the lock of this process's GPU
 
 
 def jobs_at_once(jobs: int, accelerator: str = "auto") -> int:
@@ -28,28 +29,19 @@ def jobs_at_once(jobs: int, accelerator: str = "auto") -> int:
 
 
 def take_a_gpu() -> None:
-    """Where there are several, keep this process to one that no other job has; before torch looks for them."""
-    gpus = _gpus() if not _taken else []
-    if _taken:
-        _taken[0].acquire()  # torch knows no other any more
-    while len(gpus) > 1:
+    """Where there are several, keep this process to the one that the fewest jobs have; before torch looks for them."""
+    gpus = _gpus()
+    for place in itertools.count() if len(gpus) > 1 else ():
         for gpu in gpus:
-            name = f"digits-gpu-{getpass.getuser()}-{gpu}.lock"
+            name = f"digits-gpu-{getpass.getuser()}-{gpu}-{place}.lock"
             lock = filelock.FileLock(Path(tempfile.gettempdir()) / name)
             try:
                 lock.acquire(timeout=0)
             except filelock.Timeout:
                 continue
-            _taken.append(lock)
+            atexit.register(lock.release)  # until then, for this process's later jobs too
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu
             return
-        time.sleep(1)
-
-
-def leave_the_gpu() -> None:
-    """Let other jobs have it until the next job of this process."""
-    for lock in _taken:
-        lock.release()
 
 
 def end_with_parent(seconds: float = 1.0) -> None:

@@ -87,7 +87,6 @@ class Sweep(Callback):
         self._ended += 1
         if self._began is not None:
             self._times.append(time.monotonic() - self._began)
-        parallel.leave_the_gpu()
         if not self.jobs or os.getpid() == self._process:
             return
         run = Run(Path(config.hydra.runtime.output_dir))
