@@ -44,6 +44,18 @@ def test_best_first_and_only_what_differs(sweep: Path) -> None:
     assert board.failures == 2
 
 
+def test_accuracies_of_different_digits_are_not_compared(tmp_path: Path) -> None:
+    """A job that kept no digits for validation comes after those that did, however well it does on the test's."""
+    for job, (val_size, accuracy) in enumerate(((0, None), (40, 0.5), (40, 0.6))):
+        run = Run(tmp_path / str(job))
+        run.path.mkdir()
+        run.write_config(check(composed(*TINY, f"data.val_size={val_size}", f"optimizer.lr=0.0{job + 1}")))
+        run.write_results(results(val_accuracy=accuracy, test_accuracy=0.99))
+    board = leaderboard(tmp_path)
+    assert [[job.name for job in row.jobs] for row in board.ranked] == [["2"], ["1"], ["0"]]
+    assert board.best().name == "2"
+
+
 def test_it_is_written_as_csv_and_markdown(sweep: Path) -> None:
     write_files(leaderboard(sweep))
     with (sweep / "leaderboard.csv").open() as file:

@@ -131,7 +131,7 @@ def test_the_best_trial_is_an_experiment_that_repeats_it(
 ) -> None:
     monkeypatch.setenv("MNIST_ROOT", str(tiny_mnist))
     words = ["model=strided", "optimizer=sgd", "optimizer.momentum=0.5", "trainer.max_epochs=1", "data.val_size=40"]
-    space = {"optimizer.lr": [0.01, 0.02], "model.blocks.0.channels": [4, 6]}
+    space = {"optimizer.lr": [0.01, 0.02], "model.blocks.0.channels": [4, 6], "trainer.gradient_clip_val": [None, 1.0]}
     study = search.search(SearchConfig(space=space, trials=2), words, tmp_path / "search")
     path = search.write_experiment(study, words, tmp_path / "search")
     assert path

@@ -82,13 +82,16 @@ def test_jobs_at_once(launcher: str, tmp_path: Path) -> None:
     assert board(tmp_path / "a") == board(tmp_path / "b")
     assert "Traceback" not in together.stderr
     assert "loss of the batch" not in together.stdout  # of several jobs, lines would mix
-    if launcher == JOBLIB:
-        lines = [line for line in together.stdout.splitlines() if line.startswith("Job ")]
-        assert len(lines) == 6
-        assert sum("failed: the loss is" in line for line in lines) == 2
-        assert lines[-1].endswith("6 have ended")
+    lines = [line for line in together.stdout.splitlines() if line.startswith("Job ")]
+    assert len(lines) == 6
+    assert sum("failed: the loss is" in line for line in lines) == 2
+    assert lines[-1].endswith("6 have ended")
+    assert all("s left" in line for line in lines[:-1])
     again = run(*words, launcher, "hydra.sweep.dir=b", cwd=tmp_path, OMP_NUM_THREADS="1")
     assert again.returncode == 1
+    lines = [line for line in again.stdout.splitlines() if line.startswith("Job ")]
+    assert len(lines) == 2  # those that had failed
+    assert lines[-1].endswith("6 have ended")
     assert board(tmp_path / "a") == board(tmp_path / "b")
 
 
@@ -107,6 +110,32 @@ def test_jobs_at_once_that_are_cut_off(number: signal.Signals, code: int, tmp_pa
     assert run(*words, "hydra.sweep.dir=cut", cwd=tmp_path).returncode == 0
     assert run(*words, "hydra.sweep.dir=whole", cwd=tmp_path).returncode == 0
     assert board(tmp_path / "cut") == board(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_job_that_runs_out_of_time_goes_on(tmp_path: Path) -> None:
+    """By submitit's signal, upon which it, or Slurm, submits the job again."""
+    words = [*SWEEP, LOCAL, "trainer.limit_train_batches=400", "callbacks.checkpoint.every_n_steps=20"]
+    process = begin(*words, "hydra.sweep.dir=cut", cwd=tmp_path)
+    wait_for(tmp_path / "cut/0/checkpoints/last.ckpt", process)
+    begun = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _is_job(pid, tmp_path)]
+    assert begun
+    for pid in begun:
+        os.kill(pid, signal.SIGUSR2)
+    told, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, told
+    assert "Continuing from" in (tmp_path / "cut/0/train.log").read_text()
+    assert run(*words, "hydra.sweep.dir=whole", cwd=tmp_path).returncode == 0
+    assert board(tmp_path / "cut") == board(tmp_path / "whole")
+
+
+def _is_job(pid: int, folder: Path) -> bool:
+    """Whether a process is what submitit has begun for a job of a sweep in a folder."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"submitit.core._submit" in command and os.readlink(f"/proc/{pid}/cwd") == str(folder)
+    except OSError:
+        return False
 
 
 @pytest.mark.slow

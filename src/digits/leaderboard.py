@@ -5,6 +5,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,12 @@ class Row:
         return self.jobs[0].status
 
     @property
-    def metric(self) -> float:
-        """What rows are ordered by, the mean over the seeds."""
-        return statistics.fmean(results.metric for results in self.done)
+    def order(self) -> tuple[int, float]:
+        """The best first: those with a validation accuracy by that; without one by the test's; without results last."""
+        if not self.done:
+            return 2, 0.0
+        validated = self.done[0].val_accuracy is not None
+        return 0 if validated else 1, -statistics.fmean(results.metric for results in self.done)
 
     @property
     def best(self) -> Job:
@@ -114,7 +118,7 @@ class Leaderboard:
 
     Attributes:
         directory: Where its files go.
-        rows: The configurations with a result by their metric, then the jobs without one.
+        rows: The configurations with a result in their order, then the jobs without one.
     """
 
     directory: Path
@@ -166,7 +170,7 @@ def leaderboard(*sweeps: Path, output: Path | None = None) -> Leaderboard:
         shown_settings = {key: value for key, value in group[0].job(columns).settings.items() if key != SEED}
         rows += [Row(shown_settings, finished)] if finished else []
         rows += [Row(shown_settings, [job]) for job in others]
-    rows.sort(key=lambda row: -row.metric if row.done else math.inf)
+    rows.sort(key=lambda row: row.order)
     default = sweeps[0] if len(sweeps) == 1 else Path("leaderboard")
     return Leaderboard(output or default, rows)
 
@@ -182,9 +186,13 @@ class _Found:
     results: Results | None
     status: str
 
+    @cached_property
+    def _flat(self) -> dict[str, Any]:
+        return dict(flat(self.config))
+
     def configuration(self) -> str:
         """Equal for jobs that differ in nothing but the seed, and in what changes no result."""
-        kept = {key: value for key, value in flat(self.config) if key not in (SEED, *FREE)}
+        kept = {key: value for key, value in self._flat.items() if key not in (SEED, *FREE)}
         return json.dumps(kept or self.name, sort_keys=True)
 
     def fingerprint(self) -> str:
@@ -195,8 +203,7 @@ class _Found:
         """What the job was told, as a person types it."""
         if key == DATASET:
             return str(self.results.dataset["name"]) if self.results else ""
-        told = dict(flat(self.config))
-        return shown(told[key]) if key in told else self.words.get(key, "")
+        return shown(self._flat[key]) if key in self._flat else self.words.get(key, "")
 
     def job(self, columns: Sequence[str]) -> Job:
         return Job(self.name, self.run, {key: self.value(key) for key in columns}, self.results, self.status)

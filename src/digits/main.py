@@ -61,8 +61,6 @@ def main() -> None:
                 interruption.advice = _how_to_go_on()
             if type(error).__name__ == "TerminatedWorkerError":  # of joblib, which is imported with its launcher only
                 raise RunError(f"a job's process was killed, for want of memory perhaps. {_how_to_go_on()}") from error
-            if "srun" in str(error):
-                raise UserError("hydra/launcher=slurm: there is no Slurm on this machine (srun).") from error
             raise
 
 

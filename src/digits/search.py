@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 METRIC = "val/accuracy"
 JOURNAL, FACTS, EXPERIMENT = "study.journal", "search.json", "experiment/best.yaml"
 FEWEST = 5  # trials from which it can be said what mattered
+ALLOWED = str | int | float | bool | None  # in a list of values
 REDUCTION = 3  # of the trials that have come to an epoch, one of so many goes on to the next
 
 
@@ -192,8 +193,6 @@ class Report(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the validation accuracy of the epoch, counted from 1."""
-        if trainer.sanity_checking:
-            return
         import optuna
 
         self.trial.report(float(trainer.callback_metrics[METRIC]), trainer.current_epoch + 1)
@@ -343,8 +342,7 @@ def _composed(words: Sequence[str]) -> Any:
 
 
 def _plain(words: Sequence[str]) -> dict[str, Any]:
-    content = plain(config.check(_composed(words)))
-    return {name: value for name, value in content.items() if name not in FREE}
+    return plain(config.check(_composed(words)))
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -375,7 +373,7 @@ def _samples(space: Mapping[str, Any]) -> Iterator[list[str]]:
 
 def _check_values(name: str, values: Any) -> None:
     """Refuse what is neither a list of values nor a range."""
-    if isinstance(values, list) and values and all(isinstance(value, str | int | float | bool) for value in values):
+    if isinstance(values, list) and values and all(isinstance(value, ALLOWED) for value in values):
         return
     if isinstance(values, Mapping) and {"low", "high"} <= values.keys() <= {"low", "high", "log"}:
         low, high, logarithmic = values["low"], values["high"], values.get("log", False)

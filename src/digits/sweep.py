@@ -2,9 +2,12 @@
 
 import logging
 import os
+import shutil
 import statistics
 import sys
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from digits.errors import EXIT_FAILED, UserError, exit_codes, listen
 from digits.run import Run
 
 log = logging.getLogger(__name__)
+EVERY = 0.5  # seconds
 ALL = -1  # of the processors, as joblib has it; its launcher's default
 
 
@@ -36,6 +40,11 @@ class Sweep(Callback):
         self._ended = 0  # jobs
         self._began: float | None = None  # when the present job did, unless it has been done before
         self._times: list[float] = []  # seconds of jobs
+        self._progress: Progress | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For the processes of jobs, which tell no progress."""
+        return {**vars(self), "_progress": None}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the plan; refuse the sweep whole if the directory of a job holds a run of another configuration."""
@@ -43,9 +52,11 @@ class Sweep(Callback):
             logging.getLogger(name).setLevel(logging.WARNING)
         directory = Path(config.hydra.sweep.dir)
         with exit_codes():  # Hydra would make a warning of an error
+            if _launcher(config) == "SlurmLauncher" and not shutil.which("srun"):
+                raise UserError("hydra/launcher=slurm: there is no Slurm on this machine (srun).")
             self.jobs = jobs_of(config)
-            for number, words in enumerate(self.jobs):
-                run = Run(directory / str(number))
+            runs = [Run(directory / str(number)) for number, _ in enumerate(self.jobs)]
+            for words, run in zip(self.jobs, runs, strict=True):
                 if run.config_file.exists():
                     job = configuration.check(compose(config.hydra.job.config_name, words), multirun=True)
                     try:
@@ -60,6 +71,9 @@ class Sweep(Callback):
                     config.hydra.launcher.n_jobs = parallel.jobs_at_once(len(self.jobs), config.trainer.accelerator)
                 config.hydra.launcher.update(batch_size="1", pre_dispatch="n_jobs")  # so that they begin in order
             print(f"{len(self.jobs)} jobs, {config.hydra.launcher.n_jobs} at once", flush=True)
+        if _launcher(config) != "BasicLauncher" and config.hydra.launcher.get("n_jobs") != 1:
+            self._progress = Progress([self._told(words) for words in self.jobs], runs)
+            self._progress.start()
         HydraConfig.instance().set_config(config)  # for whoever is interrupted between jobs, or while others run them
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -69,7 +83,8 @@ class Sweep(Callback):
         done_before = Run(Path(config.hydra.runtime.output_dir)).results_file.exists()
         self._began = None if done_before else time.monotonic()
         if os.getpid() == self._process:
-            log.info("\nJob %d of %d%s: %s", config.hydra.job.num + 1, len(self.jobs), self._left(), self._told(config))
+            told = self._told(config.hydra.overrides.task)
+            log.info("\nJob %d of %d%s: %s", config.hydra.job.num + 1, len(self.jobs), self._left(), told)
             return
         if _launcher(config) == "LocalLauncher":  # which begins all of them at once; joblib sees to it by itself
             os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -83,41 +98,92 @@ class Sweep(Callback):
                 parallel.take_a_gpu()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Count it; in a process of its own, say what came of it, and how far the sweep is."""
+        """Count it."""
         self._ended += 1
         if self._began is not None:
             self._times.append(time.monotonic() - self._began)
-        if not self.jobs or os.getpid() == self._process:
-            return
-        run = Run(Path(config.hydra.runtime.output_dir))
-        try:
-            results, state = run.results(), run.state()
-        except UserError as error:
-            results, state = None, str(error)
-        told = f"{100 * results.metric:.2f} %" if results else state
-        ended = sum(Run(run.path.parent / str(job)).results_file.exists() for job in range(len(self.jobs)))
-        name = f"Job {config.hydra.job.num + 1} of {len(self.jobs)} ({self._told(config)})"
-        print(f"{name}: {told}; {ended} have ended", flush=True)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print and write the leaderboard; a job without a result makes the exit code 1."""
         from digits.comparison import print_table, write_files
         from digits.leaderboard import leaderboard
 
+        if self._progress:
+            self._progress.finish()
         with exit_codes():
             board = leaderboard(Path(config.hydra.sweep.dir))
             print_table(board, write_files(board))
         if board.failures:
             sys.exit(EXIT_FAILED)
 
-    def _told(self, config: DictConfig) -> str:
-        """What this job was told and others were told otherwise."""
-        return " ".join(word for word in config.hydra.overrides.task if not all(word in words for words in self.jobs))
+    def _told(self, words: Sequence[str]) -> str:
+        """What a job was told and others were told otherwise."""
+        return " ".join(word for word in words if not all(word in others for others in self.jobs))
 
     def _left(self) -> str:
-        if not self._times:
-            return ""
-        return f", about {duration(statistics.fmean(self._times) * (len(self.jobs) - self._ended))} left"
+        return _time_left(self._times, len(self.jobs) - self._ended)
+
+
+class Progress(threading.Thread):
+    """Says what came of each job that another process runs, once it is to be read in the run directory.
+
+    Args:
+        told: What each job was told.
+        runs: Their run directories.
+    """
+
+    def __init__(self, told: Sequence[str], runs: Sequence[Run]) -> None:
+        super().__init__(daemon=True)
+        self.told = told
+        self.runs = runs
+        self._written = [_written(run) for run in runs]
+        self._ended = {number for number, run in enumerate(runs) if _outcome(run)[1]}
+        self._began = time.monotonic()
+        self._times: list[float] = []  # seconds per job
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Look again and again."""
+        while not self._over.wait(EVERY):
+            self._look()
+        self._look()
+
+    def finish(self) -> None:
+        """Say what is left to say."""
+        self._over.set()
+        self.join()
+
+    def _look(self) -> None:
+        for number, run in enumerate(self.runs):
+            if _written(run) != self._written[number]:
+                self._written[number] = _written(run)
+                self._ended.add(number)
+                self._times.append((time.monotonic() - self._began) / (len(self._times) + 1))
+                left = _time_left(self._times[-1:], len(self.runs) - len(self._ended))
+                name = f"Job {number + 1} of {len(self.runs)} ({self.told[number]})"
+                print(f"{name}: {_outcome(run)[0]}; {len(self._ended)} have ended{left}", flush=True)
+
+
+def _written(run: Run) -> int | None:
+    """When the results were, on the clock of the file system."""
+    try:
+        return run.results_file.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _outcome(run: Run) -> tuple[str, bool]:
+    """What came of a run, and whether it has a result."""
+    try:
+        results = run.results()
+        return (f"{100 * results.metric:.2f} %", True) if results else (run.state(), False)
+    except UserError as error:
+        return str(error), False
+
+
+def _time_left(seconds: Sequence[float], jobs: int) -> str:
+    """By the seconds that other jobs took."""
+    return f", about {duration(statistics.fmean(seconds) * jobs)} left" if seconds and jobs else ""
 
 
 def jobs_of(config: DictConfig) -> list[list[str]]:

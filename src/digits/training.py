@@ -1,5 +1,6 @@
 """One training, from a configuration to a run directory."""
 
+import contextlib
 import datetime
 import hashlib
 import logging
@@ -83,7 +84,7 @@ def train(
 
 def _train(cfg: TrainConfig, run: Run, started: float, callbacks: Sequence[Callback]) -> Results:
     data, precision = _fit(cfg, run, callbacks)
-    last, best = _read(run.last), _read(run.best)
+    last, best = (_read(path) for path in (run.last, run.best))
     tested = _test(cfg, run, data)
     results = Results(
         status=FINISHED,
@@ -136,9 +137,8 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
         cfg.label_smoothing,
         arithmetic.memory_format,
     )
-    saved = _saved(run)
+    saved, content = _saved(run)
     if saved:
-        content = _read(saved)
         data.setup()
         data.load_state_dict(content["MNISTDataModule"])  # refuses other data
         if _stopped_early(content):
@@ -160,8 +160,8 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
     return data, arithmetic.precision
 
 
-def _saved(run: Run) -> Path | None:
-    """The checkpoint to go on from: the last one, or the one before where that is damaged; None to begin anew.
+def _saved(run: Run) -> tuple[Path | None, dict[str, Any]]:
+    """The checkpoint to go on from, and what it holds: the last one, or the one before where that is damaged.
 
     Raises:
         UserError: If those that there are are damaged.
@@ -169,23 +169,26 @@ def _saved(run: Run) -> Path | None:
     there = [path for path in (run.last, run.previous) if path.exists()]
     for path in there[:-1]:
         try:
-            checkpoint.read(path)
+            return path, _whole(path)
         except UserError as error:
             log.warning("%s. The one before is used.", error)
-        else:
-            return path
-    return there[-1] if there and _read(there[-1]) else None
+    return (there[-1], _read(there[-1])) if there else (None, {})
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of this run; of a damaged one it is said how to do without it."""
+    """Read a checkpoint that is needed; of a damaged one it is said how to do without it."""
     try:
-        content = checkpoint.read(path)
-        if missing := [key for key in NEEDED if not content.get(key)]:
-            raise UserError(f"{path} is not what a training writes: it has no {missing[0]}")
-        return content
+        return _whole(path)
     except UserError as error:
         raise UserError(f"{error}; delete {path.parent} to train from the start.") from error
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of a training."""
+    content = checkpoint.read(path)
+    if missing := [key for key in NEEDED if not content.get(key)]:
+        raise UserError(f"{path} is not what a training writes: it has no {missing[0]}")
+    return content
 
 
 def _stopped_early(saved: Mapping[str, Any]) -> bool:
@@ -271,10 +274,9 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Callback
 
 
 def _loggers(cfg: TrainConfig, run: Run) -> list[Logger]:
-    name = run.path.resolve().name
-    same = hashlib.sha256(str(run.path.resolve()).encode()).hexdigest()[
-        :12
-    ]  # where a run goes on, so does wandb's page
+    directory = run.path.resolve()
+    name, digest = directory.name, hashlib.sha256(str(directory).encode()).hexdigest()
+    same = digest[:12]  # where a run goes on, so does wandb's page
     told = {"tags": cfg.tags or None, "notes": cfg.notes or None}
     of_run: dict[str, dict[str, Any]] = {
         "tensorboard": {"save_dir": run.path},
@@ -286,13 +288,19 @@ def _loggers(cfg: TrainConfig, run: Run) -> list[Logger]:
     loggers = []
     for package, arguments in of_run.items():
         if node := getattr(cfg.logger, package):
-            try:
-                with filelock.FileLock(run.path.parent / f".{package}.lock"):  # two may not make a database at once
-                    logger = instantiate(asdict(node), **arguments)
-                    _ = logger.experiment
-                loggers.append(logger)
-            except InstantiationException as error:
-                if not isinstance(error.__cause__, ModuleNotFoundError):
-                    raise
-                raise UserError(f"logger={package} needs a package: pip install 'digits[{package}]'.") from error
+            database = getattr(node, "tracking_uri", "").partition("sqlite:///")[2]
+            # two processes may not make a database at once
+            with filelock.FileLock(f"{database}.lock") if database else contextlib.nullcontext():
+                loggers.append(_logger(package, asdict(node), arguments))
     return loggers
+
+
+def _logger(package: str, node: Mapping[str, Any], arguments: Mapping[str, Any]) -> Logger:
+    try:
+        logger: Logger = instantiate(node, **arguments)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, ModuleNotFoundError):
+            raise
+        raise UserError(f"logger={package} needs a package: pip install 'digits[{package}]'.") from error
+    _ = logger.experiment  # type: ignore[attr-defined]  # begins its page
+    return logger
