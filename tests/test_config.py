@@ -15,7 +15,10 @@ from digits.keys import shown
 
 from .conftest import composed
 
-GROUPS = ("data", "model", "optimizer", "scheduler", "trainer", "callbacks", "logger", "experiment")
+GROUPS = (
+    *("data", "data/augment", "model", "optimizer", "scheduler", "averaging"),
+    *("trainer", "callbacks", "logger", "experiment"),
+)
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((config.directory() / group).glob("*.yaml"))]
 
 
@@ -32,6 +35,7 @@ def test_the_promised_options_are_there() -> None:
     assert found["model"] == {"article", "compact", "mlp", "strided"}
     assert found["optimizer"] == {"adam", "adamw", "sgd", "rmsprop"}
     assert found["scheduler"] == {"none", "step", "cosine", "one_cycle"}
+    assert found["averaging"] == {"none", "ema", "last_epochs"}
     assert found["trainer"] == {"default", "cpu", "gpu", "ddp"}
     assert found["logger"] == {"csv", "tensorboard", "wandb", "mlflow", "many", "none"}
     assert {"article", "fast", "lr_sweep"} <= found["experiment"]

@@ -270,6 +270,8 @@ def _set(cfg: DictConfig, key: str, value: Any, words: str) -> None:
     except OmegaConfBaseException as error:
         inner = re.sub(r"\[(\d+)\]", r".\1", str(error.full_key or key))  # blocks[0] is typed blocks.0
         _check_key(cfg, inner, words)
+        if value in _choices(inner):
+            raise UserError(f"{words}: choose it with a slash, {inner.replace('.', '/')}={value}.") from error
         raise UserError(f"{words} is not allowed: {inner} has to be {_expected(cfg, inner)}.") from error
 
 
@@ -291,11 +293,14 @@ def _check_key(cfg: DictConfig, key: str, words: str) -> None:
 
 def _ways_to_turn_on(node: str) -> str:
     """The choices that set a node which is null, such as ``callbacks=early_stopping`` for its node."""
-    group, _, option = node.partition(".")
-    if option:
-        return f"{group}={option}"
-    files = sorted((config.directory() / group).glob("*.yaml"))
-    return " or ".join(f"{group}={file.stem}" for file in files if file.stem != "none")
+    if options := _choices(node):
+        return " or ".join(f"{node.replace('.', '/')}={option}" for option in options if option != "none")
+    return node.replace(".", "=", 1)
+
+
+def _choices(node: str) -> list[str]:
+    """The options of the group that a node is chosen from, of ``data.augment`` those of ``data/augment``."""
+    return sorted(file.stem for file in (config.directory() / node.replace(".", "/")).glob("*.yaml"))
 
 
 def _known_keys(node: Any, prefix: str = "") -> Iterator[str]:

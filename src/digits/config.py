@@ -17,11 +17,25 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digits.errors import UserError, did_you_mean
-from digits.geometry import Block, GeometryError, Head, layers
+from digits.geometry import IMAGE_SIZE, Block, GeometryError, Head, layers
 from digits.keys import Rule, key, shown
 
 OFFICIAL_TRAIN_SIZE = 60_000
 SAMPLE_TRAIN_SIZE = 4_500
+
+
+@dataclass
+class AugmentConfig:
+    """Arguments of `digits.data.augmentation.Augmentation`."""
+
+    rotation: float = key(0.0, "degrees, largest angle either way", at_least=0, at_most=180)
+    shift: float = key(0.0, "pixels, farthest move along each axis", at_least=0, below=IMAGE_SIZE)
+    scale: float = key(0.0, "largest change of size, as a share", at_least=0, at_most=1)
+    shear: float = key(0.0, "degrees, largest slant either way", at_least=0, at_most=60)
+    elastic: float = key(0.0, "pixels, standard deviation of what bending moves", at_least=0, below=IMAGE_SIZE)
+    smoothness: float = key(4.0, "pixels over which bends are alike", at_least=1, at_most=IMAGE_SIZE)
+    erase: float = key(0.0, "share of the images of which a part is covered", at_least=0, at_most=1)
+    erased: int = key(8, "pixels, largest side of that part", at_least=1, at_most=IMAGE_SIZE)
 
 
 @dataclass
@@ -35,6 +49,7 @@ class DataConfig:
     split_seed: int = key(0, "seed of the split into training and validation", at_least=0, below=2**32)
     mirrors: list[str] | None = key(None, "addresses to fetch from; null: those that torchvision lists")
     offline_fallback: bool = key(True, "train on the sample of 5,000 digits where no mirror answers")
+    augment: AugmentConfig | None = None
 
 
 @dataclass
@@ -153,6 +168,29 @@ class TrainerConfig:
 
 
 @dataclass
+class AveragingConfig:
+    """Which average of the weights is validated, saved and tested."""
+
+    _target_: str = MISSING
+
+
+@dataclass
+class EMAConfig(AveragingConfig):
+    """`digits.averaging.EMA`."""
+
+    _target_: str = key(MISSING, "class", one_of=("digits.averaging.EMA",))
+    decay: float = key(0.995, "what stays of the average at a step", at_least=0, below=1)
+
+
+@dataclass
+class LastEpochsConfig(AveragingConfig):
+    """`digits.averaging.LastEpochs`."""
+
+    _target_: str = key(MISSING, "class", one_of=("digits.averaging.LastEpochs",))
+    epochs: int = key(3, "last epochs, whose ends are averaged", at_least=1)
+
+
+@dataclass
 class CheckpointConfig:
     """What makes a checkpoint the best one, and how often there is one within an epoch."""
 
@@ -230,6 +268,7 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     scheduler: SchedulerConfig | None = None
+    averaging: AveragingConfig | None = None
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
@@ -243,9 +282,11 @@ class TrainConfig:
 SCHEMAS: dict[str | None, dict[str, type]] = {
     None: {"base_train": TrainConfig},
     "data": {"base_data": DataConfig},
+    "data/augment": {"base_augment": AugmentConfig},
     "model": {"base_model": ModelConfig},
     "optimizer": {"base_adam": AdamConfig, "base_sgd": SGDConfig, "base_rmsprop": RMSpropConfig},
     "scheduler": {"base_step": StepConfig, "base_cosine": CosineConfig, "base_one_cycle": OneCycleConfig},
+    "averaging": {"base_ema": EMAConfig, "base_last_epochs": LastEpochsConfig},
     "trainer": {"base_trainer": TrainerConfig},
     "callbacks": {"base_callbacks": CallbacksConfig},
     "logger": {"base_logger": LoggerConfig},

@@ -45,7 +45,8 @@ def help_text(program: str) -> str:
     """What ``--help`` prints, of a program such as ``python train.py`` or ``digits train``."""
     lines = []
     apart = ("hydra", "search")  # which are no groups of a training
-    for group in sorted(path for path in config.directory().iterdir() if path.is_dir() and path.name not in apart):
-        options = ", ".join(sorted(file.stem for file in group.glob("*.yaml")))
-        lines.append(f"  {group.name:<12} {options}")
+    groups = {path.parent.relative_to(config.directory()) for path in config.directory().glob("*/**/*.yaml")}
+    for group in sorted(group for group in groups if group.parts[0] not in apart):
+        options = ", ".join(sorted(file.stem for file in (config.directory() / group).glob("*.yaml")))
+        lines.append(f"  {group.as_posix():<12} {options}")
     return HELP.format(groups="\n".join(lines)).replace("python train.py", program)

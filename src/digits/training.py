@@ -247,6 +247,8 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Callback
         StepSeed(cfg.seed),
         Checkpoints(run, cfg.callbacks.checkpoint, validated=cfg.data.val_size > 0),
     ]
+    if cfg.averaging:
+        callbacks.append(instantiate(asdict(cfg.averaging)))
     if cfg.callbacks.early_stopping:
         callbacks.append(instantiate(asdict(cfg.callbacks.early_stopping)))
     if sys.stdout.isatty():

@@ -1,16 +1,21 @@
 """The data module: splits, batches, normalisation, and the sample."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.data import DistributedSampler, TensorDataset
 
 from digits.data import files
 from digits.data.module import Batches, Digits, MNISTDataModule, move, stratified
 from digits.data.normalisation import MEAN, STD, normalise
 from digits.errors import UserError
+
+from ..conftest import digits_like
 
 
 def module(root: Path, **arguments: object) -> MNISTDataModule:
@@ -74,6 +79,32 @@ def test_the_order_is_a_function_of_seed_and_epoch(tiny_mnist: Path) -> None:
     assert order(0, 0) != order(0, 1)
     assert order(0, 0) != order(1, 0)
     assert order(0, 0) != sorted(order(0, 0))
+
+
+def test_training_images_are_augmented_and_no_others(tiny_mnist: Path) -> None:
+    """Anew in each step; as often as the same step is asked for, in the same way."""
+    data = module(tiny_mnist, augment={"rotation": 20}, seed=1)
+    progress = SimpleNamespace(current=SimpleNamespace(ready=0))
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
+    trainer = SimpleNamespace(training=True, current_epoch=0, global_rank=0, fit_loop=loop)
+    data.trainer = trainer  # type: ignore[assignment]
+    images, labels = torch.from_numpy(digits_like(10, 0)[0]), torch.arange(10)
+
+    def transferred(**changes: Any) -> Tensor:
+        vars(trainer).update({"training": True, "current_epoch": 0, "global_rank": 0, **changes})
+        return data.on_after_batch_transfer((images, labels), 0)[0]
+
+    first = transferred()
+    assert first.shape == (10, 1, 28, 28)
+    assert not torch.allclose(first, normalise(images))
+    assert torch.equal(transferred(), first)
+    assert torch.equal(transferred(training=False), normalise(images))
+    assert not torch.equal(transferred(current_epoch=1), first)
+    assert not torch.equal(transferred(global_rank=1), first)
+    progress.current.ready = 1
+    assert not torch.equal(transferred(), first)
+    progress.current.ready, data.seed = 0, 2
+    assert not torch.equal(transferred(), first)
 
 
 @pytest.mark.parametrize("shuffle", [True, False])

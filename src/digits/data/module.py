@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,16 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning import LightningDataModule
+from lightning import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from digits.data import files, sample
+from digits.data.augmentation import Augmentation
 from digits.data.normalisation import normalise
 from digits.errors import UserError
 
 log = logging.getLogger(__name__)
 
+AUGMENTATION = 1  # tells its random numbers from those of dropout
 FINGERPRINTED_AT_ONCE = 10_000  # images, so that it takes little memory
 
 Batch = tuple[Tensor, Tensor]
@@ -186,7 +188,8 @@ class MNISTDataModule(LightningDataModule):
         split_seed: Seed of that choice.
         mirrors: Addresses to fetch from; None for those that torchvision lists.
         offline_fallback: Whether the sample stands in where no mirror answers.
-        seed: Seed of the order of the training images, which is a function of it and the epoch.
+        augment: Arguments of an `Augmentation` of the training images; None leaves them as they are.
+        seed: Seed of the order of the training images, which is a function of it and the epoch, and of augmentation.
     """
 
     def __init__(
@@ -198,6 +201,7 @@ class MNISTDataModule(LightningDataModule):
         split_seed: int = 0,
         mirrors: Sequence[str] | None = None,
         offline_fallback: bool = True,
+        augment: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -209,6 +213,7 @@ class MNISTDataModule(LightningDataModule):
         self.split_seed = split_seed
         self.mirrors = mirrors
         self.offline_fallback = offline_fallback
+        self.augmentation = Augmentation(**augment) if augment else None
         self.seed = seed
         self._parts: Parts | None = None
         self._description: Description | None = None
@@ -254,9 +259,17 @@ class MNISTDataModule(LightningDataModule):
         return self._loader(2)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise on the device, where the images lie as bytes: a quarter of the memory."""
+        """Augment, in training, and normalise on the device, where the images lie as bytes: a quarter of the memory."""
         images, labels = batch
+        if self.augmentation and self.trainer and self.trainer.training:
+            images = self.augmentation(images, self._generator(self.trainer, images.device))
         return normalise(images), labels
+
+    def _generator(self, trainer: Trainer, device: torch.device) -> torch.Generator:
+        """Random numbers for the batch that is next: a function of seed, epoch, batch and process."""
+        batch = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, batch, trainer.global_rank, AUGMENTATION])
+        return torch.Generator(device).manual_seed(int(sequence.generate_state(1)[0]))
 
     def test_set(self) -> Digits:
         """The test images and labels, in the order of `test_dataloader`."""

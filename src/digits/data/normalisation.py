@@ -10,9 +10,9 @@ def normalise(images: Tensor) -> Tensor:
     """Turn pixels into what the network takes.
 
     Args:
-        images: (batch, 28, 28) uint8, bright strokes on 0.
+        images: (batch, 28, 28) uint8, or float of the same range, bright strokes on 0.
 
     Returns:
         (batch, 1, 28, 28) float32 on the same device, with mean 0 and standard deviation 1 over MNIST.
     """
-    return images.unsqueeze(1).float().sub_(255 * MEAN).div_(255 * STD)
+    return images.unsqueeze(1).float().sub(255 * MEAN).div_(255 * STD)

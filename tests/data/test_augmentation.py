@@ -1,0 +1,122 @@
+"""Augmentation: what each change does to a digit, that every image has its own, and that a seed repeats it."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from digits.data.augmentation import Augmentation
+
+CHANGES: list[dict[str, Any]] = [
+    {"rotation": 20},
+    {"shift": 3},
+    {"scale": 0.2},
+    {"shear": 15},
+    {"elastic": 1},
+    {"erase": 1},
+]
+
+
+def digits(n: int = 64) -> Tensor:
+    """Images, (n, 28, 28) uint8, with a bar from the middle upwards, and a dot on the right."""
+    images = torch.zeros(n, 28, 28, dtype=torch.uint8)
+    images[:, 6:14, 13:15] = 200
+    images[:, 13:15, 18:20] = 100
+    return images
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def centre(images: Tensor) -> Tensor:
+    """Centre of the ink, in pixels from the middle of the image, (n, 2): right, down."""
+    axis = torch.arange(28) - 13.5
+    ink = images.double().clamp(min=0)
+    total = ink.sum((1, 2))
+    return torch.stack([(ink.sum(1) * axis).sum(1) / total, (ink.sum(2) * axis).sum(1) / total], dim=1)
+
+
+def test_without_strength_nothing_changes() -> None:
+    images = torch.randint(0, 256, (8, 28, 28), dtype=torch.uint8, generator=generator())
+    assert torch.allclose(Augmentation()(images), images.float(), atol=0.02)
+
+
+@pytest.mark.parametrize("strength", CHANGES)
+def test_each_image_changes_in_its_own_way_and_a_seed_repeats_it(strength: dict[str, Any]) -> None:
+    augmentation, images = Augmentation(**strength), digits() + 40
+    changed = augmentation(images, generator())
+    assert changed.shape == (64, 28, 28)
+    assert changed.dtype == torch.float32
+    assert changed.min() >= 0
+    assert changed.max() <= 240.001
+    assert len(torch.unique(changed.flatten(1), dim=0)) > 50
+    assert torch.equal(augmentation(images, generator()), changed)
+    assert not torch.equal(augmentation(images, generator(1)), changed)
+
+
+def test_a_shift_moves_by_as_many_pixels_as_it_says() -> None:
+    moved = centre(Augmentation(shift=3)(digits(500), generator())) - centre(digits(1))
+    assert 2.9 < moved.abs().max() <= 3.001
+    assert moved.mean(0).abs().max() < 0.2
+    assert torch.allclose(moved.std(0), torch.full((2,), 6 / math.sqrt(12), dtype=torch.double), atol=0.1)  # uniform
+
+
+def test_a_rotation_turns_around_the_middle_by_as_many_degrees_as_it_says() -> None:
+    before, after = centre(digits(1)), centre(Augmentation(rotation=30)(digits(500), generator()))
+    turned = torch.atan2(after[:, 1], after[:, 0]) - torch.atan2(before[:, 1], before[:, 0])
+    assert math.radians(29) < turned.abs().max() < math.radians(31)
+    assert torch.allclose(after.norm(dim=1), before.norm(dim=1).expand(500), atol=0.05)
+
+
+def test_a_change_of_size_is_between_its_bounds_in_width_and_height() -> None:
+    square = torch.zeros(500, 28, 28, dtype=torch.uint8)
+    square[:, 8:20, 8:20] = 255
+    changed = Augmentation(scale=0.25)(square, generator()) / 255
+    widths, heights = (changed.sum(axis).max(1).values / 12 for axis in (2, 1))
+    for factors in (widths, heights):
+        assert 0.79 < factors.min() < 0.82
+        assert 1.22 < factors.max() < 1.26
+    assert torch.corrcoef(torch.stack([widths, heights]))[0, 1].abs() < 0.15  # by themselves
+
+
+def test_a_slant_moves_each_row_by_as_much_as_its_height_says() -> None:
+    column = torch.zeros(300, 28, 28, dtype=torch.uint8)
+    column[:, 4:24, 13:15] = 255
+    slanted = Augmentation(shear=20)(column, generator())
+    axis = torch.arange(28) - 13.5
+    middles = (slanted * axis).sum(2) / slanted.sum(2).clamp(min=1)
+    assert middles[:, 6].abs().max() == pytest.approx(7.5 * math.tan(math.radians(20)), abs=0.15)
+    assert torch.allclose(middles[:, 6], -middles[:, 21], atol=0.1)
+
+
+@pytest.mark.parametrize("smoothness", [2.0, 4.0, 9.0])
+def test_bending_moves_all_pixels_alike_in_strength_and_smoothly(smoothness: float) -> None:
+    augmentation = Augmentation(elastic=1.5, smoothness=smoothness)
+    coefficients = augmentation._coefficients(4000, generator())
+    affine = torch.eye(3)[:2].expand(4000, 2, 3)
+    assert torch.allclose(coefficients[:, :, :3], affine)
+    moved = (coefficients[:, :, 3:] @ augmentation._functions[3:]).view(-1, 2, 28, 28) * 14  # pixels
+    assert torch.allclose(moved.std(0), torch.full((2, 28, 28), 1.5), atol=0.12)
+    neighbours = (moved[..., 1:] * moved[..., :-1]).mean() / moved.square().mean()
+    assert neighbours == pytest.approx(math.exp(-1 / (4 * smoothness**2)), abs=0.03)
+
+
+def test_covering_takes_a_part_of_as_many_images_as_it_says() -> None:
+    images = torch.full((2000, 28, 28), 255, dtype=torch.uint8)
+    covered = Augmentation(erase=0.4, erased=10)(images, generator()) < 100
+    covered[:, [0, -1]] = covered[:, :, [0, -1]] = False  # where the image ends
+    rows, columns = covered.any(2), covered.any(1)
+    assert torch.equal(covered, rows.unsqueeze(2) & columns.unsqueeze(1))  # a rectangle
+    assert rows.sum(1).max() in (9, 10)
+    assert covered.any((1, 2)).float().mean() == pytest.approx(0.37, abs=0.04)  # a few lie on the edge
+
+
+def test_on_the_device_of_the_images() -> None:
+    """The meta device stands for any other."""
+    images = torch.zeros(5, 28, 28, dtype=torch.uint8, device="meta")
+    changed = Augmentation(rotation=10, elastic=1, erase=0.5)(images)
+    assert changed.device.type == "meta"
+    assert changed.shape == (5, 28, 28)
