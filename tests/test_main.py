@@ -250,6 +250,20 @@ def test_an_interruption_that_is_dropped_on_the_way(capsys: pytest.CaptureFixtur
     assert capsys.readouterr() == ("", "\nInterrupted.\n")
 
 
+def test_an_interruption_that_is_dropped_before_an_exit(capsys: pytest.CaptureFixture[str]) -> None:
+    """As a command line's parser ends its commands."""
+
+    def dropping() -> None:
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGTERM)
+        sys.exit(0)
+
+    with as_it_was(), pytest.raises(SystemExit) as ended, exit_codes():
+        dropping()
+    assert ended.value.code == 143
+    assert capsys.readouterr().err == "\nInterrupted.\n"
+
+
 def test_a_training_begins_not_where_an_interruption_was_dropped(
     tiny: Callable[..., DictConfig], tmp_path: Path
 ) -> None:

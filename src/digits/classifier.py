@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
@@ -76,7 +76,7 @@ class DigitClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.network = build_network(model).to(memory_format=getattr(torch, memory_format))
+        self.network: nn.Module = build_network(model).to(memory_format=getattr(torch, memory_format))
         self.optimizer = dict(optimizer)
         self.scheduler = dict(scheduler) if scheduler else None
         self.label_smoothing = label_smoothing

@@ -13,6 +13,7 @@ import typer
 from digits import main as training_command
 from digits.console import ScreenHandler, evaluation_text
 from digits.errors import EXIT_FAILED, EXIT_WRONG_USE, Interrupted, UserError, exit_codes, printable
+from digits.records import writing
 from digits.trained import find
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer keeps it
@@ -185,20 +186,40 @@ def search(
 
 
 Source = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, `latest`, or a checkpoint.")]
+Sources = Annotated[
+    list[str], typer.Argument(metavar="RUN...", help="Run directories, `latest`, or checkpoints; several together.")
+]
+TTA = Annotated[bool, typer.Option("--tta", help="Look at copies of each digit, shifted by a pixel, as well.")]
+Robust = Annotated[bool, typer.Option("--robust", help="Test changed digits too: moved, turned, thicker, noisy, …")]
+Folder = Annotated[
+    Path | None, typer.Option("--output", help="Folder for the files; the run directory for one run as it is.")
+]
 
 
 @app.command()
-def evaluate(run: Source) -> None:
+def evaluate(runs: Sources, tta: TTA = False, robust: Robust = False, output: Folder = None) -> None:
     """Test a network anew: each digit, the confusion matrix, calibration, the worst errors.
 
-    Also written to evaluation.json in the run directory.
+    Also written to evaluation.json in the run directory. Of several, the probabilities are averaged.
     """
-    trained = find(run)
+    trained = [find(run) for run in runs]
     with training_command.importing():
-        from digits.testing import evaluate as test
+        from digits import robustness, testing
 
-    evaluation = test(trained)
-    print(f"{evaluation_text(evaluation)}\n\nWritten to {evaluation.write(trained.home)}")
+    folder = output or (trained[0].home if len(trained) == 1 and not tta else None)
+    evaluation = testing.evaluate(*trained, tta=tta)
+    print(evaluation_text(evaluation))
+    written = []
+    if folder:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        written.append(evaluation.write(folder))
+    if robust:
+        accuracies = testing.evaluate_changed(*trained, tta=tta)
+        print(f"\n{robustness.table(accuracies)}")
+        if folder:
+            written += robustness.write_files(accuracies, folder)
+    print(f"\nWritten to {', '.join(map(str, written))}" if folder else "\n--output FOLDER keeps this.")
 
 
 Model = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, `latest`, a checkpoint, or an .onnx file.")]

@@ -56,7 +56,11 @@ def exit_codes() -> Iterator[None]:
     obey()  # what arrived while this was imported
     listen()
     try:
-        yield
+        try:
+            yield
+        except SystemExit:  # by which a command line's parser ends
+            obey()
+            raise
         obey()
     except (Interrupted, Exception) as error:
         if interruption := interruption_of(error):

@@ -113,6 +113,21 @@ def parallel(metric: str, keys: Sequence[str], rows: Sequence[tuple[Sequence[str
     return figure
 
 
+def panels(unit: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
+    """A share of 1, shown in percent, against what each panel is named by: a panel for each line, of (x, share)."""
+    columns = 3
+    rows = math.ceil(len(lines) / columns)
+    figure = Figure(figsize=(3.4 * columns, 2.8 * rows), layout="constrained")
+    for axes, (name, points) in zip(figure.subplots(rows, columns, sharey=True).flat, lines.items(), strict=False):
+        xs, ys = zip(*points, strict=True)
+        axes.plot(xs, [100 * share for share in ys], color=BLUE, marker="o", markersize=4)
+        axes.set(xlabel=name, ylim=(0, 103))
+        axes.set_ylabel(unit if axes.get_subplotspec().is_first_col() else "")
+        axes.grid(axis="y", color=OTHERS, linewidth=0.5)
+        _plain(axes)
+    return figure
+
+
 def shares(title: str, parts: Mapping[str, float]) -> Figure:
     """A bar for each of several shares of 1, the largest on top."""
     figure, axes = one_axes(title, 6.4, 0.5 * len(parts) + 1.2, fontsize=12)

@@ -1,7 +1,7 @@
 """Testing a checkpoint on the test set of its training."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from lightning import Trainer
+from torch import nn
 
-from digits import checkpoint, config, device
+from digits import checkpoint, config, device, robustness
 from digits.classifier import DigitClassifier
 from digits.console import quiet
 from digits.data import MNISTDataModule, files
 from digits.data.module import Description
+from digits.ensemble import IN_PLACE, SHIFTED, Ensemble
 from digits.errors import RunError, UserError
 from digits.evaluation import DigitFigures, Evaluation, Mistake, ReliabilityBin, png_of
 from digits.geometry import CLASSES
@@ -25,27 +27,72 @@ BINS = 15  # of confidence, as the calibration error counts them
 WORST = 25  # errors kept with their images
 
 
-def evaluate(trained: Trained) -> Evaluation:
-    """Test a trained network anew, on the test set of its training.
+def evaluate(*trained: Trained, tta: bool = False) -> Evaluation:
+    """Test a trained network anew, on the test set of its training; of several, the mean of their probabilities.
 
-    Its accuracy is the ``test_accuracy`` that the training wrote, on the same kind of device to the last digit.
+    The accuracy of one is the ``test_accuracy`` that the training wrote, on the same kind of device to the last digit.
+
+    Args:
+        trained: The networks.
+        tta: Whether they look at shifted copies of each digit as well (test-time augmentation).
 
     Raises:
-        UserError: If the checkpoint or the data are not those of a training.
+        UserError: If a checkpoint or the data are not those of a training, or the test sets are not the same.
         DownloadError: If MNIST is not to be had.
     """
-    content = checkpoint.read(trained.checkpoint)
-    checkpoint.network(trained.checkpoint)  # refuses what a stranger made up before it takes any memory
+    network = together(trained, tta)  # refuses what a stranger made up before it takes any memory
     with quiet():
-        data = data_of(content)
-        evaluation, *_ = measure(trained.checkpoint, data)
+        data = data_of_all(trained)
+        classifier = classifier_of(trained[0].checkpoint)
+        if isinstance(network, Ensemble):
+            classifier.network = network
+        evaluation, *_ = measure(classifier, data)
     return evaluation
 
 
+def evaluate_changed(*trained: Trained, tta: bool = False) -> dict[str, dict[float, float]]:
+    """The accuracy on the digits of the test set after changes of several kinds, as `robustness.measure` has it."""
+    network = together(trained, tta)
+    test = data_of_all(trained).test_set()
+    return robustness.measure(network, test.images.numpy(), test.labels.numpy())
+
+
+def together(trained: Sequence[Trained], tta: bool) -> nn.Module:
+    """The network of a checkpoint, or an `Ensemble`, on the CPU."""
+    networks = [checkpoint.network(each.checkpoint) for each in trained]
+    if len(networks) == 1 and not tta:
+        return networks[0]
+    return Ensemble(networks, SHIFTED if tta else IN_PLACE).eval()
+
+
+def data_of_all(trained: Sequence[Trained]) -> MNISTDataModule:
+    """The data of the first of several, which the others have to have been tested on too."""
+    contents = [checkpoint.read(each.checkpoint) for each in trained]
+    data = data_of(contents[0])
+    for each, content in zip(trained, contents, strict=True):
+        state = content.get("MNISTDataModule")
+        name = state.get("name") if isinstance(state, dict) else None
+        if name != data.description.name:
+            raise UserError(f"{each.checkpoint} was tested on {name}, and the first one on {data.description.name}.")
+    return data
+
+
+def classifier_of(path: Path) -> DigitClassifier:
+    """The classifier of a checkpoint.
+
+    Raises:
+        UserError: If it cannot be built.
+    """
+    try:
+        return DigitClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # Lightning's, of what a stranger made up
+        raise checkpoint.of_no_network(path, error) from error
+
+
 def measure(
-    path: Path, data: MNISTDataModule, accelerator: str = "auto", devices: Any = 1
+    classifier: DigitClassifier, data: MNISTDataModule, accelerator: str = "auto", devices: Any = 1
 ) -> tuple[Evaluation, dict[str, float], str]:
-    """Test a checkpoint as it lies on the disk, on one device, where every image counts once.
+    """Test a classifier on one device, where every image counts once.
 
     Returns:
         The evaluation; ``val/accuracy`` and ``val/loss``, where there is a validation set; and the kind of device.
@@ -59,16 +106,12 @@ def measure(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    try:
-        classifier = DigitClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # Lightning's, of what a stranger made up
-        raise checkpoint.of_no_network(path, error) from error
     data.setup()
     validated = trainer.validate(classifier, data, verbose=False)[0] if data.description.val else {}
     tested = trainer.test(classifier, data, verbose=False)[0]
     probabilities = classifier.test_logits.double().softmax(1).numpy()
     if not np.isfinite(probabilities).all():
-        raise RunError(f"what the network of {path} computes is no number; it cannot be tested")
+        raise RunError("what the network computes is no number; it cannot be tested")
     images, labels = (part.cpu().numpy() for part in (data.test_set().images, data.test_set().labels))
     evaluation = Evaluation(
         dataset=data.description.name,

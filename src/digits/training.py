@@ -33,7 +33,7 @@ from digits.errors import RunError, UserError, interruption_of
 from digits.geometry import CLASSES, layers
 from digits.run import FINISHED, Dataset, Results, Run
 from digits.saving import Checkpoints, WholeFiles
-from digits.testing import measure
+from digits.testing import classifier_of, measure
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +201,9 @@ def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:
     """Test the best checkpoint, leave ``evaluation.json``, and return what of it belongs to the results."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-    evaluation, validated, accelerator = measure(run.best, data, cfg.trainer.accelerator, cfg.trainer.devices)
+    evaluation, validated, accelerator = measure(
+        classifier_of(run.best), data, cfg.trainer.accelerator, cfg.trainer.devices
+    )
     evaluation.write(run.path)
     return {
         "test_accuracy": evaluation.test_accuracy,

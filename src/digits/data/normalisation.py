@@ -5,6 +5,9 @@ from torch import Tensor
 MEAN, STD = 0.1307, 0.3081
 """Mean and standard deviation of MNIST's training pixels, scaled to 0 to 1; as people have used them since LeNet."""
 
+BACKGROUND = -MEAN / STD
+"""What a pixel without ink becomes."""
+
 
 def normalise(images: Tensor) -> Tensor:
     """Turn pixels into what the network takes.

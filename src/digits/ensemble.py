@@ -1,0 +1,41 @@
+"""Several networks, or several looks at a digit, as one network: the mean of the probabilities."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from digits.data.normalisation import BACKGROUND
+
+IN_PLACE = ((0, 0),)
+SHIFTED = tuple((right, down) for down in (-1, 0, 1) for right in (-1, 0, 1))  # pixels; test-time augmentation
+
+
+class Ensemble(nn.Module):
+    """The mean of the probabilities of networks, over shifted copies of each digit.
+
+    Args:
+        networks: Each from (batch, 1, 28, 28) float to logits, (batch, 10).
+        shifts: Of the copies, in pixels to the right and down.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], shifts: Sequence[tuple[int, int]] = IN_PLACE) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.shifts = shifts
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised digits, (batch, 1, 28, 28) float, to the logarithms of the mean probabilities, (batch, 10)."""
+        logarithms = [
+            network(shifted(images, *shift)).float().log_softmax(1)
+            for shift in self.shifts
+            for network in self.networks
+        ]
+        return torch.stack(logarithms).logsumexp(0) - math.log(len(logarithms))
+
+
+def shifted(images: Tensor, right: int, down: int) -> Tensor:
+    """Normalised digits, (batch, 1, 28, 28), moved by whole pixels; what comes in at the edge is background."""
+    return pad(images, (right, -right, down, -down), value=BACKGROUND)
