@@ -13,9 +13,11 @@ from digits.data import normalise, sample
 from digits.errors import UserError
 from digits.network import Network
 from digits.trained import find
+from digits.training import train
 
 from .conftest import composed
 from .test_pictures import draw
+from .test_training import Compose
 
 IMAGES, LABELS = sample.load()
 SEVEN = IMAGES[int(np.flatnonzero(LABELS == 7)[0])]
@@ -64,13 +66,15 @@ def test_importance_adds_up_to_what_the_digit_changed(network: Network) -> None:
 def test_the_table_of_layers(sample_run: Path) -> None:
     table = explanation.table_of(find(sample_run)).splitlines()
     assert "⌊(28 + 2·2 − 1·(5 − 1) − 1) / 1⌋ + 1 = 28" in table[1]
-    assert explanation.table_of_configuration(["model=article"]).splitlines()[-1].split() == [
+    assert explanation.table_of_configuration(explanation.configuration(["model=article"])).splitlines()[
+        -1
+    ].split() == [
         "together",
         "3,199,106",
         "13,808,400",
     ]
     with pytest.raises(UserError, match="Did you mean"):
-        explanation.table_of_configuration(["model=artcle"])
+        explanation.configuration(["model=artcle"])
 
 
 @pytest.mark.parametrize("source", ["digit", "image"])
@@ -124,3 +128,24 @@ def test_maps_side_by_side() -> None:
     np.testing.assert_array_equal(mosaic[3:5, :2], maps[16])
     assert np.isnan(mosaic[2]).all()
     assert np.isnan(mosaic[:, 2]).all()
+
+
+def test_the_augmentation_of_a_configuration_and_of_a_run(tiny: Compose, tmp_path: Path) -> None:
+    told = explanation.configuration(["data/augment=affine"]).data.augment
+    train(tiny("data/augment=affine"), tmp_path / "run")
+    trained = find(tmp_path / "run")
+    assert explanation.augmentation_of(trained) == told
+    drawn = explanation.draw_augmentation(told, trained.home)
+    assert drawn == tmp_path / "run/explanation/augmentation.png"
+    with Image.open(drawn) as image:
+        pixels = np.asarray(image.convert("L"))
+    rows = pixels[60:].reshape(-1, pixels.shape[1])
+    assert rows[:, : pixels.shape[1] // 13].std() > 5  # before
+    assert rows[:, -pixels.shape[1] // 2 :].std() > 5  # after
+
+
+def test_no_augmentation_is_not_drawn(sample_run: Path, tmp_path: Path) -> None:
+    assert explanation.augmentation_of(find(sample_run)) is None
+    with pytest.raises(UserError, match=r"data\.augment is null"):
+        explanation.draw_augmentation(None, tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -272,14 +272,16 @@ Explained = Annotated[
 ]
 ImageFile = Annotated[Path | None, typer.Option("--image", help="A picture of a digit to draw the network's way with.")]
 Digit = Annotated[int | None, typer.Option("--digit", min=0, max=9, help="Take a digit of MNIST's instead.")]
+Augment = Annotated[bool, typer.Option("--augment", help="Draw digits before and after augmentation.")]
 
 
 @app.command()
-def explain(run: Explained, image: ImageFile = None, digit: Digit = None) -> None:
+def explain(run: Explained, image: ImageFile = None, digit: Digit = None, augment: Augment = False) -> None:
     """Show a network's layers, and what they make of a digit.
 
     Prints the table of layers with the formula worked out. With --image or --digit, draws the feature maps of every
-    layer, the filters, and the pixels that mattered, into the folder explanation of the run.
+    layer, the filters, and the pixels that mattered, into the folder explanation of the run; with --augment, how its
+    training changed digits.
     """
     from digits import explanation
 
@@ -289,7 +291,10 @@ def explain(run: Explained, image: ImageFile = None, digit: Digit = None) -> Non
     if "=" in run[0]:
         if drawing:
             raise UserError(f"{' '.join(run)} is no trained network to draw; name a run.")
-        print(explanation.table_of_configuration(run))
+        cfg = explanation.configuration(run)
+        print(explanation.table_of_configuration(cfg))
+        if augment:
+            print(f"Drawn: {explanation.draw_augmentation(cfg.data.augment, Path())}")
         return
     if len(run) > 1:
         raise UserError(f"explain takes one run, not {len(run)}: {' '.join(run)}")
@@ -299,6 +304,8 @@ def explain(run: Explained, image: ImageFile = None, digit: Digit = None) -> Non
     if pixels is not None:
         for path in explanation.explain(trained, pixels):
             print(f"Drawn: {path}")
+    if augment:
+        print(f"Drawn: {explanation.draw_augmentation(explanation.augmentation_of(trained), trained.home)}")
 
 
 @app.command()

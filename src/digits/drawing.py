@@ -92,6 +92,17 @@ def pixels(image: Values, importance: Values, title: str) -> Figure:
     return figure
 
 
+def augmentation(before: npt.NDArray[Any], after: Values) -> Figure:
+    """Digits, (n, 28, 28), and changed copies of each, (n, copies, 28, 28), in a row."""
+    number, copies, side, _ = after.shape
+    figure = Figure(figsize=(WIDTH, (WIDTH - 0.4) * number / (copies + 1.4) + 0.5), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, copies])
+    for axes, title, images in ((left, "Before", before[:, None]), (right, "After, each time another way", after)):
+        axes.set_title(title, loc="left", fontsize=15, fontweight="bold", color=INK)
+        _picture(axes, images.transpose(0, 2, 1, 3).reshape(number * side, -1), Normalize(0, 255), BRIGHT)
+    return figure
+
+
 def sizes(steps: Sequence[tuple[str, Values]], probabilities: Sequence[float]) -> Figure:
     """The way of a digit through the layers, every layer's output at its true size.
 

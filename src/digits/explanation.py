@@ -1,7 +1,7 @@
 """What the article teaches, on a person's own network: layers, feature maps, filters, and the pixels that matter."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from digits import config
+from digits.config import AugmentConfig, TrainConfig
 from digits.console import layer_table
-from digits.geometry import layers
+from digits.errors import UserError
+from digits.geometry import CLASSES, layers
 from digits.trained import Trained
 
 if TYPE_CHECKING:
@@ -22,11 +24,12 @@ if TYPE_CHECKING:
 Image = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
 
+CHANGED = 11  # copies of each digit that show its augmentation
 STAGES = {"conv": "convolution", "norm": "normalisation", "activation": "activation", "pool": "pooling"}
 
 
-def table_of_configuration(words: Sequence[str]) -> str:
-    """The layers of the network that a command line composes, such as ``model=article``.
+def configuration(words: Sequence[str]) -> TrainConfig:
+    """What a command line composes, such as ``model=article``.
 
     Raises:
         UserError: If it cannot be composed.
@@ -37,7 +40,11 @@ def table_of_configuration(words: Sequence[str]) -> str:
 
     command_line.check(list(words), "digits explain")
     with initialize_config_dir(str(config.directory()), version_base="1.3"):
-        cfg = config.check(compose("train", list(words)))
+        return config.check(compose("train", list(words)))
+
+
+def table_of_configuration(cfg: TrainConfig) -> str:
+    """The layers of a network that is not trained yet."""
     return layer_table(layers(cfg.model.blocks, cfg.model.head))
 
 
@@ -150,6 +157,48 @@ def explain(trained: Trained, pixels: Image) -> Iterator[Path]:
         for name, figure in figures(network, pixels):
             write(folder / f"{name}.png", png(figure))
             yield folder / f"{name}.png"
+
+
+def augmentation_of(trained: Trained) -> AugmentConfig | None:
+    """The augmentation that a network was trained with.
+
+    Raises:
+        UserError: If the checkpoint does not say.
+    """
+    from digits import checkpoint
+
+    try:
+        arguments = dict(checkpoint.read(trained.checkpoint)["datamodule_hyper_parameters"])  # Lightning's name
+        del arguments["seed"]
+        return config.data(arguments).augment
+    except (KeyError, TypeError, ValueError, UserError) as error:
+        raise UserError(f"{trained.checkpoint} does not say what it was trained on: {error}") from error
+
+
+def draw_augmentation(augment: AugmentConfig | None, home: Path) -> Path:
+    """Draw digits before and after augmentation, as ``explanation/augmentation.png`` in a folder.
+
+    Raises:
+        UserError: If there is none, or the folder cannot be written.
+    """
+    import torch
+
+    from digits import drawing
+    from digits.data import sample
+    from digits.data.augmentation import Augmentation
+    from digits.records import write, writing
+
+    if augment is None:
+        raise UserError("data.augment is null there: its digits stay as they are. See data/augment=affine, for one.")
+    images, labels = sample.load()
+    before = images[[np.flatnonzero(labels == digit)[0] for digit in range(CLASSES)]]
+    copies = torch.from_numpy(before).repeat_interleave(CHANGED, 0)
+    after = Augmentation(**asdict(augment))(copies, torch.Generator().manual_seed(0)).numpy()
+    file = home / "explanation" / "augmentation.png"
+    with writing(file.parent):
+        file.parent.mkdir(exist_ok=True)
+        write(file, drawing.png(drawing.augmentation(before, after.reshape(CLASSES, CHANGED, *before.shape[1:]))))
+    return file
 
 
 def figures(network: "Network", image: Image) -> Iterator[tuple[str, "Figure"]]:
