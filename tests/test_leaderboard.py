@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from digits.comparison import copy_best, figures, print_table, write_files
+from digits.comparison import cells, copy_best, figures, print_table, write_files
 from digits.config import check
 from digits.errors import UserError
 from digits.leaderboard import leaderboard
@@ -187,6 +187,31 @@ def test_plots_of_a_sweep(tmp_path: Path) -> None:
     files = write_files(board)
     assert {path.name for path in files if path.suffix == ".png"} == {f"{name}.png" for name in drawn}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files if path.suffix == ".png")
+
+
+def test_sizes_and_overfitting_are_shown_where_they_tell_rows_apart(tmp_path: Path) -> None:
+    for job, (rate, parameters, share) in enumerate(((0.1, 3000, 1.0), (0.1, 3000, 0.98), (0.2, 20, 0.9))):
+        run = Run(tmp_path / str(job))
+        run.path.mkdir()
+        run.write_config(check(composed(f"optimizer.lr={rate}", f"seed={job}", "overfitting=true")))
+        run.write_results(
+            results(parameters=parameters, multiply_adds=7, train_accuracy=share, val_accuracy=0.5 + job / 10)
+        )
+    board = leaderboard(tmp_path)
+    header, *rows = cells(board)
+    assert "multiply_adds" not in header
+    shown = [[row[header.index(name)] for name in ("n", "train_accuracy", "parameters")] for row in rows]
+    assert shown == [["1", "0.9000", "20"], ["2", "0.9900 ± 0.0141", "3,000"]]
+    drawn = dict(figures(board.ranked))["overfitting"].axes[0]
+    names = [label.get_text() for label in drawn.get_yticklabels()]
+    assert [name.splitlines()[1:] for name in names] == [
+        ["3,000 parameters", "7 multiply-adds"],
+        ["20 parameters", "7 multiply-adds"],
+    ]
+    trained, tested = (part.get_offsets().tolist() for part in reversed(drawn.collections))
+    assert [x for x, _ in trained] == pytest.approx([99, 90])
+    assert [x for x, _ in tested] == pytest.approx([90, 90])
+    assert "overfitting" not in dict(figures([]))
 
 
 def test_the_best_run_is_handed_over(tmp_path: Path) -> None:

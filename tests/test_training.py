@@ -5,6 +5,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from hydra.errors import InstantiationException
 from lightning import Callback
 from omegaconf import DictConfig
 
-from digits import training
+from digits import checkpoint, training
 from digits.callbacks import DivergedError
 from digits.classifier import DigitClassifier
+from digits.config import check
+from digits.data import MNISTDataModule, normalise
 from digits.errors import UserError
 from digits.network import Network
 from digits.run import Run
@@ -98,6 +101,22 @@ def test_a_run_directory_has_all_that_was_promised(
     assert "epoch 1/2, step 5/10: loss of the batch" in log  # the article's line
     assert "Test accuracy" in log
     assert str(run) in log
+
+
+def test_overfitting_is_measured_on_the_training_images_as_they_are(
+    tiny: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    results = train(tiny("overfitting=true", "data/augment=affine", "optimizer.lr=0.01"), tmp_path)
+    data = MNISTDataModule(**asdict(check(tiny()).data))
+    images, labels = data.training_set()[torch.arange(200)]
+    network = checkpoint.network(tmp_path / "checkpoints/best.ckpt")
+    with torch.no_grad():
+        right = (network(normalise(images)).argmax(1) == labels).sum()
+    assert results.train_accuracy == pytest.approx(int(right) / 200)
+    assert f"Training set   {right / 2:.2f} %" in caplog.text
+    assert results.multiply_adds == 4 * 9 * 28 * 28 + 4 * 14 * 14 * 8 + 8 * 10
+    assert train(tiny(), tmp_path / "other").train_accuracy is None
 
 
 def test_it_learns(tiny: Compose, tmp_path: Path) -> None:

@@ -16,14 +16,36 @@ from digits import plots
 from digits.console import duration
 from digits.drawing import png
 from digits.errors import UserError, printable
-from digits.leaderboard import DATASET, Leaderboard, Row
+from digits.leaderboard import DATASET, Leaderboard, Row, Spread
 from digits.records import as_json, write, writing
 from digits.runs import Entry
 
 LONG = 8  # letters of a number
-FIGURES = ("val_accuracy", "test_accuracy", "val_loss", "test_loss", "calibration_error", "epochs", "train_seconds")
-COMPARED, MEANS = ("val_accuracy", "test_accuracy", "val_loss"), {"epochs": "g", "train_seconds": ".1f"}
-"""The figures that the table shows with their standard deviation, and without it."""
+FIGURES = (
+    "val_accuracy",
+    "test_accuracy",
+    "val_loss",
+    "test_loss",
+    "calibration_error",
+    "train_accuracy",
+    "parameters",
+    "multiply_adds",
+    "epochs",
+    "train_seconds",
+)
+SHOWN = {
+    "val_accuracy": ".4f",
+    "test_accuracy": ".4f",
+    "train_accuracy": ".4f",
+    "val_loss": ".4f",
+    "parameters": ",.0f",
+    "multiply_adds": ",.0f",
+    "epochs": "g",
+    "train_seconds": ".1f",
+}
+"""The figures of the table, and their form; those with four decimals have their standard deviation beside them."""
+SELDOM = ("train_accuracy", "parameters", "multiply_adds")
+"""Those that are shown only where they tell rows apart."""
 
 
 def write_files(board: Leaderboard) -> list[Path]:
@@ -127,14 +149,26 @@ def _console() -> Console:
 def cells(board: Leaderboard) -> list[list[str]]:
     """The table as text, the header first."""
     seeds = any(len(row.jobs) > 1 for row in board.rows)
-    table = [["rank", *board.rows[0].settings, *(["n"] if seeds else []), *COMPARED, *MEANS, "job", "status"]]
-    for rank, row in enumerate(board.rows, start=1):
-        figures = [f"{spread:.4f}" if (spread := row.figure(name)) else "" for name in COMPARED]
-        figures += [f"{spread.mean:{form}}" if (spread := row.figure(name)) else "" for name, form in MEANS.items()]
-        place, n = (str(rank), str(len(row.jobs))) if row.done else ("", "")
+    spreads = {name: [row.figure(name) for row in board.rows] for name in SHOWN}
+    names = [
+        name
+        for name, found in spreads.items()
+        if name not in SELDOM or len({spread.mean for spread in found if spread}) > 1
+    ]
+    table = [["rank", *board.rows[0].settings, *(["n"] if seeds else []), *names, "job", "status"]]
+    for place, row in enumerate(board.rows):
+        rank, n = (str(place + 1), str(len(row.jobs))) if row.done else ("", "")
+        figures = [_cell(spreads[name][place], SHOWN[name]) for name in names]
         jobs = ", ".join(job.name for job in row.jobs)
-        table.append([place, *map(_short, row.settings.values()), *([n] if seeds else []), *figures, jobs, row.status])
+        table.append([rank, *map(_short, row.settings.values()), *([n] if seeds else []), *figures, jobs, row.status])
     return table
+
+
+def _cell(spread: Spread | None, form: str) -> str:
+    """A figure as text, with its deviation where it is a measured one."""
+    if spread is None:
+        return ""
+    return f"{spread if form == '.4f' else spread.mean:{form}}"
 
 
 def records(board: Leaderboard) -> Iterator[dict[str, Any]]:
@@ -173,6 +207,13 @@ def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
     if len(swept) > 1:
         values = [([_short(row.settings[key]) for key in swept], 100 * spread.mean) for row, spread in scored]
         yield "settings", plots.parallel(metric, swept, values)
+    fitted = [
+        (_with_size(row), 100 * trained.mean, 100 * tested.mean)
+        for row in rows
+        if (trained := row.figure("train_accuracy")) and (tested := row.figure("test_accuracy"))
+    ]
+    if fitted:
+        yield "overfitting", plots.gaps("Overfitting", ("test accuracy", "accuracy on the training set"), fitted)
     column = name.replace("val_", "val/").replace("test_", "train/")  # tested is only once
     curves = [(_named(row.settings), _curve(job.run.read_metrics(), column)) for row in rows for job in row.jobs]
     if any(len(points) > 1 for _, points in curves):
@@ -194,6 +235,12 @@ def _validated(rows: Sequence[Row]) -> bool:
 
 def _named(settings: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in settings.items())
+
+
+def _with_size(row: Row) -> str:
+    """A configuration, and how large its network is."""
+    sizes = {name.replace("_", "-"): row.figure(name) for name in ("parameters", "multiply_adds")}
+    return "\n".join([_named(row.settings), *(f"{size.mean:,.0f} {name}" for name, size in sizes.items() if size)])
 
 
 def _curve(rows: Sequence[Mapping[str, float]], column: str) -> list[tuple[float, float]]:

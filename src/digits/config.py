@@ -274,6 +274,7 @@ class TrainConfig:
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = key(0, "seed of weights, order and dropout", at_least=0, below=2**32)
     label_smoothing: float = key(0.0, "share of the target spread over all classes", at_least=0, below=1)
+    overfitting: bool = key(False, "test on the training images as well")
     report: bool = key(True, "write report/index.html at the end")
     tags: list[str] = key([], "words to find the run by; digits runs --tag WORD")
     notes: str = key("", "what to remember about the run")

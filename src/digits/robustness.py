@@ -91,21 +91,25 @@ def measure(network: "nn.Module", images: Images, labels: npt.NDArray[np.int64])
         images: (n, 28, 28) uint8.
         labels: (n,).
     """
+    unchanged = accuracy(network, images, labels)
+    return {
+        name: {
+            0: unchanged,
+            **{strength: accuracy(network, change.apply(images, strength), labels) for strength in change.strengths},
+        }
+        for name, change in CHANGES.items()
+    }
+
+
+def accuracy(network: "nn.Module", images: Images, labels: npt.NDArray[np.int64]) -> float:
+    """The share of images that a network reads right; arguments as for `measure`."""
     import torch
 
     from digits.data import normalise
 
-    def accuracy(pixels: Images) -> float:
-        batches = torch.split(torch.from_numpy(pixels), AT_ONCE)
-        with torch.inference_mode():
-            answers = torch.cat([network(normalise(batch)).argmax(1) for batch in batches])
-        return rounded((answers.numpy() == labels).mean())
-
-    unchanged = accuracy(images)
-    return {
-        name: {0: unchanged, **{strength: accuracy(change.apply(images, strength)) for strength in change.strengths}}
-        for name, change in CHANGES.items()
-    }
+    with torch.inference_mode():
+        answers = [network(normalise(batch)).argmax(1) for batch in torch.split(torch.from_numpy(images), AT_ONCE)]
+    return rounded((torch.cat(answers).numpy() == labels).mean())
 
 
 def table(accuracies: Mapping[str, Mapping[float, float]]) -> str:

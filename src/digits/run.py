@@ -77,6 +77,9 @@ class Results:
         versions: Of Python and the packages.
         hardware: What it ran on.
         git: Commit and state of the checkout; None outside one.
+        multiply_adds: Of one image's way through the network.
+        train_accuracy: Share of the training images, as they are and without dropout, by the same checkpoint; None
+            unless ``overfitting`` was asked for.
     """
 
     status: str
@@ -100,6 +103,8 @@ class Results:
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
     git: Mapping[str, Any] | None
+    multiply_adds: Count | None = None
+    train_accuracy: Share | None = None
 
     @property
     def metric(self) -> float:

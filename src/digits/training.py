@@ -31,6 +31,7 @@ from digits.data import MNISTDataModule
 from digits.data.module import Description
 from digits.errors import RunError, UserError, interruption_of
 from digits.geometry import CLASSES, layers
+from digits.robustness import accuracy
 from digits.run import FINISHED, Dataset, Results, Run
 from digits.saving import Checkpoints, WholeFiles
 from digits.testing import classifier_of, measure
@@ -205,6 +206,7 @@ def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:
         classifier_of(run.best), data, cfg.trainer.accelerator, cfg.trainer.devices
     )
     evaluation.write(run.path)
+    table = layers(cfg.model.blocks, cfg.model.head)
     return {
         "test_accuracy": evaluation.test_accuracy,
         "test_loss": evaluation.test_loss,
@@ -213,9 +215,18 @@ def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:
         "calibration_error": evaluation.calibration_error,
         "recall": [figures.recall for figures in evaluation.digits],
         "confusion_matrix": evaluation.confusion_matrix,
-        "parameters": sum(layer.parameters for layer in layers(cfg.model.blocks, cfg.model.head)),
+        "parameters": sum(layer.parameters for layer in table),
+        "multiply_adds": sum(layer.multiply_adds for layer in table),
+        "train_accuracy": _training_accuracy(run, data) if cfg.overfitting else None,
         "accelerator": accelerator,
     }
+
+
+def _training_accuracy(run: Run, data: MNISTDataModule) -> float:
+    """The share of the training images that the best checkpoint reads right."""
+    every = torch.arange(len(data.training_set()))
+    images, labels = (part.cpu().numpy() for part in data.training_set()[every])
+    return accuracy(checkpoint.network(run.best), images, labels)
 
 
 def summary(results: Results, run: Run) -> str:
@@ -234,6 +245,8 @@ def summary(results: Results, run: Run) -> str:
         lines.append("That is chance: the network has learned nothing. Try another optimizer.lr, or another seed.")
     if data.name != "mnist":
         lines.insert(3, "               A SAMPLE: these figures do not compare with those of all of MNIST.")
+    if results.train_accuracy is not None:
+        lines.insert(2, f"Training set   {100 * results.train_accuracy:.2f} %, as it is and without dropout")
     if results.val_accuracy is not None:
         lines.insert(2, f"Validation     {100 * results.val_accuracy:.2f} %")
     return "\n".join(lines)

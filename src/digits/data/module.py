@@ -271,6 +271,10 @@ class MNISTDataModule(LightningDataModule):
         sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, batch, trainer.global_rank, AUGMENTATION])
         return torch.Generator(device).manual_seed(int(sequence.generate_state(1)[0]))
 
+    def training_set(self) -> Digits:
+        """The training images and labels, as they are."""
+        return self._load()[0]
+
     def test_set(self) -> Digits:
         """The test images and labels, in the order of `test_dataloader`."""
         return self._load()[2]
