@@ -51,6 +51,37 @@ def test_two_processes_train_what_one_trains(strategy: str, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+def test_a_sweep_of_two_processes_each(tmp_path: Path) -> None:
+    """Told to stop in the middle of a job, it saves, and goes on to the end of one that was not; as ever, it tells."""
+    words = ["-m", *QUICK, *TWO, "trainer.strategy=ddp_spawn", "seed=0,1", "trainer.log_every_n_steps=1"]
+    whole = run(*words, "hydra.sweep.dir=whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    assert whole.stdout.count("2 processes with batches of 10: 20 images a step.") == 2
+    assert whole.stdout.count("epoch 1/1 |") == 2
+    assert whole.stderr == ""
+    many = [*words, "trainer.limit_train_batches=1.0", "trainer.max_epochs=200", "hydra.sweep.dir=cut"]
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "train.py", *many], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    last = Run(tmp_path / "cut/0").last
+    while not last.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGTERM)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, told
+    assert "Saved at step" in told
+    assert "To go on:" in told
+    assert 0 < torch.load(last, weights_only=True)["global_step"] < 40_000
+    diverging = ["optimizer=sgd", "scheduler=none", "optimizer.lr=1e30", "hydra.sweep.dir=diverged"]
+    done = run(*words, *diverging, "hydra/launcher=joblib", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    assert done.stdout.count("failed: the loss is") >= 2
+
+
+@pytest.mark.slow
 def test_the_installed_command_starts_its_second_process(tmp_path: Path) -> None:
     words = [*QUICK, *TWO, "trainer.strategy=ddp", "hydra.run.dir=here"]
     done = run_python("-m", "digits", "train", *words, cwd=tmp_path)

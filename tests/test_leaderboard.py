@@ -159,6 +159,10 @@ def test_the_same_again_is_no_other_seed(tmp_path: Path) -> None:
     made(tmp_path, "seed=0 optimizer.lr=0.1", "seed=0 optimizer.lr=0.1", "seed=1 optimizer.lr=0.1")
     board = leaderboard(tmp_path, tmp_path / "../" / tmp_path.name, output=tmp_path)
     assert [[job.name for job in row.jobs] for row in board.rows] == [["0", "2"]]
+    assert board.again == {"1": "0"}
+    write_files(board)
+    told = (tmp_path / "leaderboard.md").read_text().splitlines()[-1]
+    assert told == "Job 1 has the configuration of job 0, and is left out."
 
 
 def test_other_data_are_another_row(tmp_path: Path) -> None:
@@ -166,7 +170,27 @@ def test_other_data_are_another_row(tmp_path: Path) -> None:
     run = Run(tmp_path / "1")
     sample = {"name": "mnist-sample-5k", "train": 4000, "val": 500, "test": 500, "fingerprint": "1"}
     run.write_results(results(dataset=sample))
-    assert [row.settings["dataset"] for row in leaderboard(tmp_path).rows] == ["mnist", "mnist-sample-5k"]
+    board = leaderboard(tmp_path)
+    assert [row.settings["dataset"] for row in board.rows] == ["mnist", "mnist-sample-5k"]
+    write_files(board)
+    warning = "A SAMPLE of the digits, in job 1: these figures do not compare with those of all of MNIST."
+    assert (tmp_path / "leaderboard.md").read_text().splitlines()[-1] == warning
+
+
+def test_a_group_with_a_slash_names_a_file_too(tmp_path: Path) -> None:
+    made(tmp_path, "data/augment=none", "data/augment=affine")
+    files = write_files(leaderboard(tmp_path))
+    assert tmp_path / "accuracy-data-augment.png" in files
+    assert all(path.exists() for path in files)
+
+
+def test_a_failure_of_many_lines_is_a_row_of_the_table(tmp_path: Path) -> None:
+    made(tmp_path, "seed=0", "seed=1")
+    Run(tmp_path / "1").write_failure(RuntimeError("one\n\n  two | three"))
+    write_files(leaderboard(tmp_path))
+    table = (tmp_path / "leaderboard.md").read_text().splitlines()
+    assert len(table) == 4
+    assert table[-1].endswith("| 1 | failed: one two \\| three |")
 
 
 def test_plots_of_a_sweep(tmp_path: Path) -> None:

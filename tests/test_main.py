@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from digits import main as command
+from digits import parallel, plan, sweep
 from digits.errors import exit_codes
 from digits.run import Run
 from digits.training import train
@@ -93,6 +95,42 @@ def test_another_sweep_in_the_same_directory_is_refused_and_spoils_nothing(
     assert "sweep/0 holds a run of another configuration: seed is 0 there and 7 here" in capsys.readouterr().err
     for path, content in before.items():
         assert path.read_bytes() == content, path
+
+
+@pytest.mark.slow
+def test_a_sweep_that_has_begun_loses_no_job(
+    call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 0
+    shutil.rmtree(tmp_path / "sweep/1")
+    before = (tmp_path / "sweep/sweep.json").read_bytes()
+    for words, told in (
+        (["seed=0"], "sweep holds a sweep of 2 jobs, not of 1"),
+        (["seed=0,2"], "sweep holds another sweep: its job 1 is to have seed=1"),
+    ):
+        assert call("-m", *words, "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 2
+        assert told in capsys.readouterr().err
+        assert (tmp_path / "sweep/sweep.json").read_bytes() == before
+    assert call("-m", "seed=0,1,2", "trainer.max_epochs=1", "tags=[more]", "hydra.sweep.dir=sweep") == 0
+    assert len(plan.read(tmp_path / "sweep")) == 3
+
+
+@pytest.mark.slow
+def test_a_glob_stands_for_the_names_that_a_person_may_choose(call: Callable[..., int], tmp_path: Path) -> None:
+    assert call("-m", "model=glob([a*,b*])", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 0
+    assert [words["model"] for words in plan.read(tmp_path / "sweep").values()] == ["article"]
+
+
+@pytest.mark.parametrize(("asked", "given"), [(-1, 4), (-2, 3), (-9, 1), (1, 1), (7, 7)])
+def test_how_many_jobs_joblib_runs_at_once(asked: int, given: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "jobs_at_once", lambda jobs, accelerator: 4)
+    config = OmegaConf.create({"hydra": {"launcher": {"n_jobs": asked}}, "trainer": {"accelerator": "cpu"}})
+    assert sweep.at_once(config, 9) == given
+
+
+def test_no_jobs_at_once_is_refused(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("-m", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0", "hydra.sweep.dir=sweep") == 2
+    assert "hydra.launcher.n_jobs=0 runs nothing" in capsys.readouterr().err
 
 
 @pytest.mark.slow

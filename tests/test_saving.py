@@ -6,6 +6,7 @@ import itertools
 import logging
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,7 @@ def test_a_signal(
 def test_whoever_says_it_twice_does_not_wait(tiny: Compose, tmp_path: Path, at: Any) -> None:
     def twice() -> None:
         signal.raise_signal(signal.SIGTERM)
+        time.sleep(0.6)
         signal.raise_signal(signal.SIGTERM)
 
     at(3, twice)

@@ -1,6 +1,7 @@
 """A search: what is chosen, given up and failed, that it goes on where it stopped, and what it leaves behind."""
 
 import csv
+import errno
 import json
 import logging
 import os
@@ -82,6 +83,48 @@ def test_it_goes_on_as_if_it_had_not_stopped(found: Callable[..., Any], monkeypa
                 found(trials=5, name="cut")
     assert told(found(trials=5, name="cut")) == told(whole)
     assert len(found(trials=6, name="cut").get_trials()) == 6  # and with more
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [RuntimeError("you tried to allocate 9 bytes"), MemoryError()])
+def test_a_trial_that_the_machine_cannot_hold_has_failed(
+    error: Exception, found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = search.training.train
+
+    def small_only(cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        if cfg.data.batch_size == 40:
+            raise error
+        return train(cfg, *args, **kwargs)
+
+    monkeypatch.setattr(search.training, "train", small_only)
+    study = found(trials=4, space={"data.batch_size": [20, 40]}, sampler="random", seed=1)
+    states = {trial.params["data.batch_size"]: trial.state.name for trial in study.get_trials()}
+    assert states == {20: "COMPLETE", 40: "FAIL"}
+
+
+def test_what_is_not_of_a_trial_ends_the_search(found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **kwargs: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(search.training, "train", full)
+    with pytest.raises(OSError, match="No space"):
+        found(trials=1)
+
+
+def test_words_with_commas_are_searched_as_they_are(found: Callable[..., Any], tmp_path: Path) -> None:
+    study = found(trials=1, space={"notes": ['a b, "c"=d']})
+    assert study.best_trial.params == {"notes": 'a b, "c"=d'}
+    assert (Run(tmp_path / "search/0").config() or {})["notes"] == 'a b, "c"=d'
+
+
+def test_the_directories_of_a_search_are_its_own(found: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--output says where"):
+        found(words=("hydra.run.dir=x",))
+    file = tmp_path / "space.yaml"
+    file.write_text("space: {hydra.run.dir: [a, b]}")
+    with pytest.raises(UserError, match="is Hydra's"):
+        search.read(file)
 
 
 @pytest.mark.slow

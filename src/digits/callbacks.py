@@ -1,6 +1,7 @@
 """What watches a training: the article's line, a row per epoch, the clock, and the seed of each epoch."""
 
 import logging
+import logging.config
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -8,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from hydra.core.hydra_config import HydraConfig
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from lightning.pytorch.profilers import PassThroughProfiler
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from digits import device
+from digits.console import hush
 from digits.errors import RunError
 from digits.records import rounded
 from digits.run import Run
@@ -33,6 +37,30 @@ class NoProfiler(PassThroughProfiler):
     def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
         """Do nothing."""
         return self._nothing
+
+
+class Spawned(Callback):
+    """Has the processes that ``trainer.strategy=ddp_spawn`` begins speak as this one does; they have nothing set up."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For them: where log lines go, and which."""
+        if not HydraConfig.initialized():
+            return {"logging": None}
+        levels = [handler.level for handler in logging.getLogger().handlers]
+        return {"logging": OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True), "levels": levels}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In them, before anything else."""
+        hush()
+        if state["logging"]:
+            logging.config.dictConfig(state["logging"])
+            for handler, level in zip(logging.getLogger().handlers, state["levels"], strict=False):
+                handler.setLevel(level)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave it to the first of them to speak."""
+        if trainer.global_rank:
+            logging.disable(logging.WARNING)
 
 
 class SpeedUp(Callback):

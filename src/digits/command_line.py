@@ -50,6 +50,16 @@ def check_single(words: Sequence[str]) -> None:
             raise UserError(f"{_words(override)} has several values; give one, or have the space name them.")
 
 
+def written_out(words: Sequence[str]) -> list[str]:
+    """Words with the names that a glob over a group stands for; Hydra would count our schemas among them."""
+    return [
+        f"{_key(override)}={','.join(value.filter(_options(_key(override), None)))}"
+        if isinstance(value := override.value(), Glob)
+        else _words(override)
+        for override in _overrides(words)
+    ]
+
+
 def in_order(arguments: Sequence[str]) -> list[str]:
     """Overrides last: Hydra's parser takes ``-m`` and other options only in front of them, people put them anywhere."""
     return sorted(arguments, key=lambda word: "=" in word and not word.startswith("-"))

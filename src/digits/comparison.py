@@ -20,6 +20,7 @@ from digits.leaderboard import DATASET, Leaderboard, Row, Spread
 from digits.records import as_json, write, writing
 from digits.runs import Entry
 
+MNIST = "mnist"  # the data set whose figures compare
 LONG = 8  # letters of a number
 FIGURES = (
     "val_accuracy",
@@ -61,7 +62,7 @@ def write_files(board: Leaderboard) -> list[Path]:
     lines = [_markdown(header), _markdown(["---"] * len(header)), *map(_markdown, body)]
     files: dict[str, str | bytes] = {
         "leaderboard.csv": _csv([_flat(record) for record in records(board)]),
-        "leaderboard.md": "\n".join(lines) + "\n",
+        "leaderboard.md": "\n".join([*lines, *(f"\n{note}" for note in _notes(board))]) + "\n",
         "leaderboard.json": as_json({"rows": list(records(board))}),
         **{f"{name}.png": png(figure) for name, figure in figures(board.ranked)},
     }
@@ -111,9 +112,11 @@ def print_table(board: Leaderboard, files: Sequence[Path]) -> None:
     for name in header:
         table.add_column(name, overflow="fold")
     for row in body:
-        table.add_row(*map(printable, row))
+        table.add_row(*(printable(" ".join(cell.split())) for cell in row))
     console = _console()
     console.print(table)
+    for note in _notes(board):
+        console.print(note, style="bold", highlight=False)
     if board.failures:
         jobs = sum(len(row.jobs) for row in board.rows)
         console.print(f"{board.failures} of {jobs} jobs have no result.", style="bold red")
@@ -203,7 +206,7 @@ def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
         alone = all(len(points) == 1 for points in lines.values())  # as in a search: the others differ as well
         if alone:
             lines = {"": [point for points in lines.values() for point in points]}
-        yield f"accuracy-{key}", plots.against(key, metric, lines, joined=not alone)
+        yield f"accuracy-{key.replace('/', '-')}", plots.against(key, metric, lines, joined=not alone)
     if len(swept) > 1:
         values = [([_short(row.settings[key]) for key in swept], 100 * spread.mean) for row, spread in scored]
         yield "settings", plots.parallel(metric, swept, values)
@@ -235,6 +238,23 @@ def _validated(rows: Sequence[Row]) -> bool:
 
 def _named(settings: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in settings.items())
+
+
+def _notes(board: Leaderboard) -> list[str]:
+    """What is to be known of the figures."""
+    sampled = [
+        job.name for row in board.ranked for job in row.jobs if job.results and job.results.dataset["name"] != MNIST
+    ]
+    notes = []
+    if sampled:
+        which = (
+            "all jobs" if len(sampled) == sum(len(row.jobs) for row in board.ranked) else f"job {', '.join(sampled)}"
+        )
+        notes.append(f"A SAMPLE of the digits, in {which}: these figures do not compare with those of all of MNIST.")
+    notes += [
+        f"Job {name} has the configuration of job {first}, and is left out." for name, first in board.again.items()
+    ]
+    return notes
 
 
 def _with_size(row: Row) -> str:
@@ -271,4 +291,4 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _markdown(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", r"\|") for cell in cells) + " |"

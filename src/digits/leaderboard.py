@@ -119,10 +119,12 @@ class Leaderboard:
     Attributes:
         directory: Where its files go.
         rows: The configurations with a result in their order, then the jobs without one.
+        again: Jobs that have the configuration and seed of another, which they name, and a result that is no more.
     """
 
     directory: Path
     rows: Sequence[Row]
+    again: Mapping[str, str]
 
     @property
     def ranked(self) -> list[Row]:
@@ -162,9 +164,15 @@ def leaderboard(*sweeps: Path, output: Path | None = None) -> Leaderboard:
     for each in found:
         groups.setdefault(f"{each.configuration()} {each.fingerprint()}", []).append(each)
     columns = _columns(found)
-    rows = []
+    rows: list[Row] = []
+    again: dict[str, str] = {}
     for group in groups.values():
-        by_seed = {each.config.get(SEED): each for each in reversed(group) if each.results}  # the same again is no more
+        by_seed = {each.config.get(SEED): each for each in reversed(group) if each.results}
+        again |= {
+            each.name: first.name
+            for each in group
+            if each.results and (first := by_seed[each.config.get(SEED)]) is not each
+        }
         finished = [each.job(columns) for each in group if by_seed.get(each.config.get(SEED)) is each]
         others = [each.job(columns) for each in group if not each.results]
         shown_settings = {key: value for key, value in group[0].job(columns).settings.items() if key != SEED}
@@ -172,7 +180,7 @@ def leaderboard(*sweeps: Path, output: Path | None = None) -> Leaderboard:
         rows += [Row(shown_settings, [job]) for job in others]
     rows.sort(key=lambda row: row.order)
     default = sweeps[0] if len(sweeps) == 1 else Path("leaderboard")
-    return Leaderboard(output or default, rows)
+    return Leaderboard(output or default, rows, again)
 
 
 @dataclass(frozen=True)
@@ -210,6 +218,8 @@ class _Found:
 
 
 def _find(sweep: Path, prefix: str) -> list[_Found]:
+    if not sweep.is_dir():
+        raise UserError(f"there is no directory {sweep}.")
     planned = plan.read(sweep)
     runs = {path.name: Run(path) for path in sweep.glob("*/") if not path.name.startswith(".")}
     there = {name: run for name, run in runs.items() if run.config_file.exists() or run.results_file.exists()}

@@ -3,6 +3,7 @@
 import atexit
 import getpass
 import itertools
+import multiprocessing
 import os
 import shutil
 import signal
@@ -57,6 +58,16 @@ def end_with_parent(seconds: float = 1.0) -> None:
 
     if not any(thread.name == watch.__qualname__ for thread in threading.enumerate()):
         threading.Thread(target=watch, name=watch.__qualname__, daemon=True).start()
+
+
+def stop_children(number: int) -> None:
+    """Pass a signal on to the processes that this one has begun, and wait until they have saved and ended."""
+    children = multiprocessing.active_children()
+    for child in children:
+        if child.pid:
+            os.kill(child.pid, number)
+    for child in children:
+        child.join(SAVED_WITHIN)
 
 
 def started_outside() -> tuple[int, int] | None:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from digits.errors import UserError
 from digits.records import as_json, write
+from digits.run import FREE
 
 FILE = "sweep.json"
+REMEDY = "Choose another hydra.sweep.dir, or the values of then."
 
 
 def write_plan(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
@@ -17,8 +19,28 @@ def write_plan(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
         sweep: The sweep's directory.
         jobs: The words of each, such as ``optimizer.lr=0.1``; it runs in the directory of its number.
     """
+    write(sweep / FILE, as_json({"jobs": _by_number(jobs)}))
+
+
+def check(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
+    """Refuse to leave out jobs that a sweep was to consist of; more of them may follow.
+
+    Raises:
+        UserError: Naming the first.
+    """
+    planned, now = read(sweep), _by_number(jobs)
+    for name, words in planned.items():
+        if name not in now:
+            raise UserError(f"{sweep} holds a sweep of {len(planned)} jobs, not of {len(now)}. {REMEDY}")
+        before, today = ({key: value for key, value in each.items() if key not in FREE} for each in (words, now[name]))
+        if before != today and not (sweep / name / "config.yaml").exists():  # what has begun says more than words
+            told = " ".join(f"{key}={value}" for key, value in before.items() if today.get(key) != value)
+            raise UserError(f"{sweep} holds another sweep: its job {name} is to have {told or 'less'}. {REMEDY}")
+
+
+def _by_number(jobs: Sequence[Sequence[str]]) -> dict[str, dict[str, str]]:
     told = [dict(word.lstrip("+").split("=", 1) for word in words) for words in jobs]
-    write(sweep / FILE, as_json({"jobs": {str(number): words for number, words in enumerate(told)}}))
+    return {str(number): words for number, words in enumerate(told)}
 
 
 def read(sweep: Path) -> dict[str, Mapping[str, str]]:

@@ -19,12 +19,14 @@ from digits.records import whole
 from digits.run import Run
 
 log = logging.getLogger(__name__)
+AGAIN = 0.5  # seconds
 
 
 class Checkpoints(Checkpoint):
     """Keeps ``best.ckpt`` and ``last.ckpt``, from which a training goes on at the very step at which it was saved.
 
-    Told to stop by SIGINT or SIGTERM, it first brings the step to its end and saves; told again, it stops at once.
+    Told to stop by SIGINT or SIGTERM, it first brings the step to its end and saves; told again, it stops at once. What
+    comes within half a second is the same: a process may be told by itself, and with its group.
     Lightning's own ModelCheckpoint would have to be there three times for this, and forgets the best score where a run
     directory has been moved.
 
@@ -38,6 +40,7 @@ class Checkpoints(Checkpoint):
         self.run, self.config, self.validated = run, config, validated
         self.best: float | None = None
         self._told = 0  # the signal
+        self._told_at = 0.0  # when
         self._handlers: dict[int, Any] = {}  # of signals, before the training began
         self._saved = 0.0  # when
 
@@ -115,8 +118,11 @@ class Checkpoints(Checkpoint):
         self._saved = time.monotonic()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._told = number
-        self._listen_no_more()
+        if self._told and time.monotonic() >= self._told_at + AGAIN:
+            self._listen_no_more()
+            signal.raise_signal(number)
+        elif not self._told:
+            self._told, self._told_at = number, time.monotonic()
 
     def _stop(self, trainer: Trainer, told: int) -> None:
         log.info("Saved at step %d of the training: %s", trainer.global_step, self.run.last)

@@ -5,6 +5,7 @@ A search goes on where it stopped, and several processes may share it: its trial
 
 import json
 import logging
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,10 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import filelock
-import torch
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from lightning import Callback, LightningModule, Trainer
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from digits import command_line, config, plan, training
 from digits.callbacks import DivergedError
 from digits.console import ScreenHandler
-from digits.errors import UserError
+from digits.errors import RunError, UserError
 from digits.keys import key, shown
 from digits.records import as_json, write, writing
 from digits.run import FREE, PRUNED, Results, Run, flat, plain
@@ -38,7 +37,8 @@ METRIC = "val/accuracy"
 JOURNAL, FACTS, EXPERIMENT = "study.journal", "search.json", "experiment/best.yaml"
 FEWEST = 5  # trials from which it can be said what mattered
 ALLOWED = str | int | float | bool | None  # in a list of values
-REDUCTION = 3  # of the trials that have come to an epoch, one of so many goes on to the next
+REDUCTION = 3  # of the trials that have come to epoch 1, 3, 9, …, one of so many goes on
+WORD = re.compile(r"[\w.+/:-]+")  # what needs no quotes
 
 
 @dataclass
@@ -81,6 +81,8 @@ def read(space: Path | str) -> SearchConfig:
     if not cfg.space:
         raise UserError(f"{path} has nothing in its space.")
     for name, values in cfg.space.items():
+        if name.partition(".")[0] == "hydra":
+            raise UserError(f"{path}: {name} is Hydra's, and not of a trial.")
         _check_values(name, values)
     return cfg
 
@@ -105,6 +107,8 @@ def search(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> "opt
 
     command_line.check_single(overrides)
     for override in overrides:
+        if override.startswith("hydra."):
+            raise UserError(f"{override}: a search has its own directories; --output says where.")
         if override.partition("=")[0] in cfg.space:
             raise UserError(f"{override}: the space has that key, so its trials choose it; leave it out.")
     for words in _samples(cfg.space):  # what is wrong with the space is told before anything is trained
@@ -300,7 +304,9 @@ def _try(study: "optuna.Study", trial: "optuna.Trial", words: list[str], directo
         run.write_state(PRUNED, told)
         study.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
         return told
-    except (DivergedError, UserError, HydraException, OmegaConfBaseException, torch.OutOfMemoryError) as error:
+    except Exception as error:
+        if isinstance(error, RunError | OSError) and not isinstance(error, DivergedError):
+            raise  # of the machine, not of this trial
         if not run.results_file.exists():  # it did not come to training
             run.write_failure(error)
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
@@ -358,7 +364,14 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
 
 
 def _words(params: Mapping[str, Any]) -> list[str]:
-    return [f"{name}={shown(value)}" for name, value in params.items()]
+    return [f"{name}={_quoted(value)}" for name, value in params.items()]
+
+
+def _quoted(value: Any) -> str:
+    """A value as it is typed for Hydra."""
+    if isinstance(value, str) and not WORD.fullmatch(value):
+        return '"' + value.replace('"', '\\"') + '"'
+    return shown(value)
 
 
 def _samples(space: Mapping[str, Any]) -> Iterator[list[str]]:

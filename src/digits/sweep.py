@@ -1,6 +1,7 @@
 """A sweep, from its plan to its leaderboard: what Hydra calls around the jobs of a multirun."""
 
 import logging
+import multiprocessing
 import os
 import shutil
 import statistics
@@ -20,8 +21,8 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
 
+from digits import command_line, parallel, plan
 from digits import config as configuration
-from digits import parallel, plan
 from digits.console import ScreenHandler, duration
 from digits.errors import EXIT_FAILED, UserError, exit_codes, listen
 from digits.run import Run
@@ -54,6 +55,7 @@ class Sweep(Callback):
         with exit_codes():  # Hydra would make a warning of an error
             if _launcher(config) == "SlurmLauncher" and not shutil.which("srun"):
                 raise UserError("hydra/launcher=slurm: there is no Slurm on this machine (srun).")
+            _write_out_globs(config)
             self.jobs = jobs_of(config)
             runs = [Run(directory / str(number)) for number, _ in enumerate(self.jobs)]
             for words, run in zip(self.jobs, runs, strict=True):
@@ -63,14 +65,14 @@ class Sweep(Callback):
                         run.check(job)
                     except UserError as error:
                         raise UserError(str(error).replace("hydra.run.dir", "hydra.sweep.dir")) from error
+            plan.check(directory, self.jobs)
+            if _launcher(config) == "JoblibLauncher":
+                with read_write(config):
+                    config.hydra.launcher.n_jobs = at_once(config, len(self.jobs))
+                    config.hydra.launcher.update(batch_size="1", pre_dispatch="n_jobs")  # so that they begin in order
+                print(f"{len(self.jobs)} jobs, {config.hydra.launcher.n_jobs} at once", flush=True)
             directory.mkdir(parents=True, exist_ok=True)
             plan.write_plan(directory, self.jobs)
-        if _launcher(config) == "JoblibLauncher":
-            with read_write(config):
-                if config.hydra.launcher.n_jobs == ALL:
-                    config.hydra.launcher.n_jobs = parallel.jobs_at_once(len(self.jobs), config.trainer.accelerator)
-                config.hydra.launcher.update(batch_size="1", pre_dispatch="n_jobs")  # so that they begin in order
-            print(f"{len(self.jobs)} jobs, {config.hydra.launcher.n_jobs} at once", flush=True)
         if _launcher(config) != "BasicLauncher" and config.hydra.launcher.get("n_jobs") != 1:
             self._progress = Progress([self._told(words) for words in self.jobs], runs)
             self._progress.start()
@@ -84,7 +86,8 @@ class Sweep(Callback):
         self._began = None if done_before else time.monotonic()
         if os.getpid() == self._process:
             told = self._told(config.hydra.overrides.task)
-            log.info("\nJob %d of %d%s: %s", config.hydra.job.num + 1, len(self.jobs), self._left(), told)
+            told = f": {told}" if told else ""
+            log.info("\nJob %d of %d%s%s", config.hydra.job.num + 1, len(self.jobs), self._left(), told)
             return
         if _launcher(config) == "LocalLauncher":  # which begins all of them at once; joblib sees to it by itself
             os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -94,6 +97,7 @@ class Sweep(Callback):
                 handler.setLevel(logging.ERROR)
         if _launcher(config) == "JoblibLauncher":
             parallel.end_with_parent()
+            multiprocessing.set_start_method("spawn", force=True)  # joblib's own is unknown to torch's processes
             if config.trainer.accelerator != "cpu":
                 parallel.take_a_gpu()
 
@@ -121,7 +125,7 @@ class Sweep(Callback):
         return " ".join(word for word in words if not all(word in others for others in self.jobs))
 
     def _left(self) -> str:
-        return _time_left(self._times, len(self.jobs) - self._ended)
+        return _time_left(statistics.fmean(self._times), len(self.jobs) - self._ended) if self._times else ""
 
 
 class Progress(threading.Thread):
@@ -139,7 +143,7 @@ class Progress(threading.Thread):
         self._written = [_written(run) for run in runs]
         self._ended = {number for number, run in enumerate(runs) if _outcome(run)[1]}
         self._began = time.monotonic()
-        self._times: list[float] = []  # seconds per job
+        self._seen = 0  # jobs that have ended since
         self._over = threading.Event()
 
     def run(self) -> None:
@@ -158,10 +162,13 @@ class Progress(threading.Thread):
             if _written(run) != self._written[number]:
                 self._written[number] = _written(run)
                 self._ended.add(number)
-                self._times.append((time.monotonic() - self._began) / (len(self._times) + 1))
-                left = _time_left(self._times[-1:], len(self.runs) - len(self._ended))
-                name = f"Job {number + 1} of {len(self.runs)} ({self.told[number]})"
-                print(f"{name}: {_outcome(run)[0]}; {len(self._ended)} have ended{left}", flush=True)
+                self._seen += 1
+                left = _time_left((time.monotonic() - self._began) / self._seen, len(self.runs) - len(self._ended))
+                told = f" ({self.told[number]})" if self.told[number] else ""
+                outcome = _outcome(run)[0]
+                print(
+                    f"Job {number + 1} of {len(self.runs)}{told}: {outcome}; {len(self._ended)} done{left}", flush=True
+                )
 
 
 def _written(run: Run) -> int | None:
@@ -181,9 +188,27 @@ def _outcome(run: Run) -> tuple[str, bool]:
         return str(error), False
 
 
-def _time_left(seconds: Sequence[float], jobs: int) -> str:
-    """By the seconds that other jobs took."""
-    return f", about {duration(statistics.fmean(seconds) * jobs)} left" if seconds and jobs else ""
+def _time_left(seconds: float, jobs: int) -> str:
+    """By the seconds that a job takes."""
+    return f", about {duration(seconds * jobs)} left" if jobs else ""
+
+
+def at_once(config: DictConfig, jobs: int) -> int:
+    """How many jobs joblib is to run at once; below -1, one less than all processors for each, as it counts."""
+    asked = int(config.hydra.launcher.n_jobs)
+    if not asked:
+        raise UserError("hydra.launcher.n_jobs=0 runs nothing; give how many jobs at once, or -1 for what fits.")
+    sane = parallel.jobs_at_once(jobs, config.trainer.accelerator)
+    return sane if asked == ALL else max(1, sane + 1 + asked) if asked < 0 else asked
+
+
+def _write_out_globs(config: DictConfig) -> None:
+    params = {key: f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()}
+    written = command_line.written_out(list(params.values()))
+    with read_write(config):
+        config.hydra.overrides.task = command_line.written_out(config.hydra.overrides.task)
+        for key, word in zip(params, written, strict=True):
+            config.hydra.sweeper.params[key] = word.partition("=")[2]
 
 
 def jobs_of(config: DictConfig) -> list[list[str]]:

@@ -21,15 +21,16 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from omegaconf import DictConfig
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from digits import checkpoint, config, device, parallel, provenance
-from digits.callbacks import BatchLines, EpochRows, NoProfiler, ProgressBar, SpeedUp, StepSeed, Stopwatch
+from digits.callbacks import BatchLines, EpochRows, NoProfiler, ProgressBar, Spawned, SpeedUp, StepSeed, Stopwatch
 from digits.classifier import DigitClassifier
 from digits.config import TrainConfig
 from digits.console import duration, layer_table, quiet
 from digits.data import MNISTDataModule
 from digits.data.module import Description
-from digits.errors import RunError, UserError, interruption_of
+from digits.errors import Interrupted, RunError, UserError, interruption_of
 from digits.geometry import CLASSES, layers
 from digits.robustness import accuracy
 from digits.run import FINISHED, Dataset, Results, Run
@@ -147,8 +148,13 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
         log.info("Continuing from %s.", saved)
     try:
         trainer.fit(classifier, data, ckpt_path=saved, weights_only=True)
-    except RuntimeError as error:
-        if trainer.world_size > 1 and LOST.search(str(error)):
+    except Interrupted as interruption:
+        parallel.stop_children(interruption.exit_code - 128)
+        raise
+    except ProcessRaisedException as error:
+        raise RunError(str(error).strip().splitlines()[-1].partition(": ")[2] or str(error)) from error
+    except (RuntimeError, ProcessExitedException) as error:
+        if isinstance(error, ProcessExitedException) or (trainer.world_size > 1 and LOST.search(str(error))):
             raise RunError(
                 "another process of this training has ended; the same command in the same hydra.run.dir goes on"
             ) from error
@@ -262,6 +268,8 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Callback
         StepSeed(cfg.seed),
         Checkpoints(run, cfg.callbacks.checkpoint, validated=cfg.data.val_size > 0),
     ]
+    if cfg.trainer.strategy.startswith("ddp_spawn"):
+        callbacks.insert(0, Spawned())
     if cfg.averaging:
         callbacks.append(instantiate(asdict(cfg.averaging)))
     if cfg.callbacks.early_stopping:
