@@ -77,6 +77,7 @@ def train(
             logging.disable(logging.WARNING)
             if not run.finished(checked):
                 _fit(checked, run, callbacks)
+                _leave_the_others()
             sys.exit()
         with run.claim(checked) as finished:
             if finished and checked.report and not run.report_file.exists():
@@ -206,8 +207,7 @@ def _stopped_early(saved: Mapping[str, Any]) -> bool:
 
 def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:
     """Test the best checkpoint, leave ``evaluation.json``, and return what of it belongs to the results."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    _leave_the_others()
     evaluation, validated, accelerator = measure(
         classifier_of(run.best), data, cfg.trainer.accelerator, cfg.trainer.devices
     )
@@ -226,6 +226,12 @@ def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:
         "train_accuracy": _training_accuracy(run, data) if cfg.overfitting else None,
         "accelerator": accelerator,
     }
+
+
+def _leave_the_others() -> None:
+    """End what connects the processes of a training; at an exit with it, torch may abort."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _training_accuracy(run: Run, data: MNISTDataModule) -> float:
