@@ -34,7 +34,7 @@ format: $(VENV)/.installed-dev ## put the format right, and what of the style ca
 	$(BIN)/ruff check --fix
 
 bench: $(VENV)/.installed ## measure everything anew, in half an hour; ARGS=--quick in two minutes
-	@set -e; for name in recipes prediction loader scale loop photos sweeps; do $(BIN)/python benchmarks/$$name.py $(ARGS); done
+	@set -e; for name in recipes prediction loader scale loop augmentation photos sweeps; do $(BIN)/python benchmarks/$$name.py $(ARGS); done
 
 clean: ## remove the environment and the caches; runs and data stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
