@@ -11,7 +11,7 @@ from typing import Any
 from common import QUICK, machine, official, run, spread, write
 
 REPEATS = 1 if QUICK else 3
-TRIALS = 4 if QUICK else 18
+TRIALS = 4 if QUICK else 20
 GRID: dict[str, list[Any]] = {
     "optimizer.lr": [0.0003, 0.003, 0.03],
     "model.head.dropout": [0.0, 0.3, 0.6],

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from lightning import LightningModule, Trainer
+from torch.nn.functional import cross_entropy
 
-from digits import command_line, parallel
+from digits import checkpoint, command_line, parallel
 from digits.config import CheckpointConfig
+from digits.data.module import MNISTDataModule
+from digits.data.normalisation import normalise
 from digits.errors import UserError
 from digits.run import Run
 from digits.saving import Checkpoints
@@ -89,10 +92,14 @@ def test_the_installed_command_starts_its_second_process(tmp_path: Path) -> None
     assert Run(tmp_path / "here").results() is not None
 
 
+NORMALISED = "model.blocks=[{channels: 4, kernel_size: 3, normalisation: batch}]"
+
+
 @pytest.mark.slow
-def test_two_processes_cut_off_within_an_epoch_go_on_to_the_same_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("others", [[], [NORMALISED, "averaging=ema"]])
+def test_two_processes_cut_off_within_an_epoch_go_on_to_the_same_end(others: list[str], tmp_path: Path) -> None:
     """Killed, told to stop, and interrupted, as a shell does it: Ctrl-C goes to all processes."""
-    words = [*MANY_STEPS, *TWO, "trainer.strategy=ddp", "callbacks.checkpoint.every_n_steps=1"]
+    words = [*MANY_STEPS, *TWO, *others, "trainer.strategy=ddp", "callbacks.checkpoint.every_n_steps=1"]
     assert run(*words, "hydra.run.dir=whole", cwd=tmp_path).returncode == 0
     last = Run(tmp_path / "cut").last
     for number, to_all, expected in (
@@ -116,6 +123,24 @@ def test_two_processes_cut_off_within_an_epoch_go_on_to_the_same_end(tmp_path: P
     assert same(*ends)
     (row,), (cut_row,) = (Run(tmp_path / name).read_metrics() for name in ("whole", "cut"))
     assert cut_row == pytest.approx(row, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_validate_the_average_that_is_saved(tmp_path: Path) -> None:
+    """Each process has statistics of its own share of the images; those of the first count."""
+    words = [*QUICK, *TWO, NORMALISED, "averaging=ema", "trainer.strategy=ddp", "callbacks.checkpoint.monitor=val/loss"]
+    assert run(*words, "hydra.run.dir=run", cwd=tmp_path).returncode == 0
+    here = Run(tmp_path / "run")
+    config = here.config()
+    assert config
+    data = MNISTDataModule(**config["data"])
+    with torch.inference_mode():
+        batches = [
+            (checkpoint.network(here.best)(normalise(images)), labels) for images, labels in data.val_dataloader()
+        ]
+    loss = cross_entropy(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+    (row,) = here.read_metrics()
+    assert row["val/loss"] == pytest.approx(float(loss), abs=1e-4)
 
 
 STEPS = ["trainer.precision=32-true", "model.head.dropout=0", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"]
