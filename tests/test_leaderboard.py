@@ -65,8 +65,8 @@ def test_it_is_written_as_csv_and_markdown(sweep: Path) -> None:
     assert rows[0]["val_accuracy"] == "0.98"
     markdown = (sweep / "leaderboard.md").read_text().splitlines()
     assert markdown[0].startswith("| rank | optimizer.lr | val_accuracy |")
-    assert len(markdown) == 6
-    assert {line.replace(r"\|", "").count("|") for line in markdown} == {markdown[0].count("|")}
+    assert len(markdown) == 8
+    assert {line.replace(r"\|", "").count("|") for line in markdown[:6]} == {markdown[0].count("|")}
 
 
 def test_what_a_class_has_by_default_is_no_column(tmp_path: Path) -> None:
@@ -128,7 +128,12 @@ def test_seeds_are_one_row_with_mean_deviation_and_interval(tmp_path: Path) -> N
     record = json.loads((tmp_path / "leaderboard.json").read_text())["rows"][0]
     assert (record["rank"], record["n"], record["jobs"]) == (1, 3, ["3", "4", "5"])
     assert record["val_accuracy"] == pytest.approx({"mean": 0.94, "std": 0.01, "min": 0.93, "max": 0.95})
-    assert "| 0.8400 ± 0.0100 |" in (tmp_path / "leaderboard.md").read_text()
+    table, note = (tmp_path / "leaderboard.md").read_text().split("\n\n")
+    assert "| 0.8400 ± 0.0100 |" in table
+    assert note == (
+        "First row: test accuracy 0.8400, 0.8300 to 0.8500 over 3 seeds; its 10,000 digits being a sample, "
+        "0.8327 to 0.8471 (95 %).\n"
+    )
     with (tmp_path / "leaderboard.csv").open() as file:
         assert next(csv.DictReader(file))["test_accuracy_std"] == "0.01"
 
@@ -189,8 +194,8 @@ def test_a_failure_of_many_lines_is_a_row_of_the_table(tmp_path: Path) -> None:
     Run(tmp_path / "1").write_failure(RuntimeError("one\n\n  two | three"))
     write_files(leaderboard(tmp_path))
     table = (tmp_path / "leaderboard.md").read_text().splitlines()
-    assert len(table) == 4
-    assert table[-1].endswith("| 1 | failed: one two \\| three |")
+    assert len(table) == 6
+    assert table[3].endswith("| 1 | failed: one two \\| three |")
 
 
 def test_plots_of_a_sweep(tmp_path: Path) -> None:

@@ -67,6 +67,25 @@ def test_every_trial_is_a_run(found: Callable[..., Any], tmp_path: Path, caplog:
     assert board.best().name == str(study.best_trial.number)
 
 
+def test_the_first_trial_is_the_configuration_as_it_is(found: Callable[..., Any]) -> None:
+    """Where the space has it; a group is no value, and is chosen."""
+    space = {**SPACE, "model.head.dropout": [0.1, 0.2], "optimizer": ["adam", "adamw"], "data.split_seed": [0, 1]}
+    first, second = found(trials=2, space=space).get_trials()
+    assert first.params["optimizer.lr"] == 0.002
+    assert first.params["data.split_seed"] == 0
+    assert first.params["data.batch_size"] in (20, 40)
+    assert second.params["optimizer.lr"] != 0.002
+
+
+@pytest.mark.parametrize(
+    ("value", "values", "within"),
+    [(2, [1, 2], True), (3, [1, 2], False), (None, {"low": 1, "high": 2}, False), (1, {"low": 1, "high": 2}, True),
+     (1.5, {"low": 1, "high": 2}, False), (1.5, {"low": 1, "high": 2.5}, True), (3.0, {"low": 1, "high": 2.5}, False)],
+)  # fmt: skip
+def test_what_a_space_has(value: Any, values: Any, within: bool) -> None:
+    assert search._within(value, values) is within
+
+
 @pytest.mark.slow
 def test_it_goes_on_as_if_it_had_not_stopped(found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = found(trials=5, name="whole")

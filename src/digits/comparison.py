@@ -62,7 +62,10 @@ def write_files(board: Leaderboard) -> list[Path]:
     lines = [_markdown(header), _markdown(["---"] * len(header)), *map(_markdown, body)]
     files: dict[str, str | bytes] = {
         "leaderboard.csv": _csv([_flat(record) for record in records(board)]),
-        "leaderboard.md": "\n".join([*lines, *(f"\n{note}" for note in _notes(board))]) + "\n",
+        "leaderboard.md": "\n".join(
+            [*lines, *(f"\n{note}" for note in [*map(_sampling, board.ranked[:1]), *_notes(board)])]
+        )
+        + "\n",
         "leaderboard.json": as_json({"rows": list(records(board))}),
         **{f"{name}.png": png(figure) for name, figure in figures(board.ranked)},
     }
@@ -115,6 +118,8 @@ def print_table(board: Leaderboard, files: Sequence[Path]) -> None:
         table.add_row(*(printable(" ".join(cell.split())) for cell in row))
     console = _console()
     console.print(table)
+    if board.ranked:
+        console.print(_sampling(board.ranked[0]), highlight=False)
     for note in _notes(board):
         console.print(note, style="bold", highlight=False)
     if board.failures:
@@ -255,6 +260,16 @@ def _notes(board: Leaderboard) -> list[str]:
         f"Job {name} has the configuration of job {first}, and is left out." for name, first in board.again.items()
     ]
     return notes
+
+
+def _sampling(row: Row) -> str:
+    """What the first row's test accuracy says of digits in general."""
+    accuracy = row.figure("test_accuracy")
+    assert accuracy
+    seeds = f", {accuracy.min:.4f} to {accuracy.max:.4f} over {len(row.jobs)} seeds" if accuracy.std is not None else ""
+    digits = f"its {row.done[0].dataset['test']:,} digits being a sample"
+    low, high = row.interval()
+    return f"First row: test accuracy {accuracy.mean:.4f}{seeds}; {digits}, {low:.4f} to {high:.4f} (95 %)."
 
 
 def _with_size(row: Row) -> str:

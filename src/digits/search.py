@@ -38,6 +38,7 @@ JOURNAL, FACTS, EXPERIMENT = "study.journal", "search.json", "experiment/best.ya
 FEWEST = 5  # trials from which it can be said what mattered
 ALLOWED = str | int | float | bool | None  # in a list of values
 REDUCTION = 3  # of the trials that have come to epoch 1, 3, 9, …, one of so many goes on
+RANDOM = 6  # trials before those that learn from others; of Optuna's own 10, a short search has few left
 WORD = re.compile(r"[\w.+/:-]+")  # what needs no quotes
 
 
@@ -125,6 +126,9 @@ def search(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> "opt
     study = optuna.create_study(
         storage=storage, study_name="search", direction="maximize", pruner=pruner, load_if_exists=True
     )
+    with filelock.FileLock(directory / ".lock"):
+        if not study.get_trials(deepcopy=False):
+            study.enqueue_trial(_as_it_is(cfg.space, overrides))
     while True:
         with _next(study, cfg, directory) as trial:
             if trial is None:
@@ -247,8 +251,9 @@ def _next(study: "optuna.Study", cfg: SearchConfig, directory: Path) -> Iterator
                 study.sampler = _sampler(cfg, left.number)
                 trial = optuna.Trial(study, left._trial_id)
                 break
-        if trial is None and len(trials) < cfg.trials:
-            study.sampler = _sampler(cfg, len(trials))
+        begun = [other for other in trials if other.state != optuna.trial.TrialState.WAITING]
+        if trial is None and len(begun) < cfg.trials:
+            study.sampler = _sampler(cfg, len(begun))
             trial = study.ask()
             lock = _hold(directory / str(trial.number))
         if trial is not None:
@@ -268,7 +273,21 @@ def _sampler(cfg: SearchConfig, number: int) -> "optuna.samplers.BaseSampler":
     seed = (cfg.seed * 1_000_003 + number) % 2**32
     if cfg.sampler == "random":
         return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM)
+
+
+def _as_it_is(space: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The configuration's own values of the keys, for the first trial; those that are in the space."""
+    cfg = _composed(overrides)
+    own = {name: OmegaConf.select(cfg, name) for name in space}
+    return {name: value for name, value in own.items() if _within(value, space[name])}
+
+
+def _within(value: Any, values: Any) -> bool:
+    if isinstance(values, list):
+        return value in values
+    whole = isinstance(values["low"], int) and isinstance(values["high"], int)
+    return isinstance(value, int if whole else (int, float)) and values["low"] <= value <= values["high"]
 
 
 def _hold(directory: Path) -> filelock.BaseFileLock | None:
