@@ -1,17 +1,19 @@
 """What several jobs at once gain, and what a search saves beside a full grid: whole processes, in turn.
 
-python benchmarks/sweeps.py
+python benchmarks/sweeps.py [launchers] [searches]
 """
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from common import QUICK, machine, official, run, spread, write
 
+ASKED = [word for word in sys.argv[1:] if not word.startswith("-")] or ["launchers", "searches"]
 REPEATS = 1 if QUICK else 3
-TRIALS = 4 if QUICK else 20
+TRIALS = 4 if QUICK else 22
 GRID: dict[str, list[Any]] = {
     "optimizer.lr": [0.0003, 0.003, 0.03],
     "model.head.dropout": [0.0, 0.3, 0.6],
@@ -41,42 +43,51 @@ def again(row: dict[str, Any], folder: Path) -> float:
     return 100 * float(best(folder)["val_accuracy"]["mean"])
 
 
+def launchers(folder: Path) -> dict[str, Any]:
+    """Seconds of a sweep, one job after the other and two at once, in turn."""
+    in_sequence, at_once = [], []
+    words = ["train.py", "experiment=lr_sweep", *(SHORT if QUICK else [])]
+    for number in range(REPEATS):
+        in_sequence.append(run(*words, f"hydra.sweep.dir={folder}/a{number}").wall_seconds)
+        at_once.append(run(*words, "hydra/launcher=joblib", f"hydra.sweep.dir={folder}/b{number}").wall_seconds)
+        print(f"experiment=lr_sweep: {in_sequence[-1]:.1f} s in sequence, {at_once[-1]:.1f} s at once", flush=True)
+    print(f"in sequence {spread(in_sequence)}, at once {spread(at_once)}")
+    return {"in_sequence": in_sequence, "at_once": at_once}
+
+
+def searches(folder: Path) -> dict[str, Any]:
+    """Seconds of a grid and of searches over its ranges, and the accuracy of what they found."""
+    grid = [f"{key}={','.join(map(str, values[:1] if QUICK else values))}" for key, values in GRID.items()]
+    whole = run("train.py", "-m", *SHORT, *grid, f"hydra.sweep.dir={folder}/grid")
+    won = best(folder / "grid")
+    grid_best, grid_again = 100 * won["val_accuracy"]["mean"], again(won, folder / "grid_again")
+    told = f"{grid_best:.2f} % with {won['settings']}; other seeds {grid_again:.2f} %"
+    print(f"grid: {whole.wall_seconds:.0f} s, {told}", flush=True)
+    seconds, found, found_again = [], [], []
+    for seed in range(REPEATS):
+        space, output = folder / "space.yaml", folder / f"search{seed}"
+        space.write_text(json.dumps({"space": SPACE, "trials": TRIALS, "seed": seed}))
+        search = run("-m", "digits", "search", *SHORT, "--space", str(space), "--output", str(output))
+        won = best(output)
+        seconds.append(search.wall_seconds)
+        found.append(100 * won["val_accuracy"]["mean"])
+        found_again.append(again(won, folder / f"search{seed}_again"))
+        told = f"{found[-1]:.2f} % with {won['settings']}; other seeds {found_again[-1]:.2f} %"
+        print(f"search, seed {seed}: {seconds[-1]:.0f} s, {told}", flush=True)
+    print(f"search {spread(seconds)}, {spread(found, '%')}; other seeds {spread(found_again, '%')}")
+    return {
+        "grid": [whole.wall_seconds, grid_best], "grid_again": grid_again,
+        "search_seconds": seconds, "search_best": found, "search_again": found_again,
+    }  # fmt: skip
+
+
 def main() -> None:
     official()
     print(machine())
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        in_sequence, at_once = [], []
-        words = ["train.py", "experiment=lr_sweep", *(SHORT if QUICK else [])]
-        for number in range(REPEATS):
-            in_sequence.append(run(*words, f"hydra.sweep.dir={folder}/a{number}").wall_seconds)
-            at_once.append(run(*words, "hydra/launcher=joblib", f"hydra.sweep.dir={folder}/b{number}").wall_seconds)
-            print(f"experiment=lr_sweep: {in_sequence[-1]:.1f} s in sequence, {at_once[-1]:.1f} s at once", flush=True)
-
-        grid = [f"{key}={','.join(map(str, values[:1] if QUICK else values))}" for key, values in GRID.items()]
-        whole = run("train.py", "-m", *SHORT, *grid, f"hydra.sweep.dir={folder}/grid")
-        won = best(folder / "grid")
-        grid_best, grid_again = 100 * won["val_accuracy"]["mean"], again(won, folder / "grid_again")
-        print(f"grid: {whole.wall_seconds:.0f} s, {grid_best:.2f} %; other seeds {grid_again:.2f} %", flush=True)
-        seconds, found, found_again = [], [], []
-        for seed in range(REPEATS):
-            space = folder / "space.yaml"
-            space.write_text(json.dumps({"space": SPACE, "trials": TRIALS, "seed": seed}))
-            output = folder / f"search{seed}"
-            search = run("-m", "digits", "search", *SHORT, "--space", str(space), "--output", str(output))
-            seconds.append(search.wall_seconds)
-            won = best(output)
-            found.append(100 * won["val_accuracy"]["mean"])
-            found_again.append(again(won, folder / f"search{seed}_again"))
-            told = f"{seconds[-1]:.0f} s, {found[-1]:.2f} %; other seeds {found_again[-1]:.2f} %"
-            print(f"search, seed {seed}: {told}", flush=True)
-    print(f"in sequence {spread(in_sequence)}, at once {spread(at_once)}")
-    print(f"search {spread(seconds)}, {spread(found, '%')}; other seeds {spread(found_again, '%')}")
-    write(
-        "sweeps",
-        {"in_sequence": in_sequence, "at_once": at_once, "grid": [whole.wall_seconds, grid_best],
-         "grid_again": grid_again, "search_seconds": seconds, "search_best": found, "search_again": found_again},
-    )  # fmt: skip
+    for part in (launchers, searches):
+        if part.__name__ in ASKED:
+            with tempfile.TemporaryDirectory() as name:
+                write(f"sweeps_{part.__name__}", part(Path(name)))
 
 
 if __name__ == "__main__":
