@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from digits import search
+from digits import journal, search, space
 from digits.comparison import write_importance
 from digits.errors import UserError
 from digits.leaderboard import leaderboard
@@ -83,7 +83,7 @@ def test_the_first_trial_is_the_configuration_as_it_is(found: Callable[..., Any]
      (1.5, {"low": 1, "high": 2}, False), (1.5, {"low": 1, "high": 2.5}, True), (3.0, {"low": 1, "high": 2.5}, False)],
 )  # fmt: skip
 def test_what_a_space_has(value: Any, values: Any, within: bool) -> None:
-    assert search._within(value, values) is within
+    assert space.parsed({"key": values})["key"].has(value) is within
 
 
 @pytest.mark.slow
@@ -210,14 +210,14 @@ def test_the_best_trial_is_an_experiment_that_repeats_it(
 @pytest.mark.slow
 def test_what_mattered(found: Callable[..., Any], tmp_path: Path) -> None:
     study = found(trials=5)
-    shares = search.importances(study)
+    shares = journal.importances(study)
     assert set(shares) == set(SPACE)
     assert sum(shares.values()) == pytest.approx(1, abs=0.01)
-    assert search.importances(study) == shares
+    assert journal.importances(study) == shares
     files = write_importance(tmp_path, shares)
     assert [path.name for path in files] == ["importance.json", "importance.png"]
     assert json.loads(files[0].read_text()) == shares
-    assert search.importances(found(trials=1, name="one")) == {}
+    assert journal.importances(found(trials=1, name="one")) == {}
     assert write_importance(tmp_path, {}) == []
 
 

@@ -161,7 +161,7 @@ def search(
     once, it goes on with the same search.
     """
     with training_command.importing():
-        from digits import comparison, search
+        from digits import comparison, journal, search
         from digits.leaderboard import leaderboard as compare
 
     settings, cfg = words or [], search.read(space)
@@ -172,7 +172,7 @@ def search(
         interruption.advice = "The same command goes on with the search."
         raise
     board = compare(output)
-    mattered = search.importances(study)
+    mattered = journal.importances(study)
     comparison.print_table(board, [*comparison.write_files(board), *comparison.write_importance(output, mattered)])
     if mattered:
         print(

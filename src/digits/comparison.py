@@ -2,6 +2,8 @@
 
 import csv
 import io
+import logging
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -10,18 +12,20 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from digits import plots
 from digits.console import duration
 from digits.drawing import png
 from digits.errors import UserError, printable
-from digits.leaderboard import DATASET, Leaderboard, Row, Spread
+from digits.leaderboard import DATASET, MNIST, SEED, Job, Leaderboard, Row, Spread
 from digits.records import as_json, write, writing
 from digits.runs import Entry
 
-MNIST = "mnist"  # the data set whose figures compare
-LONG = 8  # letters of a number
+log = logging.getLogger(__name__)
+
+LONG, LONGEST = 8, 24  # letters, of a fraction and of words
 FIGURES = (
     "val_accuracy",
     "test_accuracy",
@@ -45,6 +49,8 @@ SHOWN = {
     "train_seconds": ".1f",
 }
 """The figures of the table, and their form; those with four decimals have their standard deviation beside them."""
+FIRST_TO_GO = ("train_seconds", "epochs", "val_loss")
+"""Those that a narrow terminal has no room for; the files have them."""
 SELDOM = ("train_accuracy", "parameters", "multiply_adds")
 """Those that are shown only where they tell rows apart."""
 
@@ -99,24 +105,29 @@ def copy_best(board: Leaderboard, target: Path) -> None:
     best = board.best()
     if target.exists():
         raise UserError(f"--copy {target} is there already; name a directory that is not.")
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     with writing(target):
-        shutil.copytree(best.run.path, target)
+        try:
+            shutil.copytree(best.run.path, unfinished, symlinks=True)
+            unfinished.rename(target)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def print_table(board: Leaderboard, files: Sequence[Path]) -> None:
-    """Print the table, and where the files are."""
-    header, *body = cells(board)
+    """Print the table, as much of it as the terminal has room for, and where the files are."""
     order = (
         "validation accuracy"
         if _validated(board.rows) or not board.ranked
         else "test accuracy, for want of a validation set,"
     )
-    table = Table(title=f"Leaderboard, best {order} first", title_justify="left", box=None)
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in body:
-        table.add_row(*(printable(" ".join(cell.split())) for cell in row))
-    console = _console()
+    console, title = _console(), f"Leaderboard, best {order} first"
+    columns = list(zip(*cells(board), strict=True))
+    for name in ("", *FIRST_TO_GO):
+        columns = [column for column in columns if column[0] != name]
+        table = _table(title, columns)
+        if Measurement.get(console, console.options, table).maximum <= console.width:
+            break
     console.print(table)
     if board.ranked:
         console.print(_sampling(board.ranked[0]), highlight=False)
@@ -127,6 +138,15 @@ def print_table(board: Leaderboard, files: Sequence[Path]) -> None:
         console.print(f"{board.failures} of {jobs} jobs have no result.", style="bold red")
     names = ", ".join(path.name for path in files)
     console.print(f"Written to {board.directory}: {names}", soft_wrap=True, highlight=False)
+
+
+def _table(title: str, columns: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left", box=None)
+    for name, *_ in columns:
+        table.add_column(name, overflow="fold", no_wrap=name not in ("job", "status"))
+    for row in zip(*(cells for _, *cells in columns), strict=True):
+        table.add_row(*(printable(" ".join(cell.split())) for cell in row))
+    return table
 
 
 def print_runs(entries: Sequence[Entry]) -> None:
@@ -168,6 +188,8 @@ def cells(board: Leaderboard) -> list[list[str]]:
         rank, n = (str(place + 1), str(len(row.jobs))) if row.done else ("", "")
         figures = [_cell(spreads[name][place], SHOWN[name]) for name in names]
         jobs = ", ".join(job.name for job in row.jobs)
+        if not row.done and SEED in row.jobs[0].settings:  # of a configuration, the seeds that are not to be averaged
+            jobs += f" (seed {row.jobs[0].settings[SEED]})"
         table.append([rank, *map(_short, row.settings.values()), *([n] if seeds else []), *figures, jobs, row.status])
     return table
 
@@ -182,7 +204,8 @@ def _cell(spread: Spread | None, form: str) -> str:
 def records(board: Leaderboard) -> Iterator[dict[str, Any]]:
     """Each row with all its figures."""
     for rank, row in enumerate(board.rows, start=1):
-        jobs = {"jobs": [job.name for job in row.jobs], "status": row.status}
+        seeds = [seed for job in row.jobs if (seed := job.settings.get(SEED))]
+        jobs = {"jobs": [job.name for job in row.jobs], **({"seeds": seeds} if seeds else {}), "status": row.status}
         if not row.done:
             yield {"settings": dict(row.settings), **jobs}
             continue
@@ -223,18 +246,20 @@ def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
     if fitted:
         yield "overfitting", plots.gaps("Overfitting", ("test accuracy", "accuracy on the training set"), fitted)
     column = name.replace("val_", "val/").replace("test_", "train/")  # tested is only once
-    curves = [(_named(row.settings), _curve(job.run.read_metrics(), column)) for row in rows for job in row.jobs]
+    curves = [(_named(row.settings), _curve(job, column)) for row in rows for job in row.jobs]
     if any(len(points) > 1 for _, points in curves):
         title = "Validation accuracy" if _validated(rows) else "Training accuracy"
         yield "curves", plots.together(title, [(told, points) for told, points in curves if points])
 
 
 def _short(value: str) -> str:
-    """A number of many digits with four; the files of numbers have them all."""
-    try:
-        return f"{float(value):.4g}" if len(value) > LONG else value
-    except ValueError:
+    """A fraction of many digits with four, words with their beginning; the files have them all."""
+    if len(value) <= LONG or value.lstrip("-").isdecimal():
         return value
+    try:
+        return f"{float(value):.4g}"
+    except ValueError:
+        return value if len(value) <= LONGEST else f"{value[: LONGEST - 1]}…"
 
 
 def _validated(rows: Sequence[Row]) -> bool:
@@ -242,7 +267,7 @@ def _validated(rows: Sequence[Row]) -> bool:
 
 
 def _named(settings: Mapping[str, str]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in settings.items())
+    return ", ".join(f"{key}={_short(value)}" for key, value in settings.items())
 
 
 def _notes(board: Leaderboard) -> list[str]:
@@ -278,8 +303,12 @@ def _with_size(row: Row) -> str:
     return "\n".join([_named(row.settings), *(f"{size.mean:,.0f} {name}" for name, size in sizes.items() if size)])
 
 
-def _curve(rows: Sequence[Mapping[str, float]], column: str) -> list[tuple[float, float]]:
-    return [(row["epoch"] + 1, 100 * row[column]) for row in rows if column in row]
+def _curve(job: Job, column: str) -> list[tuple[float, float]]:
+    try:
+        return [(row["epoch"] + 1, 100 * row[column]) for row in job.run.read_metrics() if column in row]
+    except UserError as error:
+        log.warning("The curve of job %s is left out: %s", job.name, error)
+        return []
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -297,9 +326,10 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    columns = dict.fromkeys(column for row in rows for column in row if column not in ("jobs", "status"))
+    last = [name for name in ("jobs", "seeds", "status") if any(name in row for row in rows)]
+    columns = dict.fromkeys(column for row in rows for column in row if column not in last)
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*columns, "jobs", "status"], lineterminator="\n")
+    writer = csv.DictWriter(text, [*columns, *last], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

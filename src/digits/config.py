@@ -336,6 +336,11 @@ def check(cfg: DictConfig | TrainConfig, multirun: bool = False) -> TrainConfig:
             f"a multirun with trainer.strategy={cfg.trainer.strategy} and trainer.devices={shown(cfg.trainer.devices)} "
             "would start the whole sweep again in each process: use trainer.strategy=ddp_spawn, or trainer.devices=1."
         )
+    if multirun and cfg.trainer.num_nodes > 1:
+        raise UserError(
+            f"trainer.num_nodes={cfg.trainer.num_nodes} in a multirun would wait for machines on which nothing begins: "
+            "use trainer.num_nodes=1, or a run for each configuration, by torchrun or Slurm."
+        )
     if cfg.data.name == "sample" and cfg.data.val_size >= SAMPLE_TRAIN_SIZE:
         raise UserError(
             f"data.val_size={cfg.data.val_size} is not allowed: the sample has {SAMPLE_TRAIN_SIZE} training images, "

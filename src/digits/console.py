@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from digits.geometry import Layer
 
@@ -20,11 +20,16 @@ class ScreenHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record: errors to standard error, the rest to standard output."""
-        stream = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
-        try:
-            print(self.format(record), file=stream, flush=True)
-        except OSError:  # nobody reads on, as after `| head`, or a disk is full: the work goes on, and train.log has it
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        say(self.format(record), sys.stderr if record.levelno >= logging.ERROR else sys.stdout)
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print text, to standard output by default, for whoever reads it."""
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:  # nobody reads on, as after `| head`, or a disk is full: the work goes on, and train.log has it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from digits.run import FAILED, FREE, PRUNED, Results, Run, differences, flat
 
 SEED = "seed"  # the key over whose values the others are compared
 MISSING = "missing"  # the status of a job that a sweep has not begun
+MNIST = "mnist"  # the data set whose figures compare with those of others
 DATASET = "dataset"  # the column that tells apart what should not be compared
 Z95 = 1.959964  # standard normal quantile of a 95 % interval
 
@@ -84,12 +86,12 @@ class Row:
         return self.jobs[0].status
 
     @property
-    def order(self) -> tuple[int, float]:
-        """The best first: those with a validation accuracy by that; without one by the test's; without results last."""
+    def order(self) -> tuple[bool, bool, bool, float]:
+        """The best first: on all of MNIST before a sample; by validation accuracy before by the test's; others last."""
         if not self.done:
-            return 2, 0.0
-        validated = self.done[0].val_accuracy is not None
-        return 0 if validated else 1, -statistics.fmean(results.metric for results in self.done)
+            return True, True, True, 0.0
+        sampled, unvalidated = self.done[0].dataset["name"] != MNIST, self.done[0].val_accuracy is None
+        return False, sampled, unvalidated, -statistics.fmean(results.metric for results in self.done)
 
     @property
     def best(self) -> Job:
@@ -159,7 +161,7 @@ def leaderboard(*sweeps: Path, output: Path | None = None) -> Leaderboard:
         UserError: If there is no job in one of them.
     """
     sweeps = tuple({sweep.resolve(): sweep for sweep in sweeps}.values())  # each once
-    found = [each for sweep in sweeps for each in _find(sweep, f"{sweep.name}/" if len(sweeps) > 1 else "")]
+    found = [each for sweep, prefix in zip(sweeps, _prefixes(sweeps), strict=True) for each in _find(sweep, prefix)]
     groups: dict[str, list[_Found]] = {}
     for each in found:
         groups.setdefault(f"{each.configuration()} {each.fingerprint()}", []).append(each)
@@ -211,10 +213,22 @@ class _Found:
         """What the job was told, as a person types it."""
         if key == DATASET:
             return str(self.results.dataset["name"]) if self.results else ""
-        return shown(self._flat[key]) if key in self._flat else self.words.get(key, "")
+        typed, value = self.words.get(key, ""), self._flat.get(key)
+        return (typed or shown(None) if key in self._flat else typed) if value is None else shown(value)
 
     def job(self, columns: Sequence[str]) -> Job:
         return Job(self.name, self.run, {key: self.value(key) for key in columns}, self.results, self.status)
+
+
+def _prefixes(sweeps: Sequence[Path]) -> list[str]:
+    """What tells apart the jobs of several sweeps: the name of each, or as much of its path as differs."""
+    if len(sweeps) == 1:
+        return [""]
+    paths = [sweep.resolve() for sweep in sweeps]
+    if len({path.name for path in paths}) == len(paths):
+        return [f"{path.name}/" for path in paths]
+    common = os.path.commonpath([path.parent for path in paths])
+    return [f"{path.relative_to(common)}/" for path in paths]
 
 
 def _find(sweep: Path, prefix: str) -> list[_Found]:

@@ -82,7 +82,8 @@ def run_job(cfg: DictConfig) -> float | None:
         with importing():
             from digits.training import train
         obey()
-        metric = train(cfg, run.path, None if sweeping else STARTED).metric
+        # In a sweep that was killed, a job may live on in a process of its own.
+        metric = train(cfg, run.path, None if sweeping else STARTED, wait=sweeping).metric
         if not sweeping:
             log.info("%s", NEXT.replace("python train.py", _program()))
         return metric

@@ -16,8 +16,11 @@ from digits.drawing import BLUE, INK, ORANGE, one_axes
 # Okabe and Ito's palette, without the yellow that white paper swallows: it tells apart for every kind of sight.
 COLOURS = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 MARKERS = "osD^vP*"
-OTHERS = "#b0b0b0"  # lines beyond those that colours tell apart
+STYLES = ("-", "--", ":")
+TOLD_APART = len(COLOURS) * len(STYLES)  # lines
+OTHERS = "#b0b0b0"  # those beyond
 DECADE = 10  # largest value over smallest from which an axis is logarithmic
+MOST_TICKS = 10  # values of a key with a place each; more numbers lie where they are between the least and the most
 
 Point = tuple[str, float, float]  # value of a key, mean of the metric, its standard deviation
 
@@ -62,16 +65,16 @@ def against(key: str, metric: str, lines: Mapping[str, Sequence[Point]], joined:
         xs = [float(value) if numeric else values.index(value) for value, *_ in ordered]
         ys, stds = [mean for _, mean, _ in ordered], [std for *_, std in ordered]
         (line,) = axes.plot(xs, ys, color=_colour(place), markersize=5, label=name)
-        line.set(marker=MARKERS[place % len(MARKERS)], linestyle="-" if joined else "none")
+        line.set(marker=MARKERS[place % len(MARKERS)], linestyle=_style(place) if joined else "none")
         if any(stds):
             axes.errorbar(xs, ys, yerr=stds, color=_colour(place), fmt="none", capsize=3)
     axes.set(xlabel=key, ylabel="%")
     if not numeric:
         axes.set_xticks(range(len(values)), values)
-    elif min(numbers) > 0 and max(numbers) >= DECADE * min(numbers):
+    elif _spans_decades(numbers):
         axes.set_xscale("log")
     _plain(axes)
-    _legend(axes, len(lines))
+    _legend(figure, axes, len(lines))
     return figure
 
 
@@ -81,29 +84,36 @@ def together(title: str, lines: Sequence[tuple[str, Sequence[tuple[float, float]
     names = list(dict.fromkeys(name for name, _ in lines))
     for name, points in reversed(lines):
         xs, ys = zip(*points, strict=True)
-        axes.plot(xs, ys, color=_colour(names.index(name)), linewidth=1.2, marker="o" if len(xs) == 1 else None)
-    for place, name in enumerate(names[: len(COLOURS)]):
-        axes.plot([], [], color=_colour(place), label=name)
+        place = names.index(name)
+        (line,) = axes.plot(xs, ys, color=_colour(place), linewidth=1.2, linestyle=_style(place))
+        line.set_marker("o" if len(xs) == 1 else "none")
+    for place, name in enumerate(names[:TOLD_APART]):
+        axes.plot([], [], color=_colour(place), linestyle=_style(place), label=name)
+    if len(names) > TOLD_APART:
+        axes.plot([], [], color=OTHERS, label=f"{len(names) - TOLD_APART} others")
     axes.set(xlabel="epoch", ylabel="%")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _plain(axes)
-    _legend(axes, min(len(names), len(COLOURS)))
+    _legend(figure, axes, len(names))
     return figure
 
 
 def parallel(metric: str, keys: Sequence[str], rows: Sequence[tuple[Sequence[str], float]]) -> Figure:
-    """Several keys side by side: a line for each configuration, through its values, in the colour of its metric."""
+    """Several keys side by side: a line for each configuration, through its values, in the colour of its metric.
+
+    The values of a key have a place each; where they are many numbers, they lie on an axis.
+    """
     figure, axes = one_axes(f"{metric} of {len(rows)} configurations", 2.4 * len(keys) + 2.2, 4.6, fontsize=12)
-    scales = [_in_order({values[place] for values, _ in rows}) for place in range(len(keys))]
+    scales = [_Scale({values[place] for values, _ in rows}) for place in range(len(keys))]
     norm = Normalize(min(score for _, score in rows), max(score for _, score in rows))
     colours = mpl.colormaps["viridis"]
     for values, score in sorted(rows, key=lambda row: row[1]):
-        ys = [scale.index(value) / max(len(scale) - 1, 1) for scale, value in zip(scales, values, strict=True)]
+        ys = [scale.places[value] for scale, value in zip(scales, values, strict=True)]
         axes.plot(range(len(keys)), ys, color=colours(norm(score)), linewidth=2, alpha=0.85)
     for place, scale in enumerate(scales):
         axes.axvline(place, color=INK, linewidth=0.8)
-        for number, value in enumerate(scale):
-            axes.text(place + 0.03, number / max(len(scale) - 1, 1), value, color=INK, fontsize=9, va="bottom")
+        for height, told in scale.ticks:
+            axes.text(place + 0.03, height, told, color=INK, fontsize=9, va="bottom")
     axes.set_xticks(range(len(keys)), keys)
     axes.set(yticks=[], ylim=(-0.04, 1.08), xlim=(-0.1, len(keys) - 0.6))
     axes.tick_params(colors=INK, length=0)
@@ -157,6 +167,30 @@ def shares(title: str, parts: Mapping[str, float]) -> Figure:
     return figure
 
 
+class _Scale:
+    """Heights, 0 to 1, of the values of a key, and of what is written beside them."""
+
+    def __init__(self, values: set[str]) -> None:
+        ordered = _in_order(values)
+        numbers = [number for value in ordered if (number := _number(value)) is not None]
+        if len(ordered) <= MOST_TICKS or len(numbers) < len(ordered):
+            self.places = {value: place / max(len(ordered) - 1, 1) for place, value in enumerate(ordered)}
+            self.ticks = [(height, value) for value, height in self.places.items()]
+            return
+        log = _spans_decades(numbers)
+        low, high = ((math.log(end) if log else end) for end in (numbers[0], numbers[-1]))
+        self.places = {
+            value: ((math.log(number) if log else number) - low) / (high - low)
+            for value, number in zip(ordered, numbers, strict=True)
+        }
+        middles = [(height, low + height * (high - low)) for height in (0, 0.25, 0.5, 0.75, 1)]
+        self.ticks = [(height, f"{math.exp(middle) if log else middle:.3g}") for height, middle in middles]
+
+
+def _spans_decades(numbers: Sequence[float]) -> bool:
+    return min(numbers) > 0 and max(numbers) >= DECADE * min(numbers)
+
+
 def _in_order(values: set[str]) -> list[str]:
     """Numbers by their size, before words."""
     return sorted(values, key=lambda value: (math.inf if (number := _number(value)) is None else number, value))
@@ -170,12 +204,20 @@ def _number(value: str) -> float | None:
 
 
 def _colour(place: int) -> str:
-    return COLOURS[place] if place < len(COLOURS) else OTHERS
+    return COLOURS[place % len(COLOURS)] if place < TOLD_APART else OTHERS
 
 
-def _legend(axes: Axes, names: int) -> None:
+def _style(place: int) -> str:
+    return STYLES[place // len(COLOURS)] if place < TOLD_APART else "-"
+
+
+def _legend(figure: Figure, axes: Axes, names: int) -> None:
+    """In the plot, or beside it where there are many lines."""
     if 1 < names <= len(COLOURS):
         axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    elif names > 1:
+        figure.set_figwidth(figure.get_figwidth() + 3)
+        figure.legend(frameon=False, labelcolor=INK, fontsize=8, loc="outside right upper")
 
 
 def _plain(axes: Axes) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,8 @@ from digits.errors import UserError
 from digits.geometry import CLASSES
 from digits.keys import shown
 from digits.records import UNFINISHED_FILE, Amount, Count, Share, as_json, parsed, write
+
+log = logging.getLogger(__name__)
 
 # What may differ where a run goes on: where the data are, since a fingerprint guards what they are; how often it is
 # saved; the report; and what people say of it.
@@ -210,24 +213,27 @@ class Run:
         return self.results()
 
     @contextlib.contextmanager
-    def claim(self, cfg: TrainConfig) -> Iterator[Results | None]:
+    def claim(self, cfg: TrainConfig, wait: bool = False) -> Iterator[Results | None]:
         """Hold the directory for one training of a configuration; if that fails, the directory says why.
+
+        Args:
+            cfg: The configuration.
+            wait: Whether to wait where another process trains in it.
 
         Yields:
             The results, if the training has been done before.
 
         Raises:
-            UserError: If another process trains in it, it holds another run, or it cannot be written.
+            UserError: If another process trains in it and it is not to be waited for, it holds another run, or it
+                cannot be written.
         """
-        lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        lock = filelock.FileLock(self.path / ".lock")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            held = lock.acquire()
-        except filelock.Timeout as error:
-            raise BusyError(f"another process is training in {self.path}; choose another hydra.run.dir.") from error
+            self._hold(lock, wait)
         except OSError as error:
             raise UserError(f"{self.path} cannot be written: {error.strerror}.") from error
-        with held:
+        try:
             self._tidy()
             finished = self.finished(cfg)
             try:
@@ -236,6 +242,17 @@ class Run:
                 with contextlib.suppress(OSError):  # what went wrong first is what a person has to know
                     self.write_failure(error)
                 raise
+        finally:
+            lock.release()
+
+    def _hold(self, lock: filelock.FileLock, wait: bool) -> None:
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            if not wait:
+                raise BusyError(f"another process is training in {self.path}; choose another hydra.run.dir.") from error
+            log.info("Another process is training in %s: waiting for it to end.", self.path)
+            lock.acquire()
 
     def write_config(self, cfg: TrainConfig) -> None:
         """Write ``config.yaml``, which makes the directory one of this configuration."""

@@ -9,6 +9,8 @@ from digits.errors import UserError
 from digits.run import FAILED, Results, Run
 from digits.trained import SEARCHED
 
+FILES = ("config.yaml", "results.json")  # by which a run is found; one that was refused has the second only
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -50,9 +52,9 @@ def listed(folders: Sequence[Path] = (), tag: str | None = None) -> list[Entry]:
 
 
 def _entries(folder: Path) -> Iterator[Entry]:
-    for file in folder.rglob("config.yaml"):
-        run = Run(file.parent)
-        latest = run.results_file if run.results_file.exists() else file
+    for path in sorted({file.parent for name in FILES for file in folder.rglob(name)}):
+        run = Run(path)
+        latest = run.results_file if run.results_file.exists() else run.config_file
         time = datetime.datetime.fromtimestamp(latest.stat().st_mtime)
         try:
             config, results, status = run.config() or {}, run.results(), run.state()

@@ -5,13 +5,12 @@ A search goes on where it stopped, and several processes may share it: its trial
 
 import json
 import logging
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import filelock
 import yaml
@@ -20,13 +19,15 @@ from lightning import Callback, LightningModule, Trainer
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from digits import command_line, config, plan, training
+from digits import command_line, config, plan, space, training
 from digits.callbacks import DivergedError
 from digits.console import ScreenHandler
+from digits.data import MNISTDataModule
 from digits.errors import RunError, UserError
-from digits.keys import key, shown
+from digits.journal import check_installed, open_study, sampler
+from digits.keys import key
 from digits.records import as_json, write, writing
-from digits.run import FREE, PRUNED, Results, Run, flat, plain
+from digits.run import FREE, PRUNED, Results, Run, plain
 
 if TYPE_CHECKING:
     import optuna
@@ -34,12 +35,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 METRIC = "val/accuracy"
-JOURNAL, FACTS, EXPERIMENT = "study.journal", "search.json", "experiment/best.yaml"
-FEWEST = 5  # trials from which it can be said what mattered
-ALLOWED = str | int | float | bool | None  # in a list of values
-REDUCTION = 3  # of the trials that have come to epoch 1, 3, 9, …, one of so many goes on
-RANDOM = 6  # trials before those that learn from others; of Optuna's own 10, a short search has few left
-WORD = re.compile(r"[\w.+/:-]+")  # what needs no quotes
+FACTS, EXPERIMENT = "search.json", "experiment/best.yaml"
+FINGERPRINT = "fingerprint"  # of the data that the trials are compared on; an attribute of the study
 
 
 @dataclass
@@ -58,18 +55,22 @@ class SearchConfig:
     seed: int = key(0, "seed of the sampler", at_least=0, below=2**32)
 
 
-def read(space: Path | str) -> SearchConfig:
+class OtherDataError(UserError):
+    """A search goes on with other data than it began with."""
+
+
+def read(name: Path | str) -> SearchConfig:
     """Read the file of a search.
 
     Args:
-        space: The file, or the name of one in ``conf/search``.
+        name: The file, or the name of one in ``conf/search``.
 
     Raises:
         UserError: If there is none, or it is wrong.
     """
-    path = Path(space)
+    path = Path(name)
     if not path.suffix:
-        path = config.directory() / "search" / f"{space}.yaml"
+        path = config.directory() / "search" / f"{name}.yaml"
     try:
         content = OmegaConf.load(path)
         cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SearchConfig), content))
@@ -81,10 +82,10 @@ def read(space: Path | str) -> SearchConfig:
     config.check_rules(cfg)
     if not cfg.space:
         raise UserError(f"{path} has nothing in its space.")
-    for name, values in cfg.space.items():
-        if name.partition(".")[0] == "hydra":
-            raise UserError(f"{path}: {name} is Hydra's, and not of a trial.")
-        _check_values(name, values)
+    for searched in cfg.space:
+        if searched.partition(".")[0] == "hydra":
+            raise UserError(f"{path}: {searched} is Hydra's, and not of a trial.")
+    space.parsed(cfg.space)
     return cfg
 
 
@@ -102,62 +103,31 @@ def search(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> "opt
     Raises:
         UserError: If the directory holds another search, or a trial cannot be.
     """
-    _check_installed()
-    import optuna
-    from optuna.storages.journal import JournalFileBackend
-
+    check_installed()
+    searched = space.parsed(cfg.space)
     command_line.check_single(overrides)
     for override in overrides:
         if override.startswith("hydra."):
             raise UserError(f"{override}: a search has its own directories; --output says where.")
         if override.partition("=")[0] in cfg.space:
             raise UserError(f"{override}: the space has that key, so its trials choose it; leave it out.")
-    for words in _samples(cfg.space):  # what is wrong with the space is told before anything is trained
+    for words in space.samples(searched):  # what is wrong with the space is told before anything is trained
         command_line.check([*overrides, *words], "digits search")
         _check_one_process(_composed([*overrides, *words]))
     _claim(cfg, overrides, directory)
-    storage = optuna.storages.JournalStorage(JournalFileBackend(str(directory / JOURNAL)))
-    pruners = optuna.pruners
-    pruner = {
-        "asha": pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION),
-        "median": pruners.MedianPruner(n_startup_trials=3),
-        "none": pruners.NopPruner(),
-    }[cfg.pruner]
-    study = optuna.create_study(
-        storage=storage, study_name="search", direction="maximize", pruner=pruner, load_if_exists=True
-    )
+    study = open_study(directory, cfg.pruner)
     with filelock.FileLock(directory / ".lock"):
         if not study.get_trials(deepcopy=False):
-            study.enqueue_trial(_as_it_is(cfg.space, overrides))
+            study.enqueue_trial(_as_it_is(searched, overrides))
     while True:
-        with _next(study, cfg, directory) as trial:
+        with _next(study, cfg, searched, directory) as trial:
             if trial is None:
                 break
-            told = _told(study, _try(study, trial, [*overrides, *_words(trial.params)], directory / str(trial.number)))
-            log.info("Trial %d of %d, %s: %s", trial.number + 1, cfg.trials, " ".join(_words(trial.params)), told)
-    plan.write_plan(directory, [[*overrides, *_words(trial.params)] for trial in study.get_trials()])
+            chosen = space.words(trial.params)
+            told = _told(study, _try(study, trial, [*overrides, *chosen], directory / str(trial.number)))
+            log.info("Trial %d of %d, %s: %s", trial.number + 1, cfg.trials, " ".join(chosen), told)
+    plan.write_plan(directory, [[*overrides, *space.words(trial.params)] for trial in study.get_trials()])
     return study
-
-
-def importances(study: "optuna.Study") -> dict[str, float]:
-    """How much of the differences between trials each key explains, in shares of 1, by a random forest (fANOVA).
-
-    After the first epoch, since that is what all trials have come to; empty with too few trials.
-    """
-    import optuna
-
-    trials = [
-        optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=reported[1])
-        for trial in study.get_trials()
-        if 1 in (reported := trial.intermediate_values)
-    ]
-    if len(trials) < FEWEST or len({trial.value for trial in trials}) < 2:
-        return {}
-    after_one_epoch = optuna.create_study(direction="maximize")
-    after_one_epoch.add_trials(trials)
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    found = optuna.importance.get_param_importances(after_one_epoch, evaluator=evaluator)
-    return {name: round(share, 4) for name, share in found.items()}
 
 
 def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory: Path) -> Path | None:
@@ -167,7 +137,7 @@ def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory:
         The file; None if no trial has finished.
     """
     try:
-        words = [*overrides, *_words(study.best_trial.params)]
+        words = [*overrides, *space.words(study.best_trial.params)]
     except ValueError:
         return None
     with initialize_config_dir(str(config.directory()), version_base="1.3"):
@@ -190,7 +160,7 @@ def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory:
 
 
 class Report(Callback):
-    """Tells Optuna of each epoch, and ends a trial that it gives up.
+    """Tells Optuna of each epoch, and ends a trial that it gives up, or that has other data than those before it.
 
     Args:
         trial: Of Optuna's.
@@ -199,6 +169,19 @@ class Report(Callback):
     def __init__(self, trial: "optuna.Trial") -> None:
         self.trial = trial
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse other data: their accuracies do not compare."""
+        data = cast(MNISTDataModule, trainer.datamodule).description  # type: ignore[attr-defined]
+        study = self.trial.study
+        before = study.user_attrs.get(FINGERPRINT)
+        if before is None:
+            study.set_user_attr(FINGERPRINT, data.fingerprint)
+        elif before != data.fingerprint:
+            raise OtherDataError(
+                f"this search began with other data than {data.name}, which is there now: "
+                "set MNIST_ROOT, or data.root, to the files of then, or choose another --output."
+            )
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the validation accuracy of the epoch, counted from 1."""
         import optuna
@@ -206,14 +189,6 @@ class Report(Callback):
         self.trial.report(float(trainer.callback_metrics[METRIC]), trainer.current_epoch + 1)
         if self.trial.should_prune() and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
             raise optuna.TrialPruned
-
-
-def _check_installed() -> None:
-    try:
-        import optuna
-    except ModuleNotFoundError as error:
-        raise UserError("digits search needs a package: pip install 'digits[search]'.") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None:
@@ -230,7 +205,7 @@ def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None
         before = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(before, dict):
             raise ValueError("it is not what a search writes")
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); choose another --output.") from error
     changed = [name for name in facts if before.get(name) != json.loads(json.dumps(facts[name]))]
     if changed:
@@ -238,7 +213,9 @@ def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None
 
 
 @contextmanager
-def _next(study: "optuna.Study", cfg: SearchConfig, directory: Path) -> Iterator["optuna.Trial | None"]:
+def _next(
+    study: "optuna.Study", cfg: SearchConfig, searched: space.Space, directory: Path
+) -> Iterator["optuna.Trial | None"]:
     """The next trial, first one that a process left unfinished, for as long as this one is at it; None at the end."""
     import optuna
 
@@ -248,17 +225,17 @@ def _next(study: "optuna.Study", cfg: SearchConfig, directory: Path) -> Iterator
         trials = study.get_trials(deepcopy=False)
         for left in trials:
             if left.state == optuna.trial.TrialState.RUNNING and (lock := _hold(directory / str(left.number))):
-                study.sampler = _sampler(cfg, left.number)
+                study.sampler = sampler(cfg.sampler, cfg.seed, left.number)
                 trial = optuna.Trial(study, left._trial_id)
                 break
         begun = [other for other in trials if other.state != optuna.trial.TrialState.WAITING]
         if trial is None and len(begun) < cfg.trials:
-            study.sampler = _sampler(cfg, len(begun))
+            study.sampler = sampler(cfg.sampler, cfg.seed, len(begun))
             trial = study.ask()
             lock = _hold(directory / str(trial.number))
         if trial is not None:
-            for name, values in cfg.space.items():
-                _suggest(trial, name, values)
+            for name, values in searched.items():
+                values.suggest(trial, name)
     try:
         yield trial
     finally:
@@ -266,28 +243,11 @@ def _next(study: "optuna.Study", cfg: SearchConfig, directory: Path) -> Iterator
             lock.release()
 
 
-def _sampler(cfg: SearchConfig, number: int) -> "optuna.samplers.BaseSampler":
-    """Seeded for one trial, so that a search that goes on chooses what it would have chosen."""
-    import optuna
-
-    seed = (cfg.seed * 1_000_003 + number) % 2**32
-    if cfg.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM)
-
-
-def _as_it_is(space: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def _as_it_is(searched: space.Space, overrides: Sequence[str]) -> dict[str, Any]:
     """The configuration's own values of the keys, for the first trial; those that are in the space."""
     cfg = _composed(overrides)
-    own = {name: OmegaConf.select(cfg, name) for name in space}
-    return {name: value for name, value in own.items() if _within(value, space[name])}
-
-
-def _within(value: Any, values: Any) -> bool:
-    if isinstance(values, list):
-        return value in values
-    whole = isinstance(values["low"], int) and isinstance(values["high"], int)
-    return isinstance(value, int if whole else (int, float)) and values["low"] <= value <= values["high"]
+    own = {name: OmegaConf.select(cfg, name) for name in searched}
+    return {name: value for name, value in own.items() if searched[name].has(value)}
 
 
 def _hold(directory: Path) -> filelock.BaseFileLock | None:
@@ -298,15 +258,6 @@ def _hold(directory: Path) -> filelock.BaseFileLock | None:
     except filelock.Timeout:
         return None
     return lock
-
-
-def _suggest(trial: "optuna.Trial", name: str, values: Any) -> None:
-    if isinstance(values, list):
-        trial.suggest_categorical(name, values)
-    elif isinstance(values["low"], int) and isinstance(values["high"], int):
-        trial.suggest_int(name, values["low"], values["high"], log=values.get("log", False))
-    else:
-        trial.suggest_float(name, values["low"], values["high"], log=values.get("log", False))
 
 
 def _try(study: "optuna.Study", trial: "optuna.Trial", words: list[str], directory: Path) -> Results | str:
@@ -324,7 +275,7 @@ def _try(study: "optuna.Study", trial: "optuna.Trial", words: list[str], directo
         study.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
         return told
     except Exception as error:
-        if isinstance(error, RunError | OSError) and not isinstance(error, DivergedError):
+        if isinstance(error, RunError | OSError | OtherDataError) and not isinstance(error, DivergedError):
             raise  # of the machine, not of this trial
         if not run.results_file.exists():  # it did not come to training
             run.write_failure(error)
@@ -380,42 +331,6 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
         elif value != before.get(name) and f"{prefix}{name}" not in FREE:
             changed[name] = value
     return changed
-
-
-def _words(params: Mapping[str, Any]) -> list[str]:
-    return [f"{name}={_quoted(value)}" for name, value in params.items()]
-
-
-def _quoted(value: Any) -> str:
-    """A value as it is typed for Hydra."""
-    if isinstance(value, str) and not WORD.fullmatch(value):
-        return '"' + value.replace('"', '\\"') + '"'
-    return shown(value)
-
-
-def _samples(space: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Words of trials that have each value of each list, and each end of each range, once."""
-    values = {name: them if isinstance(them, list) else [them["low"], them["high"]] for name, them in space.items()}
-    first = {name: them[0] for name, them in values.items()}
-    yield _words(first)
-    for name, them in values.items():
-        for value in them[1:]:
-            yield _words({**first, name: value})
-
-
-def _check_values(name: str, values: Any) -> None:
-    """Refuse what is neither a list of values nor a range."""
-    if isinstance(values, list) and values and all(isinstance(value, ALLOWED) for value in values):
-        return
-    if isinstance(values, Mapping) and {"low", "high"} <= values.keys() <= {"low", "high", "log"}:
-        low, high, logarithmic = values["low"], values["high"], values.get("log", False)
-        numbers = all(isinstance(number, int | float) and not isinstance(number, bool) for number in (low, high))
-        if numbers and low < high and (low > 0 or not logarithmic) and isinstance(logarithmic, bool):
-            return
-    raise UserError(
-        f"space.{name}: {shown(dict(flat(values)) if isinstance(values, Mapping) else values)} is not allowed; it has "
-        "to be a list of values, or {low: …, high: …} of a range, with log: true where low is above 0."
-    )
 
 
 def _check_one_process(cfg: Any) -> None:

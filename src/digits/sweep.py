@@ -23,7 +23,7 @@ from omegaconf import DictConfig, read_write
 
 from digits import command_line, parallel, plan
 from digits import config as configuration
-from digits.console import ScreenHandler, duration
+from digits.console import ScreenHandler, duration, say
 from digits.errors import EXIT_FAILED, UserError, exit_codes, listen
 from digits.run import Run
 
@@ -70,7 +70,7 @@ class Sweep(Callback):
                 with read_write(config):
                     config.hydra.launcher.n_jobs = at_once(config, len(self.jobs))
                     config.hydra.launcher.update(batch_size="1", pre_dispatch="n_jobs")  # so that they begin in order
-                print(f"{len(self.jobs)} jobs, {config.hydra.launcher.n_jobs} at once", flush=True)
+                say(f"{len(self.jobs)} jobs, {config.hydra.launcher.n_jobs} at once")
             directory.mkdir(parents=True, exist_ok=True)
             plan.write_plan(directory, self.jobs)
         if _launcher(config) != "BasicLauncher" and config.hydra.launcher.get("n_jobs") != 1:
@@ -166,9 +166,7 @@ class Progress(threading.Thread):
                 left = _time_left((time.monotonic() - self._began) / self._seen, len(self.runs) - len(self._ended))
                 told = f" ({self.told[number]})" if self.told[number] else ""
                 outcome = _outcome(run)[0]
-                print(
-                    f"Job {number + 1} of {len(self.runs)}{told}: {outcome}; {len(self._ended)} done{left}", flush=True
-                )
+                say(f"Job {number + 1} of {len(self.runs)}{told}: {outcome}; {len(self._ended)} done{left}")
 
 
 def _written(run: Run) -> int | None:

@@ -49,6 +49,7 @@ def train(
     directory: Path | None = None,
     started: float | None = None,
     callbacks: Sequence[Callback] = (),
+    wait: bool = False,
 ) -> Results:
     """Train a network, test its best checkpoint once, and leave everything in a run directory.
 
@@ -60,6 +61,7 @@ def train(
         directory: The run directory; None for a new one under ``outputs/``.
         started: Value of ``time.perf_counter()`` from which ``wall_seconds`` counts; None for now.
         callbacks: Of Lightning, in addition to those of the configuration.
+        wait: Whether to wait where another process trains in the directory, and have its result, or to refuse.
 
     Returns:
         What ``results.json`` says.
@@ -79,7 +81,7 @@ def train(
                 _fit(checked, run, callbacks)
                 _leave_the_others()
             sys.exit()
-        with run.claim(checked) as finished:
+        with run.claim(checked, wait) as finished:
             if finished and checked.report and not run.report_file.exists():
                 _report(run, finished)
             return finished or _train(checked, run, started, callbacks)
