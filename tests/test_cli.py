@@ -332,3 +332,25 @@ def test_what_a_file_says_does_not_move_the_cursor(here: Path, call: Callable[..
         done = call(*command.split())
         assert "\x1b" not in done.stdout + done.stderr
         assert r"\x1b[2Jgone [/nope] [red]" in done.stdout + done.stderr
+
+
+def test_the_best_run_is_handed_over(here: Path, call: Callable[..., Done]) -> None:
+    done = call("leaderboard", ".", "--best")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "run")
+    done = call("leaderboard", ".", "--best", "--copy", "copied")
+    assert done.returncode == 0, done.stderr
+    assert (here / "copied/results.json").read_bytes() == (here / "run/results.json").read_bytes()
+    done = call("leaderboard", ".", "--best", "--copy", "copied")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "Error: --copy copied is there already; name a directory that is not.\n",
+    )
+
+
+def test_runs_are_found_by_their_tags(here: Path, call: Callable[..., Done]) -> None:
+    for number, tags in enumerate(("[good]", "[good,new]", "[]")):
+        (here / f"outputs/{number}").mkdir(parents=True)
+        (here / f"outputs/{number}/config.yaml").write_text(f"tags: {tags}")
+    assert [f"outputs/{number}" in call("runs").stdout for number in range(3)] == [True] * 3
+    assert [f"outputs/{number}" in call("runs", "--tag", "good").stdout for number in range(3)] == [True, True, False]
+    assert call("runs", "--number", "1").stdout.count("outputs/") == 1

@@ -100,6 +100,14 @@ def test_values_out_of_range_are_refused(overrides: list[str], told: str) -> Non
     assert told in str(error.value)
 
 
+@pytest.mark.parametrize("strategy", ["auto", "ddp", "ddp_spawn"])
+def test_a_multirun_waits_for_no_other_machine(strategy: str) -> None:
+    cfg = composed("trainer.num_nodes=2", f"trainer.strategy={strategy}")
+    config.check(cfg)
+    with pytest.raises(UserError, match=r"trainer\.num_nodes=2 in a multirun would wait for machines"):
+        config.check(cfg, multirun=True)
+
+
 @pytest.mark.parametrize("devices", ["auto", "2", "-1", "[0,1]", "'0,1'"])
 def test_devices_as_lightning_takes_them(devices: str) -> None:
     config.check(composed(f"trainer.devices={devices}"))

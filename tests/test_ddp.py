@@ -77,6 +77,10 @@ def test_a_sweep_of_two_processes_each(tmp_path: Path) -> None:
     assert "Saved at step" in told
     assert "To go on:" in told
     assert 0 < torch.load(last, weights_only=True)["global_step"] < 40_000
+    varied = run(*words, "seed=0", "trainer.devices=1,2", "hydra.sweep.dir=varied", cwd=tmp_path)
+    assert varied.returncode == 0, varied.stderr
+    assert [Run(tmp_path / f"varied/{job}").results().steps for job in (0, 1)] == [5, 5]  # type: ignore[union-attr]
+    assert varied.stdout.count("2 processes with batches of 10") == 1
     diverging = ["optimizer=sgd", "scheduler=none", "optimizer.lr=1e30", "hydra.sweep.dir=diverged"]
     done = run(*words, *diverging, "hydra/launcher=joblib", cwd=tmp_path)
     assert done.returncode == 1

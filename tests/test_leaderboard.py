@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from digits import comparison
 from digits.comparison import cells, copy_best, figures, print_table, write_files
 from digits.config import check
 from digits.errors import UserError
@@ -160,6 +162,84 @@ def test_several_sweeps_together(tmp_path: Path) -> None:
     assert (tmp_path / "both/leaderboard.csv").exists()
 
 
+def test_sweeps_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("one/rates", "two/rates"):
+        (tmp_path / folder).mkdir(parents=True)
+        made(tmp_path / folder, "seed=0")
+    board = leaderboard(tmp_path / "one/rates", tmp_path / "two/rates", output=tmp_path)
+    assert board.again == {"two/rates/0": "one/rates/0"}
+
+
+def test_a_curve_that_cannot_be_read_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made(tmp_path, "optimizer.lr=0.1", "optimizer.lr=0.2")
+    Run(tmp_path / "1").metrics_file.write_text("epoch,val/accuracy\nx,y\n")
+    board = leaderboard(tmp_path)
+    assert all(path.exists() for path in write_files(board))
+    assert len(board.ranked) == 2
+    assert "The curve of job 1 is left out: " in caplog.text
+
+
+def test_many_lines_are_named_beside_the_plot(tmp_path: Path) -> None:
+    made(tmp_path, *(f"label_smoothing={n / 100} optimizer.lr={lr}" for n in range(8) for lr in (0.1, 0.2)))
+    for job in range(16):
+        Run(tmp_path / str(job)).write_results(results(val_accuracy=0.5 + job / 100))
+    drawn = dict(figures(leaderboard(tmp_path).ranked))
+    (legend,) = drawn["accuracy-optimizer.lr"].legends
+    assert len(legend.get_texts()) == 8
+    looks = {(line.get_color(), line.get_linestyle()) for line in drawn["accuracy-optimizer.lr"].axes[0].lines}
+    assert len(looks) == 8
+
+
+def test_many_numbers_lie_on_an_axis(tmp_path: Path) -> None:
+    """0.001, 0.01 and 0.1 at equal distances, whatever lies between them."""
+    rates = [0.001, 0.01, *(0.02 + n / 1000 for n in range(8)), 0.1]
+    made(tmp_path, *(f"optimizer.lr={lr} label_smoothing={n / 100}" for n, lr in enumerate(rates)))
+    axes = dict(figures(leaderboard(tmp_path).ranked))["settings"].axes[0]
+    heights = sorted(line.get_ydata()[0] for line in axes.lines if len(line.get_xdata()) == 2 and line.get_alpha())
+    assert (heights[0], heights[1], heights[-1]) == pytest.approx((0, 0.5, 1))
+    assert [text.get_text() for text in axes.texts[:5]] == ["0.001", "0.00316", "0.01", "0.0316", "0.1"]
+
+
+def test_long_words_are_shortened_and_whole_numbers_are_not(tmp_path: Path) -> None:
+    made(tmp_path, *(f"data.split_seed=123456789{n} optimizer.lr=0.012345678{n}" for n in range(2)))
+    header, *rows = cells(leaderboard(tmp_path))
+    shown = {tuple(row[header.index(name)] for name in ("data.split_seed", "optimizer.lr")) for row in rows}
+    assert shown == {("1234567890", "0.01235"), ("1234567891", "0.01235")}
+    assert comparison._short("[{channels: 16}, {channels: 32}]") == "[{channels: 16}, {chann…"
+
+
+def test_a_narrow_terminal_keeps_numbers_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tmp_path, *(f"optimizer.lr={lr} seed={seed}" for lr in (0.1, 0.01) for seed in (0, 1)))
+    monkeypatch.setattr(comparison, "_console", lambda: Console(width=80, force_terminal=True, color_system=None))
+    print_table(leaderboard(tmp_path), [])
+    header, row = capsys.readouterr().out.splitlines()[1:3]
+    assert header.split() == ["rank", "optimizer.lr", "n", "val_accuracy", "test_accuracy", "job", "status"]
+    assert "0.9250 ± 0.0071" in row
+    assert row.split()[-1] == "finished"
+
+
+def test_a_job_without_a_result_says_its_seed(tmp_path: Path) -> None:
+    made(tmp_path, *(f"optimizer.lr=0.1 seed={seed}" for seed in range(3)))
+    for job in (1, 2):
+        Run(tmp_path / str(job)).write_failure(RuntimeError("no"))
+    board = leaderboard(tmp_path)
+    header, *rows = cells(board)
+    assert [row[header.index("job")] for row in rows] == ["0", "1 (seed 1)", "2 (seed 2)"]
+    write_files(board)
+    assert [row["seeds"] for row in json.loads((tmp_path / "leaderboard.json").read_text())["rows"]] == [
+        ["0"],
+        ["1"],
+        ["2"],
+    ]
+
+
+def test_a_choice_of_nothing_has_its_name(tmp_path: Path) -> None:
+    made(tmp_path, "scheduler=none", "scheduler=cosine")
+    assert [row.settings for row in leaderboard(tmp_path).rows] == [{"scheduler": "cosine"}, {"scheduler": "none"}]
+
+
 def test_the_same_again_is_no_other_seed(tmp_path: Path) -> None:
     made(tmp_path, "seed=0 optimizer.lr=0.1", "seed=0 optimizer.lr=0.1", "seed=1 optimizer.lr=0.1")
     board = leaderboard(tmp_path, tmp_path / "../" / tmp_path.name, output=tmp_path)
@@ -174,9 +254,10 @@ def test_other_data_are_another_row(tmp_path: Path) -> None:
     made(tmp_path, "optimizer.lr=0.1 seed=0", "optimizer.lr=0.1 seed=1")
     run = Run(tmp_path / "1")
     sample = {"name": "mnist-sample-5k", "train": 4000, "val": 500, "test": 500, "fingerprint": "1"}
-    run.write_results(results(dataset=sample))
+    run.write_results(results(dataset=sample, val_accuracy=0.99))
     board = leaderboard(tmp_path)
     assert [row.settings["dataset"] for row in board.rows] == ["mnist", "mnist-sample-5k"]
+    assert board.best().name == "0"  # though the other has more
     write_files(board)
     warning = "A SAMPLE of the digits, in job 1: these figures do not compare with those of all of MNIST."
     assert (tmp_path / "leaderboard.md").read_text().splitlines()[-1] == warning
@@ -195,7 +276,7 @@ def test_a_failure_of_many_lines_is_a_row_of_the_table(tmp_path: Path) -> None:
     write_files(leaderboard(tmp_path))
     table = (tmp_path / "leaderboard.md").read_text().splitlines()
     assert len(table) == 6
-    assert table[3].endswith("| 1 | failed: one two \\| three |")
+    assert table[3].endswith("| 1 (seed 1) | failed: one two \\| three |")
 
 
 def test_plots_of_a_sweep(tmp_path: Path) -> None:
@@ -246,11 +327,13 @@ def test_sizes_and_overfitting_are_shown_where_they_tell_rows_apart(tmp_path: Pa
 def test_the_best_run_is_handed_over(tmp_path: Path) -> None:
     made(tmp_path / "sweep", "optimizer.lr=0.1 seed=0", "optimizer.lr=0.01 seed=0", "optimizer.lr=0.01 seed=1")
     board = leaderboard(tmp_path / "sweep")
+    (tmp_path / "sweep/2/link").symlink_to("gone")
     assert board.best().name == "2"
     copy_best(board, tmp_path / "best")
     assert (tmp_path / "best/results.json").read_bytes() == (tmp_path / "sweep/2/results.json").read_bytes()
     with pytest.raises(UserError, match="is there already"):
         copy_best(board, tmp_path / "best")
+    assert {path.name for path in tmp_path.iterdir()} == {"sweep", "best"}
 
 
 def test_there_is_no_best_before_a_job_has_finished(tmp_path: Path) -> None:

@@ -58,6 +58,16 @@ def test_it_is_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "as it was" in lines[-1]
 
 
+def test_one_that_was_refused_is_listed(folder: Path) -> None:
+    refused = Run(folder / "multirun/b/1")
+    refused.path.mkdir()
+    refused.write_failure(UserError("no such GPU"))
+    assert {str(entry.path): entry.status for entry in listed([Path("multirun")])} == {
+        "multirun/b/0": "failed: the loss is nan",
+        "multirun/b/1": "failed: no such GPU",
+    }
+
+
 def test_where_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert listed() == []

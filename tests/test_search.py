@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 
 from digits import journal, search, space
 from digits.comparison import write_importance
@@ -131,6 +133,52 @@ def test_what_is_not_of_a_trial_ends_the_search(found: Callable[..., Any], monke
         found(trials=1)
 
 
+def test_a_lock_and_half_a_line_that_a_killed_process_left_are_no_hindrance(
+    found: Callable[..., Any], tmp_path: Path
+) -> None:
+    before = told(found(trials=1))
+    journal_file = tmp_path / "search/study.journal"
+    journal_file.write_bytes(journal_file.read_bytes()[:-10])  # in the middle of what came of the trial
+    (tmp_path / "search/study.journal.lock").symlink_to("gone")  # as Optuna's own lock is
+    study = found(trials=2)
+    assert told(study)[:1] == before
+    assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE"] * 2
+
+
+def test_a_journal_that_is_none_is_told(found: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "search").mkdir()
+    for content in ("{}\n{}\n", "garbage\ngarbage\n"):
+        (tmp_path / "search/study.journal").write_text(content)
+        with pytest.raises(UserError, match=r"study\.journal cannot be read .*; choose another --output"):
+            found(trials=1)
+    (tmp_path / "other/search.json").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"search\.json cannot be read .*; choose another --output"):
+        found(trials=1, name="other")
+
+
+def test_trials_on_other_data_are_not_compared(found: Callable[..., Any]) -> None:
+    study = found(trials=1)
+    assert study.user_attrs == {"mnist": "mnist"}
+    study.set_user_attr("mnist", "mnist-sample-5k")
+    with pytest.raises(UserError, match="this search began on mnist-sample-5k, and now there is mnist: set MNIST_ROOT"):
+        found(trials=2)
+    assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE", "RUNNING"]
+    study.set_user_attr("mnist", "mnist")
+    assert [trial.state.name for trial in found(trials=2).get_trials()] == ["COMPLETE"] * 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["adam", "a b, \"c\"=d", "true", "null", "1_000", "1e3", "C:\\x\\", "it's", "", " ", "x=y", "[1]", "{a: 1}",
+     "a,b", "choice(1,2)", 0.5, 1e-08, 3, True, None],
+)  # fmt: skip
+def test_a_value_is_typed_so_that_it_is_read_as_itself(value: Any) -> None:
+    (word,) = space.words({"key": value})
+    read = OverridesParser.create().parse_override(word).value()
+    read = read.text if isinstance(read, QuotedString) else read
+    assert (read, type(read)) == (value, type(value))
+
+
 def test_words_with_commas_are_searched_as_they_are(found: Callable[..., Any], tmp_path: Path) -> None:
     study = found(trials=1, space={"notes": ['a b, "c"=d']})
     assert study.best_trial.params == {"notes": 'a b, "c"=d'}
@@ -155,8 +203,9 @@ def test_another_search_in_the_same_directory_is_refused(found: Callable[..., An
 
 
 @pytest.mark.slow
-def test_trials_that_fall_behind_are_given_up(found: Callable[..., Any], tmp_path: Path) -> None:
-    study = found(trials=8, pruner="asha", words=("trainer.max_epochs=4",))
+@pytest.mark.parametrize("pruner", ["asha", "median"])
+def test_trials_that_fall_behind_are_given_up(pruner: str, found: Callable[..., Any], tmp_path: Path) -> None:
+    study = found(trials=8, pruner=pruner, words=("trainer.max_epochs=4",))
     pruned = [trial for trial in study.get_trials() if trial.state.name == "PRUNED"]
     assert pruned
     for trial in pruned:
@@ -178,8 +227,20 @@ def test_a_loss_that_is_no_number_is_a_trial_that_failed(found: Callable[..., An
     assert str(Run(tmp_path / "search/0").failure() or Run(tmp_path / "search/1").failure()).count("loss is") == 1
 
 
-def test_a_trial_that_cannot_be_composed_is_one_that_failed(found: Callable[..., Any], tmp_path: Path) -> None:
-    """Of two keys, each of which can have each of its values by itself."""
+def test_a_trial_of_values_that_do_not_go_together_has_failed(found: Callable[..., Any]) -> None:
+    """Each of them goes with the first of the others, and so passes before the search begins."""
+    space = {"optimizer.momentum": [0.9, 0.0], "optimizer.nesterov": [False, True]}
+    study = found(trials=8, words=("optimizer=sgd",), space=space, sampler="random", seed=1)
+    states = {tuple(trial.params.values()): trial.state.name for trial in study.get_trials()}
+    assert states == {
+        (0.9, False): "COMPLETE",
+        (0.9, True): "COMPLETE",
+        (0.0, False): "COMPLETE",
+        (0.0, True): "FAIL",
+    }
+
+
+def test_a_key_that_only_one_of_the_choices_has_is_refused(found: Callable[..., Any], tmp_path: Path) -> None:
     space = {"model": ["article", "mlp"], "model.blocks.0.channels": [4, 8]}
     words = [word for word in TINY if not word.startswith("model")]
     cfg = SearchConfig(space=space, trials=6, pruner="none", sampler="random")

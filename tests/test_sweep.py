@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import joblib
 import pytest
 
 from digits import parallel
@@ -53,6 +55,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path
     done = run(*SWEEP, "hydra.sweep.dir=whole", cwd=tmp_path)
     seconds = time.monotonic() - started
     assert done.returncode == 0, done.stderr
+    assert re.search(r"\nJob 4 of 4, about [\d.]+ s left: optimizer.lr=0.001 seed=1\n", done.stdout)
     expected, killed = board(tmp_path / "whole"), 0
     assert len(expected) == 2
     wanted = int(os.environ.get("SWEEP_CUTS", "3"))
@@ -69,6 +72,68 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path
             shutil.rmtree(tmp_path / "cut")
     assert run(*SWEEP, "hydra.sweep.dir=cut", cwd=tmp_path).returncode == 0
     assert board(tmp_path / "cut") == expected
+
+
+@pytest.mark.slow
+def test_a_job_that_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    words = [*SWEEP, "trainer.limit_train_batches=200", "callbacks.checkpoint.every_n_steps=10"]
+    process = begin(*words, "hydra.sweep.dir=cut", cwd=tmp_path)
+    wait_for(tmp_path / "cut/1/checkpoints/last.ckpt", process)
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "cut/1/results.json").exists()
+    assert run(*words, "hydra.sweep.dir=cut", cwd=tmp_path).returncode == 0
+    assert "Continuing from" in (tmp_path / "cut/1/train.log").read_text()
+    assert run(*words, "hydra.sweep.dir=whole", cwd=tmp_path).returncode == 0
+    assert board(tmp_path / "cut") == board(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_jobs_that_outlive_their_sweep_are_waited_for(tmp_path: Path) -> None:
+    """As submitit's do, and a cluster's: the same command, while they train, ends with what they find."""
+    words = [*SWEEP, LOCAL, "trainer.limit_train_batches=1.0", "trainer.max_epochs=9", "hydra.sweep.dir=cut"]
+    process = begin(*words, cwd=tmp_path)
+    for job in range(4):
+        wait_for(tmp_path / f"cut/{job}/config.yaml", process)
+    process.kill()
+    process.wait()
+    assert process.stdout
+    process.stdout.close()
+    left = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _is_job(pid, tmp_path)]
+    assert len(left) >= 4
+    for pid in left:
+        os.kill(pid, signal.SIGSTOP)
+    again = begin(*words, cwd=tmp_path)
+    told = [tmp_path / f"cut/{job}/train.log" for job in range(4)]
+    while not all("Another process is training in" in file.read_text() for file in told):
+        assert again.poll() is None
+        time.sleep(0.1)
+    for pid in left:
+        os.kill(pid, signal.SIGCONT)
+    out, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, out
+    assert [row["status"] for row in board(tmp_path / "cut")] == ["finished"] * 2
+    assert not any("Continuing from" in file.read_text() for file in told)
+
+
+@pytest.mark.slow
+def test_jobs_at_once_share_the_cores(tmp_path: Path) -> None:
+    words = [*SWEEP[:-2], "seed=0,1", JOBLIB, "hydra.launcher.n_jobs=2", "hydra.sweep.dir=here"]
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    done = subprocess.run([sys.executable, ROOT / "train.py", *words], cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 0
+    threads = [json.loads((tmp_path / f"here/{job}/results.json").read_text())["hardware"]["threads"] for job in (0, 1)]
+    assert threads == [max(1, joblib.cpu_count() // 2)] * 2
+
+
+@pytest.mark.slow
+def test_jobs_at_once_of_which_nobody_reads(tmp_path: Path) -> None:
+    with begin(*SWEEP[:-2], "seed=0,1", JOBLIB, "hydra.sweep.dir=here", cwd=tmp_path) as process:
+        assert process.stdout
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(120) == 0
+    assert (tmp_path / "here/leaderboard.md").exists()
 
 
 @pytest.mark.slow

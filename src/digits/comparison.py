@@ -25,6 +25,7 @@ from digits.runs import Entry
 
 log = logging.getLogger(__name__)
 
+WIDEST = 10_000  # letters, of a table that is measured
 LONG, LONGEST = 8, 24  # letters, of a fraction and of words
 FIGURES = (
     "val_accuracy",
@@ -126,7 +127,7 @@ def print_table(board: Leaderboard, files: Sequence[Path]) -> None:
     for name in ("", *FIRST_TO_GO):
         columns = [column for column in columns if column[0] != name]
         table = _table(title, columns)
-        if Measurement.get(console, console.options, table).maximum <= console.width:
+        if Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum <= console.width:
             break
     console.print(table)
     if board.ranked:

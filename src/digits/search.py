@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 
 METRIC = "val/accuracy"
 FACTS, EXPERIMENT = "search.json", "experiment/best.yaml"
-FINGERPRINT = "fingerprint"  # of the data that the trials are compared on; an attribute of the study
 
 
 @dataclass
@@ -170,16 +169,15 @@ class Report(Callback):
         self.trial = trial
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse other data: their accuracies do not compare."""
-        data = cast(MNISTDataModule, trainer.datamodule).description  # type: ignore[attr-defined]
-        study = self.trial.study
-        before = study.user_attrs.get(FINGERPRINT)
-        if before is None:
-            study.set_user_attr(FINGERPRINT, data.fingerprint)
-        elif before != data.fingerprint:
+        """Refuse the sample in place of MNIST, or the other way round: their accuracies do not compare."""
+        data = cast(MNISTDataModule, trainer.datamodule)  # type: ignore[attr-defined]
+        study, found = self.trial.study, data.description.name
+        before = study.user_attrs.setdefault(data.name, found)  # a copy
+        study.set_user_attr(data.name, before)
+        if before != found:
             raise OtherDataError(
-                f"this search began with other data than {data.name}, which is there now: "
-                "set MNIST_ROOT, or data.root, to the files of then, or choose another --output."
+                f"this search began on {before}, and now there is {found}: set MNIST_ROOT to where MNIST's files are, "
+                "or choose another --output."
             )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
