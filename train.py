@@ -1,9 +1,12 @@
 """Train a network on handwritten digits: ``python train.py [key=value ...]``; ``--help`` says what there is."""
 
-from digits.errors import exit_codes
+import signal
 
 if __name__ == "__main__":
-    with exit_codes():  # from the first import on
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # at once, and without a word, until there is somebody to obey it
+    from digits.errors import exit_codes
+
+    with exit_codes():  # from the first of the other imports on
         from digits.main import main
 
         main()

@@ -13,7 +13,7 @@ from common import QUICK, machine, official, run, spread, write
 
 ASKED = [word for word in sys.argv[1:] if not word.startswith("-")] or ["launchers", "searches"]
 REPEATS = 1 if QUICK else 3
-TRIALS = 4 if QUICK else 22
+TRIALS = 4 if QUICK else 18
 GRID: dict[str, list[Any]] = {
     "optimizer.lr": [0.0003, 0.003, 0.03],
     "model.head.dropout": [0.0, 0.3, 0.6],

@@ -69,6 +69,7 @@ def test_every_trial_is_a_run(found: Callable[..., Any], tmp_path: Path, caplog:
     assert board.best().name == str(study.best_trial.number)
 
 
+@pytest.mark.slow
 def test_the_first_trial_is_the_configuration_as_it_is(found: Callable[..., Any]) -> None:
     """Where the space has it; a group is no value, and is chosen."""
     space = {**SPACE, "model.head.dropout": [0.1, 0.2], "optimizer": ["adam", "adamw"], "data.split_seed": [0, 1]}
@@ -133,6 +134,7 @@ def test_what_is_not_of_a_trial_ends_the_search(found: Callable[..., Any], monke
         found(trials=1)
 
 
+@pytest.mark.slow
 def test_a_lock_and_half_a_line_that_a_killed_process_left_are_no_hindrance(
     found: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -145,6 +147,7 @@ def test_a_lock_and_half_a_line_that_a_killed_process_left_are_no_hindrance(
     assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE"] * 2
 
 
+@pytest.mark.slow
 def test_a_journal_that_is_none_is_told(found: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "search").mkdir()
     for content in ("{}\n{}\n", "garbage\ngarbage\n"):
@@ -156,6 +159,7 @@ def test_a_journal_that_is_none_is_told(found: Callable[..., Any], tmp_path: Pat
         found(trials=1, name="other")
 
 
+@pytest.mark.slow
 def test_trials_on_other_data_are_not_compared(found: Callable[..., Any]) -> None:
     study = found(trials=1)
     assert study.user_attrs == {"mnist": "mnist"}
@@ -227,6 +231,7 @@ def test_a_loss_that_is_no_number_is_a_trial_that_failed(found: Callable[..., An
     assert str(Run(tmp_path / "search/0").failure() or Run(tmp_path / "search/1").failure()).count("loss is") == 1
 
 
+@pytest.mark.slow
 def test_a_trial_of_values_that_do_not_go_together_has_failed(found: Callable[..., Any]) -> None:
     """Each of them goes with the first of the others, and so passes before the search begins."""
     space = {"optimizer.momentum": [0.9, 0.0], "optimizer.nesterov": [False, True]}

@@ -1,10 +1,13 @@
 """The ``digits`` command, also as ``python -m digits``."""
 
-from digits.errors import exit_codes
+import signal
 
 
 def main() -> None:
     """Run the command that the command line names; interrupted already while it is imported, it says no more."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # at once, and without a word, until there is somebody to obey it
+    from digits.errors import exit_codes
+
     with exit_codes():
         from digits.cli import main as command
 

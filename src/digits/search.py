@@ -75,7 +75,9 @@ def read(name: Path | str) -> SearchConfig:
         cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SearchConfig), content))
     except FileNotFoundError as error:
         raise UserError(f"there is no search space {path}.") from error
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path} is no search space: {str(error).splitlines()[0]}") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path} is no search space: {' '.join(str(error).split()):.200}") from error
     assert isinstance(cfg, SearchConfig)
     config.check_rules(cfg)
@@ -207,7 +209,7 @@ def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None
         raise UserError(f"{path} cannot be read ({error}); choose another --output.") from error
     changed = [name for name in facts if before.get(name) != json.loads(json.dumps(facts[name]))]
     if changed:
-        raise UserError(f"{directory} holds another search: its {changed[0]} differ. Choose another --output.")
+        raise UserError(f"{directory} holds another search, with another {changed[0]}. Choose another --output.")
 
 
 @contextmanager
