@@ -173,9 +173,9 @@ class Report(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse the sample in place of MNIST, or the other way round: their accuracies do not compare."""
         data = cast(MNISTDataModule, trainer.datamodule)  # type: ignore[attr-defined]
-        study, found = self.trial.study, data.description.name
-        before = study.user_attrs.setdefault(data.name, found)  # a copy
-        study.set_user_attr(data.name, before)
+        study, asked, found = self.trial.study, str(data.name), data.description.name
+        before = study.user_attrs.get(asked, found)
+        study.set_user_attr(asked, before)
         if before != found:
             raise OtherDataError(
                 f"this search began on {before}, and now there is {found}: set MNIST_ROOT to where MNIST's files are, "

@@ -74,7 +74,8 @@ class Sweep(Callback):
             directory.mkdir(parents=True, exist_ok=True)
             plan.write_plan(directory, self.jobs)
         if _launcher(config) != "BasicLauncher" and config.hydra.launcher.get("n_jobs") != 1:
-            self._progress = Progress([self._told(words) for words in self.jobs], runs)
+            together = int(config.hydra.launcher.get("n_jobs") or len(runs))  # submitit begins all
+            self._progress = Progress([self._told(words) for words in self.jobs], runs, together)
             self._progress.start()
         HydraConfig.instance().set_config(config)  # for whoever is interrupted between jobs, or while others run them
 
@@ -134,12 +135,14 @@ class Progress(threading.Thread):
     Args:
         told: What each job was told.
         runs: Their run directories.
+        at_once: How many run at the same time.
     """
 
-    def __init__(self, told: Sequence[str], runs: Sequence[Run]) -> None:
+    def __init__(self, told: Sequence[str], runs: Sequence[Run], at_once: int) -> None:
         super().__init__(daemon=True)
         self.told = told
         self.runs = runs
+        self.at_once = at_once
         self._written = [_written(run) for run in runs]
         self._ended = {number for number, run in enumerate(runs) if _outcome(run)[1]}
         self._began = time.monotonic()
@@ -163,7 +166,8 @@ class Progress(threading.Thread):
                 self._written[number] = _written(run)
                 self._ended.add(number)
                 self._seen += 1
-                left = _time_left((time.monotonic() - self._began) / self._seen, len(self.runs) - len(self._ended))
+                each = (time.monotonic() - self._began) / max(self._seen, self.at_once)  # others are about to end too
+                left = _time_left(each, len(self.runs) - len(self._ended))
                 told = f" ({self.told[number]})" if self.told[number] else ""
                 outcome = _outcome(run)[0]
                 say(f"Job {number + 1} of {len(self.runs)}{told}: {outcome}; {len(self._ended)} done{left}")

@@ -290,7 +290,8 @@ def short(command: str) -> list[str]:
 
 
 SEEN: dict[str, Done] = {}
-LEFT = {"search.json", ".journal", "train.log", ".fetching.lock", ".lock", "MNIST", "raw", "nothing"}  # what a refused training may leave behind
+# What a training or a search that is refused may leave behind.
+LEFT = {"train.log", ".fetching.lock", ".lock", "MNIST", "raw", "nothing", "search.json", ".journal"}
 PHASES = {
     "it fetches the data": (files, "_download"),
     "it reads the data": (files, "parse_idx"),
