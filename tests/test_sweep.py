@@ -76,7 +76,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path
 
 @pytest.mark.slow
 def test_a_job_that_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    words = [*SWEEP, "trainer.limit_train_batches=200", "callbacks.checkpoint.every_n_steps=10"]
+    words = [*SWEEP[:-2], "seed=0,1", "trainer.limit_train_batches=200", "callbacks.checkpoint.every_n_steps=10"]
     process = begin(*words, "hydra.sweep.dir=cut", cwd=tmp_path)
     wait_for(tmp_path / "cut/1/checkpoints/last.ckpt", process)
     process.kill()
@@ -91,20 +91,27 @@ def test_a_job_that_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_jobs_that_outlive_their_sweep_are_waited_for(tmp_path: Path) -> None:
     """As submitit's do, and a cluster's: the same command, while they train, ends with what they find."""
-    words = [*SWEEP, LOCAL, "trainer.limit_train_batches=1.0", "trainer.max_epochs=9", "hydra.sweep.dir=cut"]
+    words = [
+        *SWEEP[:-2],
+        "seed=0,1",
+        LOCAL,
+        "trainer.limit_train_batches=1.0",
+        "trainer.max_epochs=9",
+        "hydra.sweep.dir=cut",
+    ]
     process = begin(*words, cwd=tmp_path)
-    for job in range(4):
+    for job in range(2):
         wait_for(tmp_path / f"cut/{job}/config.yaml", process)
     process.kill()
     process.wait()
     assert process.stdout
     process.stdout.close()
     left = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _is_job(pid, tmp_path)]
-    assert len(left) >= 4
+    assert len(left) >= 2
     for pid in left:
         os.kill(pid, signal.SIGSTOP)
     again = begin(*words, cwd=tmp_path)
-    told = [tmp_path / f"cut/{job}/train.log" for job in range(4)]
+    told = [tmp_path / f"cut/{job}/train.log" for job in range(2)]
     while not all("Another process is training in" in file.read_text() for file in told):
         assert again.poll() is None
         time.sleep(0.1)
@@ -112,7 +119,7 @@ def test_jobs_that_outlive_their_sweep_are_waited_for(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGCONT)
     out, _ = again.communicate(timeout=300)
     assert again.returncode == 0, out
-    assert [row["status"] for row in board(tmp_path / "cut")] == ["finished"] * 2
+    assert [row["status"] for row in board(tmp_path / "cut")] == ["finished"]
     assert not any("Continuing from" in file.read_text() for file in told)
 
 
