@@ -22,7 +22,6 @@ EXAMPLES = re.findall(r"```console\n\$ python train\.py (.*?)\n(.*?)```", README
 
 # These run this test, install what it runs on, or take minutes and change files.
 OF_CI = {"make test", "make test-faults", "make lint", "make format", "make bench", "pip install -e ."}
-LONG = {"python train.py experiment=article": ["trainer.max_epochs=1"]}  # ten epochs of it tell no more here
 ON_REAL_MNIST = {"python train.py experiment=article", "python train.py experiment=fast", "digits data"}
 
 
@@ -85,7 +84,7 @@ def test_a_command_does_what_the_readme_says(command: str, checkout: Path) -> No
     if command.startswith("make") and not (ROOT / ".venv/.installed").exists():
         pytest.skip("the environment is not the Makefile's")
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    words = [*shlex.split(command), *LONG.get(command, [])]
+    words = shlex.split(command)
     done = subprocess.run(words, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
     has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
     assert done.returncode == (2 if "accelerator=gpu" in command and not has_gpu else 0), done.stderr

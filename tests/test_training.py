@@ -403,21 +403,20 @@ def test_compiled_it_trains_to_the_same_network(tiny: Compose, tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.mnist
 def test_the_fast_experiment_is_fast_and_right(mnist_root: Path, tmp_path: Path) -> None:
-    """A fifth of a percent and seconds are left for one seed and a slow, busy machine; benchmarks/ measures."""
+    """A fifth of a percent and three seconds are left for one seed and a busy machine; benchmarks/ measures."""
     results = train(composed("experiment=fast", f"data.root={mnist_root}", "trainer.accelerator=cpu"), tmp_path)
     assert results.steps == 120
     assert results.test_accuracy >= 0.988
-    assert results.train_seconds < 8
+    assert results.train_seconds < 4
 
 
 @pytest.mark.slow
 @pytest.mark.mnist
-def test_the_articles_network_learns_all_of_mnist(mnist_root: Path, tmp_path: Path) -> None:
-    """Four epochs, for a processor that takes a minute for each; what ten reach is in the README."""
-    results = train(composed(f"data.root={mnist_root}", "trainer.max_epochs=4"), tmp_path)
+def test_ten_epochs_of_the_articles_network_reach_what_was_promised(mnist_root: Path, tmp_path: Path) -> None:
+    results = train(composed(f"data.root={mnist_root}"), tmp_path)
     assert results.parameters == 3_199_106
     assert results.dataset["name"] == "mnist"
-    assert results.test_accuracy >= 0.99
+    assert results.test_accuracy >= 0.992
 
 
 @pytest.mark.slow  # half a minute, most of it wandb's
