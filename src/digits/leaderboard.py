@@ -213,8 +213,10 @@ class _Found:
         """What the job was told, as a person types it."""
         if key == DATASET:
             return str(self.results.dataset["name"]) if self.results else ""
-        typed, value = self.words.get(key, ""), self._flat.get(key)
-        return (typed or shown(None) if key in self._flat else typed) if value is None else shown(value)
+        value = self._flat.get(key)
+        if value is None and (typed := self.words.get(key)):
+            return typed  # none, where the configuration has null
+        return shown(value) if key in self._flat else ""
 
     def job(self, columns: Sequence[str]) -> Job:
         return Job(self.name, self.run, {key: self.value(key) for key in columns}, self.results, self.status)

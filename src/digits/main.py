@@ -34,7 +34,7 @@ from digits.errors import (
     obey,
     put_off,
 )
-from digits.run import BusyError, Run
+from digits.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def run_job(cfg: DictConfig) -> float | None:
         log.error("%s", message(error), exc_info=debugging())
         if not sweeping:
             sys.exit(exit_code(error))
-        if not (run.config_file.exists() or run.results_file.exists() or isinstance(error, BusyError)):
+        if not (run.config_file.exists() or run.results_file.exists()):
             overrides = " ".join(HydraConfig.get().overrides.task)
             run.write_failure(UserError(f"{error} ({overrides})"))  # refused before it began; the leaderboard says why
         return None

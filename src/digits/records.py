@@ -71,7 +71,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}.") from error
+        why = error.strerror or error  # those of shutil have no strerror
+        raise UserError(f"{path} cannot be written: {why}.") from error
 
 
 Share = Annotated[float, Interval(ge=0, le=1)]

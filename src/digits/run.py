@@ -50,10 +50,6 @@ class Dataset(TypedDict):
     fingerprint: str
 
 
-class BusyError(UserError):
-    """Another process trains in the run directory."""
-
-
 @dataclass(frozen=True)
 class Results:
     """What ``results.json`` says of a finished run.
@@ -250,7 +246,7 @@ class Run:
             lock.acquire(timeout=0)
         except filelock.Timeout as error:
             if not wait:
-                raise BusyError(f"another process is training in {self.path}; choose another hydra.run.dir.") from error
+                raise UserError(f"another process is training in {self.path}; choose another hydra.run.dir.") from error
             log.info("Another process is training in %s: waiting for it to end.", self.path)
             lock.acquire()
 

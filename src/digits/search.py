@@ -174,9 +174,10 @@ class Report(Callback):
         """Refuse the sample in place of MNIST, or the other way round: their accuracies do not compare."""
         data = cast(MNISTDataModule, trainer.datamodule)  # type: ignore[attr-defined]
         study, asked, found = self.trial.study, str(data.name), data.description.name
-        before = study.user_attrs.get(asked, found)
-        study.set_user_attr(asked, before)
-        if before != found:
+        before = study.user_attrs.get(asked)
+        if before is None:
+            study.set_user_attr(asked, found)
+        elif before != found:
             raise OtherDataError(
                 f"this search began on {before}, and now there is {found}: set MNIST_ROOT to where MNIST's files are, "
                 "or choose another --output."

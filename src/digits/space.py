@@ -23,18 +23,18 @@ class Values:
     """One of several values.
 
     Attributes:
-        ends: All of them; of a range, its two ends.
+        examples: All of them.
     """
 
-    ends: Sequence[Plain]
+    examples: Sequence[Plain]
 
     def has(self, value: Any) -> bool:
         """Whether it is one of them."""
-        return value in self.ends
+        return value in self.examples
 
     def suggest(self, trial: "optuna.Trial", name: str) -> None:
         """Have Optuna choose."""
-        trial.suggest_categorical(name, list(self.ends))
+        trial.suggest_categorical(name, list(self.examples))
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Range:
     log: bool = False
 
     @property
-    def ends(self) -> Sequence[Plain]:
-        """The two ends."""
+    def examples(self) -> Sequence[Plain]:
+        """Its two ends."""
         return self.low, self.high
 
     @property
@@ -102,10 +102,10 @@ def _parsed(name: str, values: Any) -> Values | Range:
 
 def samples(space: Space) -> Iterator[list[str]]:
     """Words of trials that have each value of each list, and each end of each range, once."""
-    first = {name: values.ends[0] for name, values in space.items()}
+    first = {name: values.examples[0] for name, values in space.items()}
     yield words(first)
     for name, values in space.items():
-        for value in values.ends[1:]:
+        for value in values.examples[1:]:
             yield words({**first, name: value})
 
 
