@@ -17,7 +17,7 @@ WRONG = {
     "lr=0.1": ["Did you mean optimizer.lr?"],
     "optimizer.momentum=0.9": ["optimizer has the keys", "lr, weight_decay, betas"],
     "trainer.lr=3": ["trainer has the keys accelerator"],
-    "model=artcle": ["there is no model=artcle", "article, compact, mlp", "Did you mean model=article?"],
+    "model=artcle": ["there is no model=artcle", "article, compact, deep, mlp", "Did you mean model=article?"],
     "optimizer=adagrad": ["adam, adamw, rmsprop, sgd"],
     "experiment=fats": ["there is no experiment=fats"],
     "hydra/launcher=nothing": ["there is no hydra/launcher=nothing", "basic"],
@@ -50,7 +50,7 @@ WRONG = {
     "-m optimizer=sgd,adam optimizer.momentum=0.5": ["there is no key optimizer.momentum"],
     "-m model=article,mlp model.blocks.0.channels=8": ["there is no key model.blocks.0.channels"],
     "-m optimizer.lr=interval(0,1)": ["cannot be swept"],
-    "-m model=glob(x*)": ["stands for no value of article, compact, mlp"],
+    "-m model=glob(x*)": ["stands for no value of article, compact, deep, mlp"],
     "model=null": ["there is no model=null"],
     "experiment=null": ["there is no experiment=null"],
     "model.blocks.0.padding=1.5": ["model.blocks.0.padding has to be at least 0 or one of same, valid"],
@@ -212,7 +212,7 @@ def test_debug_shows_where(words: str, tmp_path: Path, without_torch: dict[str, 
 def test_help_is_for_people_and_needs_no_torch(tmp_path: Path, without_torch: dict[str, str]) -> None:
     done = run("--help", cwd=tmp_path, **without_torch)
     assert done.returncode == 0
-    assert "model        article, compact, mlp" in done.stdout
+    assert "model        article, compact, deep, mlp" in done.stdout
     assert "base_" not in done.stdout
     installed = run_python("-m", "digits", "train", "--help", cwd=tmp_path, **without_torch)
     assert (installed.returncode, installed.stdout) == (

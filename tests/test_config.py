@@ -32,13 +32,13 @@ def targets(node: Any) -> list[str]:
 
 def test_the_promised_options_are_there() -> None:
     found = {group: {name for owner, name in OPTIONS if owner == group} for group in GROUPS}
-    assert found["model"] == {"article", "compact", "mlp", "strided"}
+    assert found["model"] == {"article", "compact", "deep", "mlp", "strided"}
     assert found["optimizer"] == {"adam", "adamw", "sgd", "rmsprop"}
     assert found["scheduler"] == {"none", "step", "cosine", "one_cycle"}
     assert found["averaging"] == {"none", "ema", "last_epochs"}
     assert found["trainer"] == {"default", "cpu", "gpu", "ddp"}
     assert found["logger"] == {"csv", "tensorboard", "wandb", "mlflow", "many", "none"}
-    assert {"article", "fast", "lr_sweep"} <= found["experiment"]
+    assert {"accurate", "article", "compact", "cnn_vs_mlp", "fast", "lr_sweep"} <= found["experiment"]
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

@@ -412,6 +412,25 @@ def test_the_fast_experiment_is_fast_and_right(mnist_root: Path, tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.mnist
+def test_the_compact_experiment_is_small_and_right(mnist_root: Path, tmp_path: Path) -> None:
+    """A tenth of a percent is left for one seed; benchmarks/ measures."""
+    results = train(composed("experiment=compact", f"data.root={mnist_root}", "trainer.accelerator=cpu"), tmp_path)
+    assert results.parameters < 30_000
+    assert results.dataset["train"] == 60_000
+    assert results.test_accuracy >= 0.994
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+def test_the_accurate_experiment_after_one_epoch(mnist_root: Path, tmp_path: Path) -> None:
+    words = [f"data.root={mnist_root}", "trainer.accelerator=cpu", "trainer.max_epochs=1"]
+    results = train(composed("experiment=accurate", *words), tmp_path)
+    assert results.dataset["train"] == 60_000
+    assert results.test_accuracy >= 0.985
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
 def test_ten_epochs_of_the_articles_network_reach_what_was_promised(mnist_root: Path, tmp_path: Path) -> None:
     results = train(composed(f"data.root={mnist_root}"), tmp_path)
     assert results.parameters == 3_199_106

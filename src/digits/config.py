@@ -36,6 +36,7 @@ class AugmentConfig:
     smoothness: float = key(4.0, "pixels over which bends are alike", at_least=1, at_most=IMAGE_SIZE)
     erase: float = key(0.0, "share of the images of which a part is covered", at_least=0, at_most=1)
     erased: int = key(8, "pixels, largest side of that part", at_least=1, at_most=IMAGE_SIZE)
+    final: float = key(1.0, "share of all this that is left in the last epoch", at_least=0, at_most=1)
 
 
 @dataclass

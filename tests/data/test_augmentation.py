@@ -114,6 +114,22 @@ def test_covering_takes_a_part_of_as_many_images_as_it_says() -> None:
     assert covered.any((1, 2)).float().mean() == pytest.approx(0.37, abs=0.04)  # a few lie on the edge
 
 
+def test_strength_falls_evenly_to_what_is_left_in_the_last_epoch() -> None:
+    augmentation = Augmentation(rotation=10, final=0.2)
+    assert [augmentation.strength(epoch, 5) for epoch in range(5)] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2])
+    assert augmentation.strength(0, 1) == 1
+    assert Augmentation(rotation=10).strength(4, 5) == 1
+
+
+def test_a_share_of_all_changes() -> None:
+    augmentation = Augmentation(**{name: value for change in CHANGES for name, value in change.items()})
+    images = torch.randint(0, 256, (64, 28, 28), dtype=torch.uint8, generator=generator())
+    assert torch.allclose(augmentation(images, generator(), strength=0), images.float(), atol=0.02)
+    half = Augmentation(rotation=10, shift=1.5, shear=7.5, elastic=0.5)
+    whole = Augmentation(rotation=20, shift=3, shear=15, elastic=1)
+    assert torch.allclose(whole(images, generator(), strength=0.5), half(images, generator()), atol=0.02)
+
+
 def test_on_the_device_of_the_images() -> None:
     """The meta device stands for any other."""
     images = torch.zeros(5, 28, 28, dtype=torch.uint8, device="meta")

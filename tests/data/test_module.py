@@ -84,10 +84,10 @@ def test_the_order_is_a_function_of_seed_and_epoch(tiny_mnist: Path) -> None:
 
 def test_training_images_are_augmented_and_no_others(tiny_mnist: Path) -> None:
     """Anew in each step; as often as the same step is asked for, in the same way."""
-    data = module(tiny_mnist, augment={"rotation": 20}, seed=1)
+    data = module(tiny_mnist, augment={"rotation": 20, "final": 0.0}, seed=1)
     progress = SimpleNamespace(current=SimpleNamespace(ready=0))
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
-    trainer = SimpleNamespace(training=True, current_epoch=0, global_rank=0, fit_loop=loop)
+    trainer = SimpleNamespace(training=True, current_epoch=0, max_epochs=3, global_rank=0, fit_loop=loop)
     data.trainer = trainer  # type: ignore[assignment]
     images, labels = torch.from_numpy(digits_like(10, 0)[0]), torch.arange(10)
 
@@ -101,6 +101,7 @@ def test_training_images_are_augmented_and_no_others(tiny_mnist: Path) -> None:
     assert torch.equal(transferred(), first)
     assert torch.equal(transferred(training=False), normalise(images))
     assert not torch.equal(transferred(current_epoch=1), first)
+    assert torch.allclose(transferred(current_epoch=2), normalise(images), atol=0.01)
     assert not torch.equal(transferred(global_rank=1), first)
     progress.current.ready = 1
     assert not torch.equal(transferred(), first)

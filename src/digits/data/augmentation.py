@@ -27,6 +27,7 @@ class Augmentation:
         smoothness: Pixels over which bends are alike: standard deviation of a bump.
         erase: Share of the images of which a part is covered (Zhong et al., 2020, https://arxiv.org/abs/1708.04896).
         erased: Largest side of that part, in pixels.
+        final: Share of all this that is left in the last epoch, so that a network ends with digits as they are.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Augmentation:
         smoothness: float = 4.0,
         erase: float = 0.0,
         erased: int = 8,
+        final: float = 1.0,
     ) -> None:
         self.rotation = math.radians(rotation)
         self.shift = shift / HALF
@@ -47,28 +49,36 @@ class Augmentation:
         self.elastic = elastic / HALF
         self.erase = erase
         self.erased = erased
+        self.final = final
         self._functions = _functions(smoothness, bumps=elastic > 0)
 
-    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def strength(self, epoch: int, epochs: int) -> float:
+        """What is left in an epoch, counted from 0, of so many: from 1 in the first to `final` in the last, evenly."""
+        return 1 - (1 - self.final) * epoch / max(1, epochs - 1)
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None, strength: float = 1.0) -> Tensor:
         """Change each image at random.
 
         Args:
             images: (batch, 28, 28) uint8, bright strokes on 0.
             generator: Of the random numbers, on the device of the images.
+            strength: Share of all changes, 0 to 1.
 
         Returns:
             (batch, 28, 28) float32, 0 to 255.
         """
         self._functions = self._functions.to(images.device)
-        places = (self._coefficients(len(images), generator) @ self._functions).view(-1, 2, IMAGE_SIZE, IMAGE_SIZE)
+        places = (self._coefficients(len(images), generator, strength) @ self._functions).view(
+            -1, 2, IMAGE_SIZE, IMAGE_SIZE
+        )
         pixels = images.unsqueeze(1).float()
         changed = grid_sample(pixels, places.permute(0, 2, 3, 1), align_corners=False).squeeze(1)
-        return self._erase(changed, generator) if self.erase else changed
+        return self._erase(changed, generator, strength) if self.erase else changed
 
-    def _coefficients(self, n: int, generator: torch.Generator | None) -> Tensor:
+    def _coefficients(self, n: int, generator: torch.Generator | None, strength: float = 1.0) -> Tensor:
         """Of x, y, 1 and the bumps, for the x and the y that each output pixel shows, (n, 2, functions)."""
         device = self._functions.device
-        drawn = torch.rand(6, n, generator=generator, device=device) * 2 - 1
+        drawn = (torch.rand(6, n, generator=generator, device=device) * 2 - 1) * strength
         angle, slant = drawn[0] * self.rotation, drawn[1] * self.shear
         width, height = torch.exp(drawn[2:4] * self.scale)
         sine, cosine, slope = angle.sin(), angle.cos(), slant.tan()
@@ -78,17 +88,17 @@ class Augmentation:
         bumps = len(self._functions) - 3
         if not bumps:
             return affine
-        bends = torch.randn(n, 2, bumps, generator=generator, device=device) * self.elastic
+        bends = torch.randn(n, 2, bumps, generator=generator, device=device) * (self.elastic * strength)
         return torch.cat([affine, bends], dim=2)
 
-    def _erase(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _erase(self, images: Tensor, generator: torch.Generator | None, strength: float) -> Tensor:
         """Cover a rectangle in some of the images with background."""
         drawn = torch.rand(5, len(images), 1, generator=generator, device=images.device)
         pixels = torch.arange(IMAGE_SIZE, device=images.device) + 0.5
         rows, columns = (
             (pixels - drawn[axis] * IMAGE_SIZE).abs() < drawn[axis + 2] * self.erased / 2 for axis in (0, 1)
         )
-        covered = (rows & (drawn[4] < self.erase)).unsqueeze(2) & columns.unsqueeze(1)
+        covered = (rows & (drawn[4] < self.erase * strength)).unsqueeze(2) & columns.unsqueeze(1)
         return images.masked_fill(covered, 0.0)
 
 

@@ -262,7 +262,8 @@ class MNISTDataModule(LightningDataModule):
         """Augment, in training, and normalise on the device, where the images lie as bytes: a quarter of the memory."""
         images, labels = batch
         if self.augmentation and self.trainer and self.trainer.training:
-            images = self.augmentation(images, self._generator(self.trainer, images.device))
+            strength = self.augmentation.strength(self.trainer.current_epoch, self.trainer.max_epochs or 1)
+            images = self.augmentation(images, self._generator(self.trainer, images.device), strength)
         return normalise(images), labels
 
     def _generator(self, trainer: Trainer, device: torch.device) -> torch.Generator:
