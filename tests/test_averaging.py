@@ -10,9 +10,10 @@ from lightning import Callback, LightningModule, Trainer
 from omegaconf import DictConfig
 from torch import Tensor
 
-from digits import checkpoint
+from digits import checkpoint, testing
 from digits.averaging import EMA
 from digits.run import Run
+from digits.trained import find
 from digits.training import train
 
 NETWORK = ["model.blocks=[{channels: 4, kernel_size: 3, normalisation: batch}]", "trainer.max_epochs=4"]
@@ -93,6 +94,19 @@ def test_the_average_is_what_is_validated_and_tested(
     assert same(saved(run.last), recorder.validated[7])  # two batches to validate in each of four epochs
     row = run.read_metrics()[results.best_epoch]
     assert results.val_loss == pytest.approx(row["val/loss"], abs=1e-5)
+
+
+def test_without_validation_digits_the_average_of_the_last_epoch_is_tested(
+    trained: Callable[..., Recorder], tmp_path: Path
+) -> None:
+    recorder = trained("averaging=ema", "data.val_size=0")
+    run = Run(tmp_path / "run")
+    assert same(saved(run.best), saved(run.last))
+    assert not same(saved(run.best), recorder.steps[-1])
+    tested = testing.evaluate(find(run.path))
+    results = run.results()
+    assert results
+    assert tested.test_accuracy == results.test_accuracy
 
 
 def test_more_epochs_than_there_are_is_the_mean_of_all(trained: Callable[..., Recorder], tmp_path: Path) -> None:

@@ -185,6 +185,7 @@ def test_a_bad_picture_is_told_and_the_others_are_read(here: Path) -> None:
         (["predict", "run", "seven.png", "--json", "--csv"], "choose one"),
         (["predict", "run", ""], "an empty name is no picture"),
         (["evaluate", ""], "an empty name is no run directory"),
+        (["evaluate", "run", "--tta", "--output", "run"], "--output run is a run"),
         (["explain", "run", "--image", "gone.png"], "gone.png: no such file"),
         (["explain", "run", "--image", "text.ckpt"], "text.ckpt: not a picture"),
         (["explain", "run", "--image", "seven.png", "--digit", "3"], "choose one"),

@@ -129,12 +129,13 @@ def test_seeds_are_one_row_with_mean_deviation_and_interval(tmp_path: Path) -> N
     write_files(board)
     record = json.loads((tmp_path / "leaderboard.json").read_text())["rows"][0]
     assert (record["rank"], record["n"], record["jobs"]) == (1, 3, ["3", "4", "5"])
+    assert (record["test_accuracy"]["ci95_low"], record["test_accuracy"]["ci95_high"]) == board.rows[0].interval()
     assert record["val_accuracy"] == pytest.approx({"mean": 0.94, "std": 0.01, "min": 0.93, "max": 0.95})
     table, note = (tmp_path / "leaderboard.md").read_text().split("\n\n")
     assert "| 0.8400 ± 0.0100 |" in table
     assert note == (
-        "First row: test accuracy 0.8400, 0.8300 to 0.8500 over 3 seeds; its 10,000 digits being a sample, "
-        "0.8327 to 0.8471 (95 %).\n"
+        "First row: test accuracy 0.8400, 0.8300 to 0.8500 over 3 seeds; 95 % interval for digits in general, "
+        "of which these 10,000 are a sample: 0.8327 to 0.8471.\n"
     )
     with (tmp_path / "leaderboard.csv").open() as file:
         assert next(csv.DictReader(file))["test_accuracy_std"] == "0.01"
@@ -261,6 +262,18 @@ def test_other_data_are_another_row(tmp_path: Path) -> None:
     write_files(board)
     warning = "A SAMPLE of the digits, in job 1: these figures do not compare with those of all of MNIST."
     assert (tmp_path / "leaderboard.md").read_text().splitlines()[-1] == warning
+
+
+def test_an_order_by_the_test_digits_is_told(tmp_path: Path) -> None:
+    for job in range(2):
+        run = Run(tmp_path / str(job))
+        run.path.mkdir()
+        run.write_config(check(composed(*TINY, "data.val_size=0", f"seed={job}")))
+        run.write_results(results(val_accuracy=None, test_accuracy=0.97))
+        board = leaderboard(tmp_path)
+        write_files(board)
+        told = "No validation digits: the order is by the test's" in (tmp_path / "leaderboard.md").read_text()
+        assert board.by_test == told == (job == 1)  # one has no order
 
 
 def test_a_group_with_a_slash_names_a_file_too(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from digits import main as training_command
 from digits.console import ScreenHandler, evaluation_text
 from digits.errors import EXIT_FAILED, EXIT_WRONG_USE, Interrupted, UserError, exit_codes, printable
 from digits.records import writing
+from digits.run import Run
 from digits.trained import find
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer keeps it
@@ -119,6 +120,8 @@ def leaderboard(sweep: Sweeps, best: Best = False, copy: Copy = None, output: Bo
         return
     if copy:
         comparison.copy_best(board, copy)
+    if board.by_test:
+        print("Chosen by test accuracy, for want of validation digits: it is the best by luck too.", file=sys.stderr)
     print(copy or board.best().run.path)
 
 
@@ -206,7 +209,10 @@ def evaluate(runs: Sources, tta: TTA = False, robust: Robust = False, output: Fo
     with training_command.importing():
         from digits import robustness, testing
 
-    folder = output or (trained[0].home if len(trained) == 1 and not tta else None)
+    alone = len(trained) == 1 and not tta
+    if output and not alone and Run(output).results_file.exists():
+        raise UserError(f"--output {output} is a run, whose evaluation is of it alone: name another folder.")
+    folder = output or (trained[0].home if alone else None)
     evaluation = testing.evaluate(*trained, tta=tta)
     print(evaluation_text(evaluation))
     written = []

@@ -182,6 +182,10 @@ def _compose(name: str, choices: list[str], of_hydra: list[str]) -> DictConfig:
     except (HydraException, OmegaConfBaseException) as error:
         if "submitit_" in str(error):
             raise UserError("this launcher needs a package: pip install 'digits[slurm]'.") from error
+        if unfit := re.search(r"'experiment/(\w+)'.*\n?.*Key '(\w+)' not in", str(error.__cause__ or error)):
+            experiment, key = unfit.groups()
+            others = " ".join(choice for choice in choices if not choice.startswith("experiment="))
+            raise UserError(f"experiment={experiment} sets {key}, which does not go with {others}.") from error
         lines = str(error.__cause__ or error).splitlines()[:2]  # in the second, Hydra names the key
         raise UserError(f"{' '.join([*choices, *of_hydra]) or name}: {' '.join(map(str.strip, lines))}") from error
 

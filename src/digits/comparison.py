@@ -212,7 +212,7 @@ def records(board: Leaderboard) -> Iterator[dict[str, Any]]:
             continue
         figures = {name: asdict(spread) for name in FIGURES if (spread := row.figure(name))}
         low, high = row.interval()
-        figures["test_accuracy"].update(low=low, high=high)
+        figures["test_accuracy"].update(ci95_low=low, ci95_high=high)
         yield {"rank": rank, "settings": dict(row.settings), "n": len(row.jobs), **figures, **jobs}
 
 
@@ -282,6 +282,8 @@ def _notes(board: Leaderboard) -> list[str]:
             "all jobs" if len(sampled) == sum(len(row.jobs) for row in board.ranked) else f"job {', '.join(sampled)}"
         )
         notes.append(f"A SAMPLE of the digits, in {which}: these figures do not compare with those of all of MNIST.")
+    if board.by_test:
+        notes.append("No validation digits: the order is by the test's, and the best of several is so by luck too.")
     notes += [
         f"Job {name} has the configuration of job {first}, and is left out." for name, first in board.again.items()
     ]
@@ -293,9 +295,9 @@ def _sampling(row: Row) -> str:
     accuracy = row.figure("test_accuracy")
     assert accuracy
     seeds = f", {accuracy.min:.4f} to {accuracy.max:.4f} over {len(row.jobs)} seeds" if accuracy.std is not None else ""
-    digits = f"its {row.done[0].dataset['test']:,} digits being a sample"
+    digits = f"digits in general, of which these {row.done[0].dataset['test']:,} are a sample"
     low, high = row.interval()
-    return f"First row: test accuracy {accuracy.mean:.4f}{seeds}; {digits}, {low:.4f} to {high:.4f} (95 %)."
+    return f"First row: test accuracy {accuracy.mean:.4f}{seeds}; 95 % interval for {digits}: {low:.4f} to {high:.4f}."
 
 
 def _with_size(row: Row) -> str:

@@ -180,7 +180,7 @@ class EMAConfig(AveragingConfig):
     """`digits.averaging.EMA`."""
 
     _target_: str = key(MISSING, "class", one_of=("digits.averaging.EMA",))
-    decay: float = key(0.995, "what stays of the average at a step", at_least=0, below=1)
+    decay: float = key(0.998, "what stays of the average at a step", at_least=0, below=1)
 
 
 @dataclass

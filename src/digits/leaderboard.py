@@ -134,6 +134,12 @@ class Leaderboard:
         return [row for row in self.rows if row.done]
 
     @property
+    def by_test(self) -> bool:
+        """Whether results of several jobs are ordered by the test digits, for want of validation digits."""
+        done = [results for row in self.rows for results in row.done]
+        return len(done) > 1 and any(results.val_accuracy is None for results in done)
+
+    @property
     def failures(self) -> int:
         """Jobs without a result; a search gives some up, which is none."""
         return sum(not row.done and not row.status.startswith(PRUNED) for row in self.rows)

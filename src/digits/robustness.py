@@ -79,7 +79,7 @@ CHANGES = {
     "thickened": Change("pixels a side", (0.25, 0.5, 0.75, 1, 1.5), thickened),
     "thinned": Change("pixels a side", (0.25, 0.5, 0.75, 1), thinned),
     "noisy": Change("of white", (0.1, 0.2, 0.3, 0.4, 0.5), noisy),
-    "inverted": Change("share", (0.1, 0.2, 0.3, 0.4, 1), inverted),
+    "inverted": Change("share", (0.1, 0.2, 0.3, 0.4, 0.5, 1), inverted),
 }
 
 

@@ -1,4 +1,4 @@
-"""The same seed gives the same bits on the CPU: every model, optimizer, scheduler and experiment there is."""
+"""The same seed gives the same bits on the CPU: every augmentation, model, optimizer, average and experiment."""
 
 from pathlib import Path
 
@@ -20,9 +20,9 @@ SHORT = [
 ]
 CHOICES = [
     f"{group}={path.stem}"
-    for group in ("model", "optimizer", "scheduler", "callbacks", "experiment")
+    for group in ("data/augment", "model", "optimizer", "scheduler", "averaging", "callbacks", "experiment")
     for path in sorted((config.directory() / group).glob("*.yaml"))
-    if path.stem != "lr_sweep"  # which is a sweep of what the others are
+    if path.stem not in ("lr_sweep", "cnn_vs_mlp")  # which are sweeps of what the others are
 ]
 
 

@@ -53,7 +53,7 @@ class Augmentation:
         self._functions = _functions(smoothness, bumps=elastic > 0)
 
     def strength(self, epoch: int, epochs: int) -> float:
-        """What is left in an epoch, counted from 0, of so many: from 1 in the first to `final` in the last, evenly."""
+        """What is left in an epoch, counted from 0, of so many: from 1 in the first, evenly, to `final` in the last."""
         return 1 - (1 - self.final) * epoch / max(1, epochs - 1)
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None, strength: float = 1.0) -> Tensor:
