@@ -240,7 +240,7 @@ def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
         values = [([_short(row.settings[key]) for key in swept], 100 * spread.mean) for row, spread in scored]
         yield "settings", plots.parallel(metric, swept, values)
     fitted = [
-        (_with_size(row), 100 * trained.mean, 100 * tested.mean)
+        (_with_size(row), 100 * tested.mean, 100 * trained.mean)
         for row in rows
         if (trained := row.figure("train_accuracy")) and (tested := row.figure("test_accuracy"))
     ]

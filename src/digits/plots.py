@@ -139,14 +139,14 @@ def panels(unit: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> Fig
 
 
 def gaps(title: str, ends: tuple[str, str], rows: Sequence[tuple[str, float, float]]) -> Figure:
-    """Two percentages a row, and what lies between: name, the value of the second end, that of the first."""
+    """Two percentages a row, and what lies between them: name, and the values of the two ends."""
     figure, axes = one_axes(title, 8.0, 0.7 * len(rows) + 1.5, fontsize=12)
-    for place, (_, right, left) in enumerate(reversed(rows)):
+    for place, (_, left, right) in enumerate(reversed(rows)):
         axes.plot([left, right], [place, place], color=OTHERS, linewidth=4, zorder=1)
         axes.annotate(f"{right - left:.2f}", ((left + right) / 2, place), (0, 6), textcoords="offset points",
                       ha="center", color=INK, fontsize=9)  # fmt: skip
-    for number, (name, colour, marker) in enumerate(zip(ends, (ORANGE, BLUE), "os", strict=True)):
-        values = [row[2 - number] for row in reversed(rows)]
+    for number, (name, colour, marker) in enumerate(zip(ends, (ORANGE, BLUE), "os", strict=True), start=1):
+        values = [row[number] for row in reversed(rows)]
         axes.scatter(values, range(len(rows)), color=colour, marker=marker, s=45, zorder=2, label=name)
     axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
     axes.set(xlabel="%", ylim=(-0.6, len(rows) - 0.2))
