@@ -33,7 +33,7 @@ format: $(VENV)/.installed-dev ## put the format right, and what of the style ca
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(VENV)/.installed ## measure everything anew, in half an hour; ARGS=--quick in two minutes
+bench: $(VENV)/.installed ## measure everything anew, for an hour or more; ARGS=--quick for some minutes
 	@set -e; for name in recipes prediction loader scale loop augmentation photos sweeps; do $(BIN)/python benchmarks/$$name.py $(ARGS); done
 
 clean: ## remove the environment and the caches; runs and data stay

@@ -16,7 +16,7 @@ from digits.data import files
 from digits.data.files import Found
 
 ROOT = Path(__file__).resolve().parents[1]
-QUICK = "--quick" in sys.argv  # fewer repeats: two minutes for all of them together
+QUICK = "--quick" in sys.argv  # fewer repeats: some minutes for all of them together
 if QUICK:
     sys.argv.remove("--quick")
 

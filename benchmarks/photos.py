@@ -129,7 +129,7 @@ def as_jpeg(picture: Image.Image, rng: np.random.Generator) -> bytes:
 
 def main() -> None:
     if QUICK:
-        print("photos: not in two minutes; left out")
+        print("photos: too long for --quick; left out")
         return
     contents = official().contents
     digits = parse_idx(contents["t10k-images-idx3-ubyte"])

@@ -100,7 +100,7 @@ NORMALISED = "model.blocks=[{channels: 4, kernel_size: 3, normalisation: batch}]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("others", [[], [NORMALISED, "averaging=ema"]])
+@pytest.mark.parametrize("others", [[], [NORMALISED, "averaging=ema", "data/augment=affine"]])
 def test_two_processes_cut_off_within_an_epoch_go_on_to_the_same_end(others: list[str], tmp_path: Path) -> None:
     """Killed, told to stop, and interrupted, as a shell does it: Ctrl-C goes to all processes."""
     words = [*MANY_STEPS, *TWO, *others, "trainer.strategy=ddp", "callbacks.checkpoint.every_n_steps=1"]
