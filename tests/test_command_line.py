@@ -53,7 +53,7 @@ WRONG = {
     "-m model=glob(x*)": ["stands for no value of article, compact, deep, mlp"],
     "model=null": ["there is no model=null"],
     "experiment=null": ["there is no experiment=null"],
-    "experiment=accurate optimizer=sgd": ["experiment=accurate sets betas, which does not go with optimizer=sgd"],
+    "experiment=accurate optimizer=sgd": ["experiment=accurate sets betas, a key that optimizer=sgd does not have"],
     "model.blocks.0.padding=1.5": ["model.blocks.0.padding has to be at least 0 or one of same, valid"],
     "model.head.hidden=[a]": ["model.head.hidden.0 has to be a list"],
     "model.blocks.0=3": ["model.blocks.0"],

@@ -56,6 +56,7 @@ def test_accuracies_of_different_digits_are_not_compared(tmp_path: Path) -> None
     board = leaderboard(tmp_path)
     assert [[job.name for job in row.jobs] for row in board.ranked] == [["2"], ["1"], ["0"]]
     assert board.best().name == "2"
+    assert not board.by_test
 
 
 def test_it_is_written_as_csv_and_markdown(sweep: Path) -> None:
@@ -272,7 +273,7 @@ def test_an_order_by_the_test_digits_is_told(tmp_path: Path) -> None:
         run.write_results(results(val_accuracy=None, test_accuracy=0.97))
         board = leaderboard(tmp_path)
         write_files(board)
-        told = "No validation digits: the order is by the test's" in (tmp_path / "leaderboard.md").read_text()
+        told = "Chosen by the test digits, for want of validation digits" in (tmp_path / "leaderboard.md").read_text()
         assert board.by_test == told == (job == 1)  # one has no order
 
 

@@ -423,7 +423,7 @@ def test_the_compact_experiment_is_small_and_right(mnist_root: Path, tmp_path: P
 @pytest.mark.slow
 @pytest.mark.mnist
 def test_the_accurate_experiment_begins_well(mnist_root: Path, tmp_path: Path) -> None:
-    """With 200 of its 7,504 steps; benchmarks/ has the figures of all."""
+    """With 200 of its 7,504 steps; the README has the figures of all."""
     words = [f"data.root={mnist_root}", "trainer.accelerator=cpu", "trainer.max_epochs=1"]
     words.append("trainer.limit_train_batches=200")
     results = train(composed("experiment=accurate", *words), tmp_path)

@@ -54,8 +54,8 @@ class EMA(Averaging):
 class LastEpochs(Averaging):
     """Mean over the ends of the last epochs (Izmailov et al., 2018, https://arxiv.org/abs/1803.05407).
 
-    The statistics of batch normalisation are averaged along. They gather them anew instead, with a pass over the
-    training set for each average; here that makes no difference (benchmarks/README.md).
+    The statistics of batch normalisation are averaged along. The paper gathers them anew instead, with a pass over
+    the training set for each average; where it was measured, that made no difference (benchmarks/README.md).
 
     Args:
         epochs: How many; before them, the weights are those of the last epoch.

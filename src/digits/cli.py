@@ -121,7 +121,7 @@ def leaderboard(sweep: Sweeps, best: Best = False, copy: Copy = None, output: Bo
     if copy:
         comparison.copy_best(board, copy)
     if board.by_test:
-        print("Chosen by test accuracy, for want of validation digits: it is the best by luck too.", file=sys.stderr)
+        print(comparison.BY_TEST, file=sys.stderr)
     print(copy or board.best().run.path)
 
 

@@ -180,13 +180,15 @@ def _compose(name: str, choices: list[str], of_hydra: list[str]) -> DictConfig:
     try:
         return compose(name, choices + of_hydra, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
+        told = str(error.__cause__ or error)
         if "submitit_" in str(error):
             raise UserError("this launcher needs a package: pip install 'digits[slurm]'.") from error
-        if unfit := re.search(r"'experiment/(\w+)'.*\n?.*Key '(\w+)' not in", str(error.__cause__ or error)):
+        if unfit := re.search(r"'experiment/([^']+)'.*\n?.*Key '([^']+)' not in", told):
             experiment, key = unfit.groups()
-            others = " ".join(choice for choice in choices if not choice.startswith("experiment="))
-            raise UserError(f"experiment={experiment} sets {key}, which does not go with {others}.") from error
-        lines = str(error.__cause__ or error).splitlines()[:2]  # in the second, Hydra names the key
+            others = " ".join(choice for choice in choices if choice != f"experiment={experiment}")
+            if others:
+                raise UserError(f"experiment={experiment} sets {key}, a key that {others} does not have.") from error
+        lines = told.splitlines()[:2]  # in the second, Hydra names the key
         raise UserError(f"{' '.join([*choices, *of_hydra]) or name}: {' '.join(map(str.strip, lines))}") from error
 
 

@@ -52,6 +52,7 @@ SHOWN = {
 """The figures of the table, and their form; those with four decimals have their standard deviation beside them."""
 FIRST_TO_GO = ("train_seconds", "epochs", "val_loss")
 """Those that a narrow terminal has no room for; the files have them."""
+BY_TEST = "Chosen by the test digits, for want of validation digits: the best of several is so by luck too."
 SELDOM = ("train_accuracy", "parameters", "multiply_adds")
 """Those that are shown only where they tell rows apart."""
 
@@ -283,7 +284,7 @@ def _notes(board: Leaderboard) -> list[str]:
         )
         notes.append(f"A SAMPLE of the digits, in {which}: these figures do not compare with those of all of MNIST.")
     if board.by_test:
-        notes.append("No validation digits: the order is by the test's, and the best of several is so by luck too.")
+        notes.append(BY_TEST)
     notes += [
         f"Job {name} has the configuration of job {first}, and is left out." for name, first in board.again.items()
     ]

@@ -135,9 +135,9 @@ class Leaderboard:
 
     @property
     def by_test(self) -> bool:
-        """Whether results of several jobs are ordered by the test digits, for want of validation digits."""
-        done = [results for row in self.rows for results in row.done]
-        return len(done) > 1 and any(results.val_accuracy is None for results in done)
+        """Whether the best of several results is so by the test digits, for want of validation digits."""
+        done = [results for row in self.ranked for results in row.done]
+        return len(done) > 1 and done[0].val_accuracy is None
 
     @property
     def failures(self) -> int:

@@ -95,7 +95,7 @@ def test_a_slant_moves_each_row_by_as_much_as_its_height_says() -> None:
 @pytest.mark.parametrize("smoothness", [2.0, 4.0, 9.0])
 def test_bending_moves_all_pixels_alike_in_strength_and_smoothly(smoothness: float) -> None:
     augmentation = Augmentation(elastic=1.5, smoothness=smoothness)
-    coefficients = augmentation._coefficients(4000, generator())
+    coefficients = augmentation._coefficients(4000, generator(), 1)
     affine = torch.eye(3)[:2].expand(4000, 2, 3)
     assert torch.allclose(coefficients[:, :, :3], affine)
     moved = (coefficients[:, :, 3:] @ augmentation._functions[3:]).view(-1, 2, 28, 28) * 14  # pixels

@@ -27,7 +27,7 @@ class Augmentation:
         smoothness: Pixels over which bends are alike: standard deviation of a bump.
         erase: Share of the images of which a part is covered (Zhong et al., 2020, https://arxiv.org/abs/1708.04896).
         erased: Largest side of that part, in pixels.
-        final: Share of all this that is left in the last epoch, so that a network ends with digits as they are.
+        final: Share of all this that is left in the last epoch, so that it ends with digits more as they are.
     """
 
     def __init__(
@@ -68,14 +68,13 @@ class Augmentation:
             (batch, 28, 28) float32, 0 to 255.
         """
         self._functions = self._functions.to(images.device)
-        places = (self._coefficients(len(images), generator, strength) @ self._functions).view(
-            -1, 2, IMAGE_SIZE, IMAGE_SIZE
-        )
+        coefficients = self._coefficients(len(images), generator, strength)
+        places = (coefficients @ self._functions).view(-1, 2, IMAGE_SIZE, IMAGE_SIZE)
         pixels = images.unsqueeze(1).float()
         changed = grid_sample(pixels, places.permute(0, 2, 3, 1), align_corners=False).squeeze(1)
         return self._erase(changed, generator, strength) if self.erase else changed
 
-    def _coefficients(self, n: int, generator: torch.Generator | None, strength: float = 1.0) -> Tensor:
+    def _coefficients(self, n: int, generator: torch.Generator | None, strength: float) -> Tensor:
         """Of x, y, 1 and the bumps, for the x and the y that each output pixel shows, (n, 2, functions)."""
         device = self._functions.device
         drawn = (torch.rand(6, n, generator=generator, device=device) * 2 - 1) * strength
