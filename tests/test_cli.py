@@ -64,15 +64,14 @@ def call(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_is_there_at_once(command: str, tmp_path: Path) -> None:
-    times = []
-    for _ in range(3):
+    for _ in range(10):
         started = time.perf_counter()
         done = digits(*[word for word in (command, "--help") if word], cwd=tmp_path)
-        times.append(time.perf_counter() - started)
-        assert done.returncode == 0
-        if times[-1] < 0.8:
+        seconds = time.perf_counter() - started
+        if seconds < 0.8:
             break  # another process may have slowed down the one before
-    assert min(times) < 0.8
+    assert seconds < 0.8
+    assert done.returncode == 0
     assert (command or "export") in done.stdout
     assert "Usage" in done.stdout or command == "train"
 

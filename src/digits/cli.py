@@ -10,12 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from digits import main as training_command
 from digits.console import ScreenHandler, evaluation_text
-from digits.errors import EXIT_FAILED, EXIT_WRONG_USE, Interrupted, UserError, exit_codes, printable
+from digits.errors import EXIT_FAILED, EXIT_WRONG_USE, Interrupted, UserError, exit_codes, importing, printable
 from digits.records import writing
-from digits.run import Run
-from digits.trained import find
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer keeps it
 
@@ -70,6 +67,8 @@ def options(context: typer.Context, debug: Debug = False, version: Version = Fal
 )
 def train(context: typer.Context) -> None:
     """Train a network: digits train key=value ..."""
+    from digits import main as training_command
+
     # The file's own path, since Lightning starts a second process as `python sys.argv[0] ...`.
     sys.argv = [str(training_command.__file__), *context.args]
     sys.modules["__main__"].__spec__ = None  # under `python -m digits`, it would start that instead
@@ -163,7 +162,7 @@ def search(
     leaderboard, how much each key mattered, and the best trial as an experiment. Started again, or several times at
     once, it goes on with the same search.
     """
-    with training_command.importing():
+    with importing():
         from digits import comparison, journal, search
         from digits.leaderboard import leaderboard as compare
 
@@ -205,8 +204,11 @@ def evaluate(runs: Sources, tta: TTA = False, robust: Robust = False, output: Fo
 
     Also written to evaluation.json in the run directory. Of several, the probabilities are averaged.
     """
+    from digits.run import Run
+    from digits.trained import find
+
     trained = [find(run) for run in runs]
-    with training_command.importing():
+    with importing():
         from digits import robustness, testing
 
     alone = len(trained) == 1 and not tta
@@ -290,6 +292,7 @@ def explain(run: Explained, image: ImageFile = None, digit: Digit = None, augmen
     training changed digits.
     """
     from digits import explanation
+    from digits.trained import find
 
     drawing = image is not None or digit is not None
     if image is not None and digit is not None:
@@ -320,8 +323,9 @@ def report(run: Source) -> None:
 
     It needs no network, and nothing but the file.
     """
-    with training_command.importing():
+    with importing():
         from digits.report import write
+        from digits.trained import find
 
     print(f"Written to {write(*find(run).finished_run())}")
 
@@ -336,8 +340,10 @@ def export(run: Source, output: Output = None, int8: Int8 = False) -> None:
 
     It takes uint8 (batch, 28, 28), bright strokes on 0, and gives probabilities (batch, 10).
     """
+    from digits.trained import find
+
     trained = find(run)
-    with training_command.importing():
+    with importing():
         from digits.export import export as write
 
     print(write(trained, output, int8))

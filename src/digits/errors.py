@@ -1,6 +1,8 @@
 """The errors that a person can act on, and how every command ends."""
 
+import atexit
 import difflib
+import gc
 import os
 import signal
 import sys
@@ -98,6 +100,25 @@ def put_off() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
     obey()
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Keep the garbage collector from looking through new modules again and again, half a second of a start.
+
+    They stay out of its sight until the exit, where some would complain of leaks if they were not collected.
+    """
+    if "digits.training" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        with put_off():
+            yield
+        gc.freeze()
+        atexit.register(gc.unfreeze)
+    finally:
+        gc.enable()
 
 
 def interruption_of(error: BaseException | None) -> Interrupted | None:

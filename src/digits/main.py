@@ -4,8 +4,6 @@ import time
 
 STARTED = time.perf_counter()  # before the imports, which are part of what a person waits for
 
-import atexit
-import gc
 import logging
 import os
 import shlex
@@ -29,10 +27,10 @@ from digits.errors import (
     debugging,
     exit_code,
     exit_codes,
+    importing,
     interruption_of,
     message,
     obey,
-    put_off,
 )
 from digits.run import Run
 
@@ -112,25 +110,6 @@ def told_by_us() -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-
-
-@contextmanager
-def importing() -> Iterator[None]:
-    """Keep the garbage collector from looking through new modules again and again, half a second of a start.
-
-    They stay out of its sight until the exit, where some would complain of leaks if they were not collected.
-    """
-    if "digits.training" in sys.modules or not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        with put_off():
-            yield
-        gc.freeze()
-        atexit.register(gc.unfreeze)
-    finally:
-        gc.enable()
 
 
 def _how_to_go_on() -> str:
