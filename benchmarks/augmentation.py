@@ -1,34 +1,52 @@
-"""What augmentation adds to the training of model=compact: an epoch each, in whole processes, in turn.
+"""What augmentation takes of a training step of model=compact: both on the same batches, in turn, in one process.
 
 python benchmarks/augmentation.py
 """
 
-import json
 import statistics
-import tempfile
-from pathlib import Path
+import time
+from typing import Any
 
-from common import QUICK, machine, official, run, spread, write
+import torch
+from common import QUICK, machine, spread, write
+from loop import configuration, plain_step
 
-REPEATS = 1 if QUICK else 7
-CHOICES = ("none", "affine", "elastic", "erase")
+from digits import config, device
+from digits.data import MNISTDataModule
+from digits.data.augmentation import Augmentation
+
+STEPS = 20 if QUICK else 200
+WARM_UP = 10
+CHOICES = ("affine", "elastic", "erase")
 
 
 def main() -> None:
-    official()
     print(machine())
-    seconds: dict[str, list[float]] = {name: [] for name in CHOICES}
-    with tempfile.TemporaryDirectory() as folder:
-        for turn in range(REPEATS):
-            for name, measured in seconds.items():
-                path = Path(folder) / f"{name}{turn}"
-                words = ["model=compact", "trainer.max_epochs=1", "report=false", f"data/augment={name}"]
-                run("train.py", *words, f"hydra.run.dir={path}")
-                measured.append(json.loads((path / "results.json").read_text())["train_seconds"])
-    for name, measured in seconds.items():
-        ratio = statistics.median(one / none for one, none in zip(measured, seconds["none"], strict=True))
-        print(f"data/augment={name}: {spread(measured)}, {ratio:.3f} of that without")
-    write("augmentation", seconds)
+    device.speed_up()
+    cfg = config.check(configuration("model=compact"))
+    data = MNISTDataModule(root=cfg.data.root, batch_size=cfg.data.batch_size)
+    data.setup()
+    digits: Any = data.train_dataloader().dataset
+    _, step = plain_step(cfg)
+    augmentations = {name: Augmentation(**configuration(f"data/augment={name}").data.augment) for name in CHOICES}
+    times: dict[str, list[float]] = {name: [] for name in ("step", *augmentations)}
+    order: Any = torch.randperm(len(digits.members))
+    for chosen in order.split(cfg.data.batch_size)[: WARM_UP + STEPS]:
+        images, labels = digits.images[digits.members[chosen]], digits.labels[digits.members[chosen]]
+        started = time.perf_counter()
+        step(images, labels)
+        times["step"].append(time.perf_counter() - started)
+        for name, augmentation in augmentations.items():
+            started = time.perf_counter()
+            augmentation(images)
+            times[name].append(time.perf_counter() - started)
+    milliseconds = {name: [1000 * one for one in seconds[WARM_UP:]] for name, seconds in times.items()}
+    steps = milliseconds["step"]
+    print(f"a step of {cfg.data.batch_size} digits: {spread(steps, 'ms')}")
+    for name in augmentations:
+        share = statistics.median(one / step for one, step in zip(milliseconds[name], steps, strict=True))
+        print(f"data/augment={name:<8} {spread(milliseconds[name], 'ms')}, {100 * share:.1f} % of a step")
+    write("augmentation", milliseconds)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,48 +20,60 @@ import torch
 from common import QUICK, last_line, machine, official, run, spread, write
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from digits import config, device, training
+from digits.config import TrainConfig
 from digits.data import MNISTDataModule, normalise
 from digits.network import build_network
 
 REPEATS = 1 if QUICK else 10
 
 
-def configuration() -> DictConfig:
+def configuration(*words: str) -> DictConfig:
     root = next(iter(official().paths.values())).parent
     with initialize_config_dir(str(config.directory()), version_base="1.3"):
-        return compose("train", ["experiment=fast", "trainer.accelerator=cpu", f"data.root={root}"])
+        return compose("train", [*words, "trainer.accelerator=cpu", f"data.root={root}"])
+
+
+def plain_step(cfg: TrainConfig) -> tuple[torch.optim.Optimizer, Callable[[Tensor, Tensor], None]]:
+    """A training step in plain torch, with the network and arithmetic that digits takes, and its optimizer."""
+    arithmetic = device.arithmetic(cfg)
+    network = build_network(asdict(cfg.model)).train().to(memory_format=getattr(torch, arithmetic.memory_format))
+    given = {key: value for key, value in arithmetic.optimizer.items() if key != "_target_"}
+    optimizer = torch.optim.Adam(network.parameters(), **given)
+    bf16 = arithmetic.precision == "bf16-mixed"
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = network(normalise(images))
+        loss: Any = cross_entropy(logits.float(), labels, label_smoothing=cfg.label_smoothing)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return optimizer, step
 
 
 def bare_loop() -> float:
     """Seconds of the training in plain torch: the same tensors, network, optimizer, schedule and arithmetic."""
-    cfg = config.check(configuration())
+    cfg = config.check(configuration("experiment=fast"))
     torch.manual_seed(cfg.seed)
     data = MNISTDataModule(root=cfg.data.root, val_size=cfg.data.val_size)
     data.setup()
     digits: Any = data.train_dataloader().dataset
     images, labels = digits.images[digits.members], digits.labels[digits.members]
-    arithmetic = device.arithmetic(cfg)
-    network = build_network(asdict(cfg.model)).train().to(memory_format=getattr(torch, arithmetic.memory_format))
-    given = {key: value for key, value in arithmetic.optimizer.items() if key != "_target_"}
-    optimizer = torch.optim.Adam(network.parameters(), **given)
+    optimizer, step = plain_step(cfg)
     steps = int(cfg.trainer.limit_train_batches)
     assert cfg.scheduler
     shape: dict[str, Any] = asdict(cfg.scheduler)
     del shape["_target_"], shape["interval"]
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, cfg.optimizer.lr, steps, **shape)
-    bf16 = arithmetic.precision == "bf16-mixed"
     started = time.perf_counter()
     order: Any = torch.randperm(len(labels))
     for chosen in order.split(cfg.data.batch_size)[:steps]:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = network(normalise(images[chosen]))
-        loss: Any = cross_entropy(logits.float(), labels[chosen], label_smoothing=cfg.label_smoothing)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        step(images[chosen], labels[chosen])
         scheduler.step()
     return time.perf_counter() - started
 
@@ -72,7 +85,7 @@ def bare_loop_keeping_memory() -> float:
 
 def digits() -> float:
     with tempfile.TemporaryDirectory() as folder:
-        return training.train(configuration(), Path(folder)).train_seconds
+        return training.train(configuration("experiment=fast"), Path(folder)).train_seconds
 
 
 CANDIDATES = {"bare loop": bare_loop, "bare loop, memory kept": bare_loop_keeping_memory, "digits": digits}
