@@ -32,7 +32,7 @@ def targets(node: Any) -> list[str]:
 
 def test_the_promised_options_are_there() -> None:
     found = {group: {name for owner, name in OPTIONS if owner == group} for group in GROUPS}
-    assert found["model"] == {"article", "compact", "deep", "mlp", "strided"}
+    assert found["model"] == {"article", "compact", "deep", "mlp", "strided", "unpadded"}
     assert found["optimizer"] == {"adam", "adamw", "sgd", "rmsprop"}
     assert found["scheduler"] == {"none", "step", "cosine", "one_cycle"}
     assert found["averaging"] == {"none", "ema", "last_epochs"}
