@@ -1,4 +1,4 @@
-"""What augmentation takes of a training step of model=compact: both on the same batches, in turn, in one process.
+"""How long it takes to augment a batch, beside a training step of model=compact with it: in turn, in one process.
 
 python benchmarks/augmentation.py
 """
@@ -41,12 +41,12 @@ def main() -> None:
             augmentation(images)
             times[name].append(time.perf_counter() - started)
     milliseconds = {name: [1000 * one for one in seconds[WARM_UP:]] for name, seconds in times.items()}
-    steps = milliseconds["step"]
-    print(f"a step of {cfg.data.batch_size} digits: {spread(steps, 'ms')}")
+    whole = milliseconds["step"]
+    print(f"a step of {cfg.data.batch_size} digits: {spread(whole, 'ms')}")
     for name in augmentations:
-        share = statistics.median(one / step for one, step in zip(milliseconds[name], steps, strict=True))
+        share = statistics.median(part / total for part, total in zip(milliseconds[name], whole, strict=True))
         print(f"data/augment={name:<8} {spread(milliseconds[name], 'ms')}, {100 * share:.1f} % of a step")
-    write("augmentation", milliseconds)
+    write("augmentation", {"milliseconds": milliseconds})
 
 
 if __name__ == "__main__":

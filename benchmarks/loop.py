@@ -38,8 +38,9 @@ def configuration(*words: str) -> DictConfig:
 
 
 def plain_step(cfg: TrainConfig) -> tuple[torch.optim.Optimizer, Callable[[Tensor, Tensor], None]]:
-    """A training step in plain torch, with the network and arithmetic that digits takes, and its optimizer."""
+    """The optimizer, Adam, and a training step in plain torch with the network and the arithmetic that digits takes."""
     arithmetic = device.arithmetic(cfg)
+    assert cfg.optimizer._target_ == "torch.optim.Adam"
     network = build_network(asdict(cfg.model)).train().to(memory_format=getattr(torch, arithmetic.memory_format))
     given = {key: value for key, value in arithmetic.optimizer.items() if key != "_target_"}
     optimizer = torch.optim.Adam(network.parameters(), **given)

@@ -101,7 +101,7 @@ def test_a_network_without_convolution() -> None:
     assert names == ["input", "sizes", "filters", "pixels"]
 
 
-@pytest.mark.parametrize("model", ["article", "compact", "strided"])
+@pytest.mark.parametrize("model", ["article", "compact", "strided", "unpadded"])
 def test_the_path_of_sizes(model: str) -> None:
     description = check(composed(f"model={model}")).model
     network = Network(description.blocks, description.head).eval()
@@ -110,6 +110,7 @@ def test_the_path_of_sizes(model: str) -> None:
         "article": "28 → 14 → 7 → 3136 → 1000 → 10",
         "compact": "28 → 14 → 7 → 3 → 576 → 10",
         "strided": "28 → 12 → 10 → 5 → 3 → 864 → 10",
+        "unpadded": "28 → 11 → 7 → 3 → 576 → 10",
     }
     assert sizes.axes[0].get_title(loc="left") == f"The path of sizes: {path[model]}"
 

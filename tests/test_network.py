@@ -44,7 +44,17 @@ def test_pooling_comes_last_or_first() -> None:
     assert averages == [0.5, 0.0]  # of 0, 0, 0, 2; and -0.5, made 0 by the relu
 
 
-@pytest.mark.parametrize(("model", "parameters"), [("article", 3_199_106), ("mlp", 3_197_830), ("compact", 29_434)])
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [
+        ("article", 3_199_106),
+        ("mlp", 3_197_830),
+        ("compact", 29_434),
+        ("strided", 25_418),
+        ("unpadded", 70_778),
+        ("deep", 279_402),
+    ],
+)
 def test_models_of_conf(model: str, parameters: int) -> None:
     description = check(composed(f"model={model}")).model
     network = Network(description.blocks, description.head)

@@ -323,9 +323,10 @@ def report(run: Source) -> None:
 
     It needs no network, and nothing but the file.
     """
+    from digits.trained import find
+
     with importing():
         from digits.report import write
-        from digits.trained import find
 
     print(f"Written to {write(*find(run).finished_run())}")
 

@@ -2,7 +2,7 @@
 
 import time
 
-STARTED = time.perf_counter()  # before the imports, which are part of what a person waits for
+STARTED = time.perf_counter()  # before most imports, which are part of what a person waits for
 
 import logging
 import os
