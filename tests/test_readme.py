@@ -34,7 +34,8 @@ def test_the_readme_has_commands() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS + INLINE)
-def test_a_command_is_one_that_there_is(command: str, tmp_path: Path) -> None:
+def test_a_command_is_one_that_there_is(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a directory that is asked for is made
     words = shlex.split(command)
     if words[:2] == ["python", "train.py"]:
         command_line.check(words[2:])
