@@ -467,6 +467,7 @@ def test_a_logger_that_is_not_installed(
     def missing(*args: Any, **kwargs: Any) -> Any:
         raise InstantiationException("no") from ModuleNotFoundError(package)
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(training, "instantiate", missing)
     with pytest.raises(UserError, match=rf"logger={package} needs a package: pip install 'digits\[{package}\]'"):
         train(tiny(f"logger={package}"), tmp_path)
