@@ -64,7 +64,7 @@ def call(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_is_there_at_once(command: str, tmp_path: Path) -> None:
-    for _ in range(30):
+    for _ in range(10):
         started = time.perf_counter()
         done = digits(*[word for word in (command, "--help") if word], cwd=tmp_path)
         seconds = time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""The errors that a person can act on, and how every command ends."""
+"""The errors that a person can act on, how every command ends, and how it is interrupted, while it imports too."""
 
 import atexit
 import difflib
