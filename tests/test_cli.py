@@ -345,6 +345,8 @@ def test_what_a_file_says_does_not_move_the_cursor(here: Path, call: Callable[..
 def test_the_best_run_is_handed_over(here: Path, call: Callable[..., Done]) -> None:
     done = call("leaderboard", ".", "--best")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "run")
+    done = call("leaderboard", ".", "--best", "--output", "elsewhere")
+    assert (done.returncode, done.stderr.split(",")[0]) == (2, "Error: --output is where the leaderboard's files go")
     done = call("leaderboard", ".", "--best", "--copy", "copied")
     assert done.returncode == 0, done.stderr
     assert (here / "copied/results.json").read_bytes() == (here / "run/results.json").read_bytes()

@@ -206,6 +206,38 @@ def test_torchrun(alone: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_slurms_processes(alone: Path, tmp_path: Path) -> None:
+    """With the variables that `srun --ntasks=2 --ntasks-per-node=2` sets."""
+    slurm = {"JOB_ID": "7", "STEP_ID": "0", "JOB_NAME": "digits", "NTASKS": "2", "NTASKS_PER_NODE": "2", "NNODES": "1"}
+    slurm |= {"NODEID": "0", "NODELIST": "127.0.0.1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *together(tmp_path / "two")],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                **{f"SLURM_{name}": value for name, value in slurm.items()},
+                "SLURM_PROCID": str(number),
+                "SLURM_LOCALID": str(number),
+                "MASTER_PORT": "29513",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    try:
+        told = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], told
+    assert ["Test accuracy" in text for text in told] == [True, False]
+    assert_same_training(alone, tmp_path / "two")
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("ip"), reason="network namespaces need root and ip"
 )

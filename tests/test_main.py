@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
 from digits import main as command
@@ -107,6 +108,7 @@ def test_a_sweep_that_has_begun_loses_no_job(
     for words, told in (
         (["seed=0"], "sweep holds a sweep of 2 jobs, not of 1"),
         (["seed=0,2"], "sweep holds another sweep: its job 1 is to have seed=1"),
+        (["seed=0,1", "label_smoothing=0"], "its job 1 is to have no label_smoothing"),
     ):
         assert call("-m", *words, "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 2
         assert told in capsys.readouterr().err
@@ -123,9 +125,22 @@ def test_a_glob_stands_for_the_names_that_a_person_may_choose(call: Callable[...
 
 @pytest.mark.parametrize(("asked", "given"), [(-1, 4), (-2, 3), (-9, 1), (1, 1), (7, 7)])
 def test_how_many_jobs_joblib_runs_at_once(asked: int, given: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "jobs_at_once", lambda jobs, accelerator: 4)
+    monkeypatch.setattr(parallel, "jobs_at_once", lambda *_: 4)
     config = OmegaConf.create({"hydra": {"launcher": {"n_jobs": asked}}, "trainer": {"accelerator": "cpu"}})
     assert sweep.at_once(config, 9) == given
+
+
+def test_the_time_left_is_of_jobs_without_a_result() -> None:
+    begun = sweep.Sweep()
+    begun.jobs, begun._open = [[], [], []], {1, 2}
+    job = OmegaConf.create({"hydra": {"job": {"num": 0}, "overrides": {"task": []}}})
+    for number, left in ((0, 2), (1, 1), (2, 0)):  # the first has been done before
+        job.hydra.job.num = number
+        begun.on_job_start(job)
+        begun.on_job_end(job, JobReturn())
+        assert len(begun._times) == 2 - left
+        begun._times = [60.0] * len(begun._times)
+        assert begun._left() == {2: "", 1: ", about 1 min 00 s left", 0: ""}[left]
 
 
 def test_no_jobs_at_once_is_refused(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

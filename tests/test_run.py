@@ -102,6 +102,13 @@ def test_a_failure_within_is_written_down(tmp_path: Path) -> None:
         assert finished is None
 
 
+def test_what_is_tried_again_has_not_failed(tmp_path: Path) -> None:
+    run, cfg = Run(tmp_path), check(composed())
+    run.write_failure(ValueError("the loss is nan"))
+    with run.claim(cfg):
+        assert run.state() == "unfinished"
+
+
 def test_a_failure_that_cannot_be_written_down_hides_nothing(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.path.joinpath(f".results.json.{os.getpid()}").mkdir()  # where the temporary file would be

@@ -71,3 +71,13 @@ def test_one_that_was_refused_is_listed(folder: Path) -> None:
 def test_where_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert listed() == []
+
+
+def test_one_that_another_person_keeps_to_himself_is_a_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(run: Run) -> None:
+        if run.path.name == "c":
+            raise PermissionError(13, "Permission denied", str(run.results_file))
+
+    monkeypatch.setattr(Run, "results", refuse)
+    assert {entry.path.name: entry.status.partition(":")[0] for entry in listed()}["c"] == "failed"
+    assert len(listed()) == 4

@@ -19,14 +19,14 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 
-from digits import journal, search, space
+from digits import errors, journal, search, space
 from digits.comparison import write_importance
 from digits.errors import UserError
 from digits.leaderboard import leaderboard
 from digits.run import Run
 from digits.search import SearchConfig
 
-from .conftest import TINY, composed
+from .conftest import TINY, as_it_was, composed
 from .test_main import QUICK
 
 SPACE = {"optimizer.lr": {"low": 1e-4, "high": 0.1, "log": True}, "data.batch_size": [20, 40]}
@@ -365,19 +365,22 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path: Path) -> None:
     rng = random.Random(0)
     started = time.monotonic()
-    whole = begin(tmp_path, "whole", "--trials", "6", "trainer.max_epochs=3")
+    whole = begin(tmp_path, "the whole", "--trials", "6", "trainer.max_epochs=3")
     out, _ = whole.communicate(timeout=120)
     seconds = time.monotonic() - started
     assert whole.returncode == 0, out
     assert "What mattered, after the first epoch: optimizer.lr 100 %" in out
+    assert "\n  python train.py --config-dir 'the whole' experiment=best\n" in out
     killed = 0
     while killed < 4:
         process = begin(tmp_path, "cut", "--trials", "6", "trainer.max_epochs=3")
         try:
             process.communicate(timeout=rng.uniform(0.4, 0.95) * seconds)
         except subprocess.TimeoutExpired:
-            process.send_signal(rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
+            number = rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+            process.send_signal(number)
             out, _ = process.communicate()
+            assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
             assert "Traceback" not in out
             killed += 1
         else:
@@ -385,7 +388,72 @@ def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_pat
     last = begin(tmp_path, "cut", "--trials", "6", "trainer.max_epochs=3")
     out, _ = last.communicate(timeout=120)
     assert last.returncode == 0, out
-    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+    assert rows(tmp_path / "cut") == rows(tmp_path / "the whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_trial_whose_choice_was_cut_off_chooses_the_same(
+    sampler: str, found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = found(trials=3, sampler=sampler, name="whole")
+    suggest, left = space.Values.suggest, [2]  # of the second key, for the third trial
+
+    def stop(values: space.Values, trial: Any, name: str) -> None:
+        if trial.number == left[0]:
+            left.pop()
+            raise KeyboardInterrupt
+        suggest(values, trial, name)
+
+    monkeypatch.setattr(space.Values, "suggest", stop)
+    with pytest.raises(KeyboardInterrupt):
+        found(trials=3, sampler=sampler, name="cut")
+    left.append(-1)
+    assert told(found(trials=3, sampler=sampler, name="cut")) == told(whole)
+
+
+def test_halving_answers_as_optuna_does_and_the_same_again() -> None:
+    import optuna
+
+    theirs = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=journal.REDUCTION)
+    rng = random.Random(0)
+    halving = journal._halving()
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(), pruner=theirs)
+    answers = []
+    for _ in range(40):
+        trial = study.ask()
+        for epoch in range(1, 11):
+            trial.report(rng.randrange(20) / 20, epoch)
+            frozen = study.get_trials()[trial.number]
+            first = halving.prune(study, frozen)
+            answers.append(trial.should_prune())
+            assert halving.prune(study, frozen) == first == answers[-1]
+            if first:
+                break
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    assert answers.count(True) > 20
+    assert answers.count(False) > 40
+
+
+@pytest.mark.slow
+def test_a_signal_that_comes_as_a_trial_is_given_up_ends_the_search(
+    found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import optuna
+
+    def give_up(report: search.Report, *_: Any) -> None:
+        report.trial.report(0.5, 1)
+        signal.raise_signal(signal.SIGTERM)
+        raise optuna.TrialPruned
+
+    with as_it_was():
+        errors.listen()
+        monkeypatch.setattr(search.Report, "on_validation_end", give_up)
+        try:
+            with pytest.raises(errors.Interrupted):
+                found(trials=3)
+        finally:
+            errors._forget()
 
 
 @pytest.mark.slow

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import joblib
 import pytest
 
 from digits import parallel
+from digits.errors import UserError
 
 from .conftest import ROOT, run
 from .test_ddp import children
@@ -106,7 +108,7 @@ def test_jobs_that_outlive_their_sweep_are_waited_for(tmp_path: Path) -> None:
     process.wait()
     assert process.stdout
     process.stdout.close()
-    left = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _is_job(pid, tmp_path)]
+    left = jobs_in(tmp_path)
     assert len(left) >= 2
     for pid in left:
         os.kill(pid, signal.SIGSTOP)
@@ -190,7 +192,7 @@ def test_a_job_that_runs_out_of_time_goes_on(tmp_path: Path) -> None:
     words = [*SWEEP, LOCAL, "trainer.limit_train_batches=400", "callbacks.checkpoint.every_n_steps=20"]
     process = begin(*words, "hydra.sweep.dir=cut", cwd=tmp_path)
     wait_for(tmp_path / "cut/0/checkpoints/last.ckpt", process)
-    begun = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _is_job(pid, tmp_path)]
+    begun = jobs_in(tmp_path)
     assert begun
     for pid in begun:
         os.kill(pid, signal.SIGUSR2)
@@ -199,6 +201,11 @@ def test_a_job_that_runs_out_of_time_goes_on(tmp_path: Path) -> None:
     assert "Continuing from" in (tmp_path / "cut/0/train.log").read_text()
     assert run(*words, "hydra.sweep.dir=whole", cwd=tmp_path).returncode == 0
     assert board(tmp_path / "cut") == board(tmp_path / "whole")
+
+
+def jobs_in(folder: Path) -> list[int]:
+    """The processes that submitit has begun for the jobs of a sweep in a folder."""
+    return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _is_job(pid, folder)]
 
 
 def _is_job(pid: int, folder: Path) -> bool:
@@ -211,11 +218,15 @@ def _is_job(pid: int, folder: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_a_job_whose_process_is_killed_ends_the_sweep_which_goes_on(tmp_path: Path) -> None:
-    words = [*SWEEP, JOBLIB, "trainer.limit_train_batches=400", "hydra.sweep.dir=cut"]
+@pytest.mark.parametrize("launcher", [JOBLIB, LOCAL])
+def test_a_job_whose_process_is_killed_ends_the_sweep_which_goes_on(launcher: str, tmp_path: Path) -> None:
+    words = [*SWEEP, launcher, "trainer.limit_train_batches=400", "hydra.sweep.dir=cut"]
     process = begin(*words, cwd=tmp_path)
     wait_for(tmp_path / "cut/0/config.yaml", process)
-    workers = [pid for pid in children(process.pid) if b"loky" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    if launcher == JOBLIB:
+        workers = [pid for pid in children(process.pid) if b"loky" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    else:
+        workers = jobs_in(tmp_path)
     os.kill(workers[-1], signal.SIGKILL)
     told, _ = process.communicate(timeout=120)
     assert process.returncode == 1
@@ -253,14 +264,39 @@ def test_jobs_at_once_with_pages_of_their_own(tmp_path: Path) -> None:
     [(9, 0, 4, 64, 4), (3, 0, 4, 64, 3), (9, 0, 64, 7, 3), (9, 2, 64, 64, 2), (1, 8, 64, 64, 1), (9, 0, 4, 1, 1)],
 )
 def test_a_sane_number_of_jobs(
-    jobs: int, gpus: int, cores: int, gigabytes: float, at_once: int, monkeypatch: pytest.MonkeyPatch
+    jobs: int, gpus: int, cores: int, gigabytes: float, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(parallel, "CONTAINER", tmp_path / "memory.max")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
     monkeypatch.setattr("joblib.cpu_count", lambda: cores)
     monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": gigabytes * 1e9 / 4096, "SC_PAGE_SIZE": 4096}.__getitem__)
     assert parallel.jobs_at_once(jobs) == at_once
     if gpus:
         assert parallel.jobs_at_once(jobs, "cpu") == min(jobs, cores, int(gigabytes // 2))
+    assert parallel.jobs_at_once(jobs, "cpu", processes=2) == max(1, min(jobs, min(cores, int(gigabytes // 2)) // 2))
+    (tmp_path / "memory.max").write_text("max\n")
+    assert parallel.jobs_at_once(jobs) == at_once
+    (tmp_path / "memory.max").write_text("4000000000\n")  # bytes: a container's
+    assert parallel.jobs_at_once(jobs, "cpu") == min(2, parallel.jobs_at_once(jobs, "cpu"), max(1, int(gigabytes // 2)))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "accelerator", "devices", "refused"),
+    [
+        ("0,1", "auto", ["1", "2"], True),
+        ("0,1", "gpu", ["[1]"], True),
+        ("0,1", "gpu", ["1", "auto"], False),
+        ("0,1", "cpu", ["2"], False),
+        ("0", "gpu", ["2"], False),  # of which the training tells that there is one
+    ],
+)
+def test_jobs_of_several_gpus_are_not_run_at_once(
+    gpus: str, accelerator: str, devices: list[str], refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    told = "gives each job one GPU, not trainer.devices="
+    with pytest.raises(UserError, match=told) if refused else nullcontext():
+        parallel.check_one_gpu_each(accelerator, devices)
 
 
 TAKE = """

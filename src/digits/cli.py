@@ -4,6 +4,7 @@ import importlib.metadata
 import io
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -113,6 +114,8 @@ def leaderboard(sweep: Sweeps, best: Best = False, copy: Copy = None, output: Bo
 
     if copy and not best:
         raise UserError("--copy hands over the best run: add --best.")
+    if output and best:
+        raise UserError("--output is where the leaderboard's files go, and --best writes none: leave one of them out.")
     board = compare(*sweep, output=output)
     if not best:
         comparison.print_table(board, comparison.write_files(board))
@@ -182,7 +185,8 @@ def search(
             + ", ".join(f"{key} {100 * share:.0f} %" for key, share in mattered.items())
         )
     if experiment := search.write_experiment(study, settings, output):
-        print(f"The best trial as an experiment: {experiment}\n  python train.py --config-dir {output} experiment=best")
+        command = f"python train.py --config-dir {shlex.quote(str(output))} experiment=best"
+        print(f"The best trial as an experiment: {experiment}\n  {command}")
     else:
         raise typer.Exit(EXIT_FAILED)
 

@@ -65,12 +65,13 @@ def in_order(arguments: Sequence[str]) -> list[str]:
     return sorted(arguments, key=lambda word: "=" in word and not word.startswith("-"))
 
 
-def check(arguments: Sequence[str], program: str = "python train.py") -> None:
+def check(arguments: Sequence[str], program: str = "python train.py", writes: bool = True) -> None:
     """Check a command line of ``train.py``; print the help and exit if that is what it asks for.
 
     Args:
         arguments: The words after the program's name.
         program: The program's name, for the help.
+        writes: Whether the directory that it names, or the default one, is to be written.
 
     Raises:
         UserError: If it asks for something that cannot be.
@@ -112,7 +113,8 @@ def check(arguments: Sequence[str], program: str = "python train.py") -> None:
             )
         if processes and not asked:
             raise UserError("several processes are one training, in one directory: add hydra.run.dir=outputs/NAME.")
-        _check_directory(directory, make=asked)
+        if writes:
+            _check_directory(directory, make=asked)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

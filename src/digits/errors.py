@@ -90,6 +90,12 @@ def obey() -> None:
         raise Interrupted(_told)
 
 
+def obey_later(number: int) -> None:
+    """Note a signal that nobody has obeyed yet, for the next `obey`."""
+    global _told
+    _told = number
+
+
 @contextmanager
 def put_off() -> Iterator[None]:
     """Obey signals at the end of this: torch's own code, while it is imported, aborts where one raises."""
@@ -183,8 +189,7 @@ def _ratio(one: str, other: str) -> float:
 
 
 def _note(number: int, frame: FrameType | None) -> None:
-    global _told
-    _told = number
+    obey_later(number)
 
 
 def _ignore(unraisable: "sys.UnraisableHookArgs") -> None:

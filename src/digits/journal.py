@@ -52,12 +52,11 @@ def open_study(directory: Path, pruner: str) -> "optuna.Study":
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
-    pruners = optuna.pruners
     chosen = {
-        "asha": pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION),
-        "median": pruners.MedianPruner(n_startup_trials=3),
-        "none": pruners.NopPruner(),
-    }[pruner]
+        "asha": _halving,
+        "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=3),
+        "none": optuna.pruners.NopPruner,
+    }[pruner]()
     journal, lock = directory / FILE, directory / ".journal"
     try:
         with filelock.FileLock(lock):
@@ -81,11 +80,35 @@ def _cut_off_what_is_torn(journal: Path) -> None:
             file.truncate(content.rfind(b"\n") + 1)
 
 
-def sampler(kind: str, seed: int, number: int) -> "optuna.samplers.BaseSampler":
-    """What chooses a trial, ``tpe`` or ``random``; seeded for it, so that a search that goes on chooses the same."""
+def _halving() -> "optuna.pruners.BasePruner":
+    """Successive halving (ASHA: Li et al., 2020, https://arxiv.org/abs/1810.05934), by what trials have reported alone.
+
+    Optuna's own notes that a trial has come to an epoch before it answers, and lets one go on that was killed between
+    the two; the answer here is the same again.
+    """
     import optuna
 
-    seed = (seed * 1_000_003 + number) % 2**32
+    class Halving(optuna.pruners.BasePruner):
+        def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+            epoch = trial.last_step or 0
+            if epoch not in (REDUCTION**rung for rung in range(epoch)):
+                return False
+            reports = {other.number: other.intermediate_values for other in study.get_trials(deepcopy=False)}
+            reports[trial.number] = trial.intermediate_values
+            reached = sorted((values[epoch] for values in reports.values() if epoch in values), reverse=True)
+            return trial.intermediate_values[epoch] < reached[max(1, len(reached) // REDUCTION) - 1]
+
+    return Halving()
+
+
+def sampler(kind: str, seed: int, number: int, place: int) -> "optuna.samplers.BaseSampler":
+    """What chooses the key at a place of the space for a trial, ``tpe`` or ``random``.
+
+    Seeded for that alone, so that a search that was cut off anywhere chooses the same.
+    """
+    import optuna
+
+    seed = (seed * 1_000_003 + number + place * 7_919) % 2**32
     if kind == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM)

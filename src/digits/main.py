@@ -36,6 +36,9 @@ from digits.run import Run
 
 log = logging.getLogger(__name__)
 
+# What joblib and submitit, which are imported with their launchers only, say of a job's process that is gone.
+KILLED = ("TerminatedWorkerError", "UncompletedJobError")
+
 NEXT = """Try next:
   python train.py model=compact                        a small modern network
   python train.py -m optimizer.lr=0.01,0.001,0.0001    a run for each, and a leaderboard"""
@@ -57,7 +60,7 @@ def main() -> None:
             interruption = interruption_of(error)
             if interruption and HydraConfig.initialized():
                 interruption.advice = _how_to_go_on()
-            if type(error).__name__ == "TerminatedWorkerError":  # of joblib, which is imported with its launcher only
+            if type(error).__name__ in KILLED:
                 raise RunError(f"a job's process was killed, for want of memory perhaps. {_how_to_go_on()}") from error
             raise
 

@@ -1,8 +1,10 @@
 """Several processes: of a sweep, how many, on which GPU, and what becomes of orphans; of a training, how they began."""
 
 import atexit
+import contextlib
 import getpass
 import itertools
+import math
 import multiprocessing
 import os
 import shutil
@@ -11,22 +13,37 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import filelock
 
+from digits.errors import UserError
+
 MEMORY = 2e9  # bytes that a job may take: 0.7 GB for torch and MNIST, and as much again for the network's feature maps
+CONTAINER = Path("/sys/fs/cgroup/memory.max")
 SAVED_WITHIN = 10  # seconds
 
 
-def jobs_at_once(jobs: int, accelerator: str = "auto") -> int:
-    """A sane number: one for each GPU; without GPUs one for each core that this process may use and memory allows."""
+def jobs_at_once(jobs: int, accelerator: str = "auto", processes: int = 1) -> int:
+    """A sane number: one for each GPU; without GPUs as many as have cores for their processes, and as memory allows."""
     import joblib
 
     gpus = 0 if accelerator == "cpu" else len(_gpus())
-    cores = joblib.cpu_count()
-    memory = int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / MEMORY) if hasattr(os, "sysconf") else cores
-    return max(1, min(jobs, gpus or min(cores, memory)))
+    return max(1, min(jobs, gpus or int(min(joblib.cpu_count(), _memory() / MEMORY) / processes)))
+
+
+def check_one_gpu_each(accelerator: str, devices: Iterable[str]) -> None:
+    """Refuse jobs of several GPUs that run at once where there are several: each is kept to one.
+
+    Raises:
+        UserError: If one of them asks for another number than 1.
+    """
+    others = [asked for asked in devices if asked not in ("1", "auto")]
+    if others and accelerator != "cpu" and len(_gpus()) > 1:
+        raise UserError(
+            f"hydra/launcher=joblib gives each job one GPU, not trainer.devices={others[0]}: leave out one of them."
+        )
 
 
 def take_a_gpu() -> None:
@@ -87,6 +104,16 @@ def is_first() -> bool:
     """Whether this process is the one of a training that speaks and writes files."""
     told = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))  # in Lightning's order
     return next((number for number in told if number is not None), "0") == "0"
+
+
+def _memory() -> float:
+    """The bytes that this process may have: the machine's, or less in a container."""
+    limits = [math.inf]
+    if hasattr(os, "sysconf"):
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(OSError, ValueError):  # there is none, or it says max
+        limits.append(int(CONTAINER.read_text(encoding="ascii")))
+    return min(limits)
 
 
 def _gpus() -> list[str]:

@@ -232,6 +232,8 @@ class Run:
         try:
             self._tidy()
             finished = self.finished(cfg)
+            if not finished:
+                self.results_file.unlink(missing_ok=True)  # why it failed before; it is being tried again
             try:
                 yield finished
             except Exception as error:

@@ -58,7 +58,7 @@ def _entries(folder: Path) -> Iterator[Entry]:
         time = datetime.datetime.fromtimestamp(latest.stat().st_mtime)
         try:
             config, results, status = run.config() or {}, run.results(), run.state()
-        except UserError as error:
+        except (UserError, OSError) as error:
             yield Entry(run.path, time, f"{FAILED}: {error}", None, [], "")
             continue
         tags = config.get("tags")

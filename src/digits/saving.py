@@ -14,7 +14,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from digits.config import CheckpointConfig
-from digits.errors import RunError, UserError, obey
+from digits.errors import RunError, UserError, interruption_of, obey, obey_later
 from digits.records import whole
 from digits.run import Run
 
@@ -88,8 +88,10 @@ class Checkpoints(Checkpoint):
         self._listen_no_more()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave signals to those who listened before."""
+        """Leave signals to those who listened before, and what came and was not obeyed to what follows the error."""
         self._listen_no_more()
+        if self._told and not interruption_of(exception):
+            obey_later(self._told)
 
     def state_dict(self) -> dict[str, Any]:
         """How good the best epoch was."""

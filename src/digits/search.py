@@ -113,7 +113,7 @@ def search(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> "opt
         if override.partition("=")[0] in cfg.space:
             raise UserError(f"{override}: the space has that key, so its trials choose it; leave it out.")
     for words in space.samples(searched):  # what is wrong with the space is told before anything is trained
-        command_line.check([*overrides, *words], "digits search")
+        command_line.check([*overrides, *words], "digits search", writes=False)
         _check_one_process(_composed([*overrides, *words]))
     _claim(cfg, overrides, directory)
     study = open_study(directory, cfg.pruner)
@@ -226,16 +226,15 @@ def _next(
         trials = study.get_trials(deepcopy=False)
         for left in trials:
             if left.state == optuna.trial.TrialState.RUNNING and (lock := _hold(directory / str(left.number))):
-                study.sampler = sampler(cfg.sampler, cfg.seed, left.number)
                 trial = optuna.Trial(study, left._trial_id)
                 break
         begun = [other for other in trials if other.state != optuna.trial.TrialState.WAITING]
         if trial is None and len(begun) < cfg.trials:
-            study.sampler = sampler(cfg.sampler, cfg.seed, len(begun))
             trial = study.ask()
             lock = _hold(directory / str(trial.number))
         if trial is not None:
-            for name, values in searched.items():
+            for place, (name, values) in enumerate(searched.items()):
+                study.sampler = sampler(cfg.sampler, cfg.seed, trial.number, place)
                 values.suggest(trial, name)
     try:
         yield trial

@@ -38,8 +38,8 @@ class Sweep(Callback):
     def __init__(self) -> None:
         self.jobs: list[list[str]] = []
         self._process = os.getpid()
-        self._ended = 0  # jobs
-        self._began: float | None = None  # when the present job did, unless it has been done before
+        self._open: set[int] = set()  # jobs without a result
+        self._began: float | None = None  # when the present job did, if it is one of them
         self._times: list[float] = []  # seconds of jobs
         self._progress: Progress | None = None
 
@@ -67,14 +67,20 @@ class Sweep(Callback):
                         raise UserError(str(error).replace("hydra.run.dir", "hydra.sweep.dir")) from error
             plan.check(directory, self.jobs)
             if _launcher(config) == "JoblibLauncher":
+                devices = [dict(word.split("=", 1) for word in words).get("trainer.devices") for words in self.jobs]
+                asked = [str(config.trainer.devices) if each is None else each for each in devices]
+                parallel.check_one_gpu_each(config.trainer.accelerator, asked)
+                processes = max(int(each) if each.isdecimal() else 1 for each in asked)
                 with read_write(config):
-                    config.hydra.launcher.n_jobs = at_once(config, len(self.jobs))
+                    config.hydra.launcher.n_jobs = at_once(config, len(self.jobs), max(1, processes))
                     config.hydra.launcher.update(batch_size="1", pre_dispatch="n_jobs")  # so that they begin in order
                 say(f"{len(self.jobs)} jobs, {config.hydra.launcher.n_jobs} at once")
             directory.mkdir(parents=True, exist_ok=True)
             plan.write_plan(directory, self.jobs)
+        self._open = {number for number, run in enumerate(runs) if not _outcome(run)[1]}
         if _launcher(config) != "BasicLauncher" and config.hydra.launcher.get("n_jobs") != 1:
-            together = int(config.hydra.launcher.get("n_jobs") or len(runs))  # submitit begins all
+            launcher = config.hydra.launcher
+            together = int(launcher.get("n_jobs") or launcher.get("array_parallelism") or len(runs))
             self._progress = Progress([self._told(words) for words in self.jobs], runs, together)
             self._progress.start()
         HydraConfig.instance().set_config(config)  # for whoever is interrupted between jobs, or while others run them
@@ -83,8 +89,7 @@ class Sweep(Callback):
         """Say which job begins, and how long it will take with the others; in parallel, that it has to be silent."""
         if not self.jobs:
             return  # a single run
-        done_before = Run(Path(config.hydra.runtime.output_dir)).results_file.exists()
-        self._began = None if done_before else time.monotonic()
+        self._began = time.monotonic() if config.hydra.job.num in self._open else None
         if os.getpid() == self._process:
             told = self._told(config.hydra.overrides.task)
             told = f": {told}" if told else ""
@@ -104,8 +109,8 @@ class Sweep(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Count it."""
-        self._ended += 1
         if self._began is not None:
+            self._open.discard(config.hydra.job.num)
             self._times.append(time.monotonic() - self._began)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -126,7 +131,7 @@ class Sweep(Callback):
         return " ".join(word for word in words if not all(word in others for others in self.jobs))
 
     def _left(self) -> str:
-        return _time_left(statistics.fmean(self._times), len(self.jobs) - self._ended) if self._times else ""
+        return _time_left(statistics.fmean(self._times), len(self._open)) if self._times else ""
 
 
 class Progress(threading.Thread):
@@ -162,8 +167,9 @@ class Progress(threading.Thread):
 
     def _look(self) -> None:
         for number, run in enumerate(self.runs):
-            if _written(run) != self._written[number]:
-                self._written[number] = _written(run)
+            written = _written(run)
+            if written and written != self._written[number]:
+                self._written[number] = written
                 self._ended.add(number)
                 self._seen += 1
                 each = (time.monotonic() - self._began) / max(self._seen, self.at_once)  # others are about to end too
@@ -186,7 +192,7 @@ def _outcome(run: Run) -> tuple[str, bool]:
     try:
         results = run.results()
         return (f"{100 * results.metric:.2f} %", True) if results else (run.state(), False)
-    except UserError as error:
+    except (UserError, OSError) as error:
         return str(error), False
 
 
@@ -195,12 +201,12 @@ def _time_left(seconds: float, jobs: int) -> str:
     return f", about {duration(seconds * jobs)} left" if jobs else ""
 
 
-def at_once(config: DictConfig, jobs: int) -> int:
+def at_once(config: DictConfig, jobs: int, processes: int = 1) -> int:
     """How many jobs joblib is to run at once; below -1, one less than all processors for each, as it counts."""
     asked = int(config.hydra.launcher.n_jobs)
     if not asked:
         raise UserError("hydra.launcher.n_jobs=0 runs nothing; give how many jobs at once, or -1 for what fits.")
-    sane = parallel.jobs_at_once(jobs, config.trainer.accelerator)
+    sane = parallel.jobs_at_once(jobs, config.trainer.accelerator, processes)
     return sane if asked == ALL else max(1, sane + 1 + asked) if asked < 0 else asked
 
 
