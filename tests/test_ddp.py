@@ -292,8 +292,10 @@ def test_two_machines(alone: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("by", ["lightning", "torchrun"])
-def test_a_worker_that_is_killed_ends_the_training_which_goes_on(by: str, alone: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("by", "rank"), [("lightning", 1), ("torchrun", 1), ("torchrun", 0)])
+def test_a_worker_that_is_killed_ends_the_training_which_goes_on(
+    by: str, rank: int, alone: Path, tmp_path: Path
+) -> None:
     words = [*together(tmp_path / "two"), "trainer.limit_train_batches=300", "callbacks.checkpoint.every_n_steps=1"]
     start = [*TORCHRUN, "--nproc-per-node", "2"] if by == "torchrun" else [sys.executable]
     words += [] if by == "torchrun" else ["trainer.devices=2"]
@@ -303,7 +305,7 @@ def test_a_worker_that_is_killed_ends_the_training_which_goes_on(by: str, alone:
     while not Run(tmp_path / "two").last.exists():
         assert process.poll() is None
         time.sleep(0.01)
-    workers = [pid for pid in children(process.pid) if is_second(pid)]
+    workers = [pid for pid in children(process.pid) if has_rank(pid, rank)]
     os.kill(workers[0], signal.SIGKILL)
     started = time.monotonic()
     told, _ = process.communicate(timeout=60)
@@ -324,8 +326,8 @@ def children(pid: int) -> list[int]:
     return [each for child in map(int, listed) for each in (child, *children(child))]
 
 
-def is_second(pid: int) -> bool:
-    return b"\0LOCAL_RANK=1\0" in b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
+def has_rank(pid: int, rank: int) -> bool:
+    return b"\0LOCAL_RANK=%d\0" % rank in b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
 
 
 def test_torchrun_needs_a_directory(

@@ -380,7 +380,9 @@ def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_pat
             number = rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
             process.send_signal(number)
             out, _ = process.communicate()
-            assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
+            at_its_end = "The best trial as an experiment" in out  # where Python no longer listens
+            told = number != signal.SIGKILL and not at_its_end
+            assert process.returncode == (128 + number if told else -number) or at_its_end, out
             assert "Traceback" not in out
             killed += 1
         else:

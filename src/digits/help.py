@@ -10,7 +10,7 @@ Train a convolutional network to read handwritten digits.
   python train.py model=compact trainer.accelerator=gpu
   python train.py -m optimizer.lr=0.1,0.01,0.001        a run for each value, and a leaderboard
   python train.py -m hydra/launcher=joblib seed=0,1,2   several of them at once
-  python train.py debug=fast                            one batch of everything: does it run?
+  python train.py debug=fast                            a single step: does it run?
   python train.py experiment=fast                       a ready-made recipe: 99 % in a second of training
 
 Choose one of each (group=option):

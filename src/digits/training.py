@@ -64,7 +64,7 @@ def train(
         wait: Whether to wait where another process trains in the directory, and have its result, or to refuse.
 
     Returns:
-        What ``results.json`` says.
+        What ``results.json`` says. In the processes of a training of several but the first, it ends the process.
 
     Raises:
         UserError: If something was asked for that cannot be; nothing is trained.
