@@ -125,9 +125,9 @@ def test_a_glob_stands_for_the_names_that_a_person_may_choose(call: Callable[...
 
 @pytest.mark.parametrize(("asked", "given"), [(-1, 4), (-2, 3), (-9, 1), (1, 1), (7, 7)])
 def test_how_many_jobs_joblib_runs_at_once(asked: int, given: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "jobs_at_once", lambda *_: 4)
+    monkeypatch.setattr(parallel, "jobs_at_once", lambda jobs, accelerator, processes: 8 // processes)
     config = OmegaConf.create({"hydra": {"launcher": {"n_jobs": asked}}, "trainer": {"accelerator": "cpu"}})
-    assert sweep.at_once(config, 9) == given
+    assert sweep.at_once(config, 9, processes=2) == given
 
 
 def test_the_time_left_is_of_jobs_without_a_result() -> None:

@@ -14,11 +14,12 @@ import pytest
 import torch
 from lightning import Callback
 
-from digits import saving, training
+from digits import errors, saving, training
 from digits.errors import RunError, UserError, exit_codes
 from digits.run import Run
 from digits.training import train
 
+from .conftest import as_it_was
 from .test_training import Compose, figures, same, weights
 
 CONFIGURATIONS = {
@@ -136,6 +137,44 @@ def test_a_signal(
     assert torch.load(tmp_path / "cut/checkpoints/last.ckpt", weights_only=True)["global_step"] == step
     train(tiny("model.head.dropout=0.5"), tmp_path / "cut")
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+class AtTheEnd(Callback):
+    """Is told to stop when all has been saved."""
+
+    def on_train_end(self, *args: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_comes_after_the_last_save(tiny: Compose, tmp_path: Path) -> None:
+    train(tiny(), tmp_path / "whole")
+    with as_it_was(), pytest.raises(SystemExit) as ended, exit_codes():
+        train(tiny(), tmp_path / "cut", callbacks=[AtTheEnd()])
+    assert ended.value.code == 143
+    assert not Run(tmp_path / "cut").results_file.exists()
+    train(tiny(), tmp_path / "cut")
+    assert_same_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize("listening", [True, False])
+def test_a_signal_that_comes_amid_an_error_is_obeyed_by_whoever_listens(
+    listening: bool, tiny: Compose, tmp_path: Path, at: Any
+) -> None:
+    """Later: a sweep shall not go on with the next job; and in a notebook, nothing else."""
+
+    def told_and_failed() -> None:
+        signal.raise_signal(signal.SIGINT)
+        fail()
+
+    at(3, told_and_failed)
+    with as_it_was():
+        if listening:
+            errors.listen()
+        with pytest.raises(KeyError):
+            train(tiny(), tmp_path)
+        with pytest.raises(errors.Interrupted) if listening else contextlib.nullcontext():
+            errors.obey()
+        errors._forget()
 
 
 def test_whoever_says_it_twice_does_not_wait(tiny: Compose, tmp_path: Path, at: Any) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 import joblib
 import pytest
 
-from digits import parallel
+from digits import parallel, sweep
 from digits.errors import UserError
+from digits.run import Run
 
 from .conftest import ROOT, run
 from .test_ddp import children
@@ -230,7 +231,8 @@ def test_a_job_whose_process_is_killed_ends_the_sweep_which_goes_on(launcher: st
     os.kill(workers[-1], signal.SIGKILL)
     told, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "Failed: a job's process was killed, for want of memory perhaps. To go on: python" in told
+    why = "'s process was killed, for want of memory perhaps" if launcher == JOBLIB else " ended without a result: Job "
+    assert re.search(rf"Failed: a job{why}.*\. To go on: python", told), told
     assert "Traceback" not in told
     assert run(*words, cwd=tmp_path).returncode == 0
 
@@ -277,7 +279,22 @@ def test_a_sane_number_of_jobs(
     (tmp_path / "memory.max").write_text("max\n")
     assert parallel.jobs_at_once(jobs) == at_once
     (tmp_path / "memory.max").write_text("4000000000\n")  # bytes: a container's
-    assert parallel.jobs_at_once(jobs, "cpu") == min(2, parallel.jobs_at_once(jobs, "cpu"), max(1, int(gigabytes // 2)))
+    assert parallel.jobs_at_once(jobs, "cpu") == max(1, min(jobs, cores, int(gigabytes // 2), 2))
+
+
+def test_a_job_that_is_tried_again_has_not_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its results are away while it trains."""
+    runs = [Run(tmp_path / name) for name in "ab"]
+    for run_ in runs:
+        run_.path.mkdir()
+        run_.write_failure(ValueError("the loss is nan"))
+    progress = sweep.Progress(["", "seed=1"], runs, without=[0, 1], at_once=2)
+    runs[1].results_file.unlink()
+    progress._look()
+    assert capsys.readouterr().out == ""
+    runs[1].write_failure(ValueError("again"))
+    progress._look()
+    assert capsys.readouterr().out.startswith("Job 2 of 2 (seed=1): failed: again; 1 done, about ")
 
 
 @pytest.mark.parametrize(
@@ -285,7 +302,7 @@ def test_a_sane_number_of_jobs(
     [
         ("0,1", "auto", ["1", "2"], True),
         ("0,1", "gpu", ["[1]"], True),
-        ("0,1", "gpu", ["1", "auto"], False),
+        ("0,1", "gpu", ["1", "-1", "auto"], False),
         ("0,1", "cpu", ["2"], False),
         ("0", "gpu", ["2"], False),  # of which the training tells that there is one
     ],
@@ -294,8 +311,7 @@ def test_jobs_of_several_gpus_are_not_run_at_once(
     gpus: str, accelerator: str, devices: list[str], refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
-    told = "gives each job one GPU, not trainer.devices="
-    with pytest.raises(UserError, match=told) if refused else nullcontext():
+    with pytest.raises(UserError, match="leave out trainer.devices=") if refused else nullcontext():
         parallel.check_one_gpu_each(accelerator, devices)
 
 

@@ -90,10 +90,11 @@ def obey() -> None:
         raise Interrupted(_told)
 
 
-def obey_later(number: int) -> None:
-    """Note a signal that nobody has obeyed yet, for the next `obey`."""
+def obey_later(number: int, listener: object) -> None:
+    """Note a signal for the next `obey`, if the listener that it was kept from would have raised `Interrupted`."""
     global _told
-    _told = number
+    if listener is _interrupt:
+        _told = number
 
 
 @contextmanager
@@ -189,7 +190,8 @@ def _ratio(one: str, other: str) -> float:
 
 
 def _note(number: int, frame: FrameType | None) -> None:
-    obey_later(number)
+    global _told
+    _told = number
 
 
 def _ignore(unraisable: "sys.UnraisableHookArgs") -> None:

@@ -84,7 +84,7 @@ def _halving() -> "optuna.pruners.BasePruner":
     """Successive halving (ASHA: Li et al., 2020, https://arxiv.org/abs/1810.05934), by what trials have reported alone.
 
     Optuna's own notes that a trial has come to an epoch before it answers, and lets one go on that was killed between
-    the two; the answer here is the same again.
+    the two. This one answers the same again, unless others have reported since.
     """
     import optuna
 
@@ -101,10 +101,10 @@ def _halving() -> "optuna.pruners.BasePruner":
     return Halving()
 
 
-def sampler(kind: str, seed: int, number: int, place: int) -> "optuna.samplers.BaseSampler":
-    """What chooses the key at a place of the space for a trial, ``tpe`` or ``random``.
+def sampler(kind: str, seed: int, number: int, place: int = 0) -> "optuna.samplers.BaseSampler":
+    """What chooses a value, ``tpe`` or ``random``, for the key at a place of the space, and for the trial of a number.
 
-    Seeded for that alone, so that a search that was cut off anywhere chooses the same.
+    Seeded for these alone, so that a search that was cut off anywhere chooses the same.
     """
     import optuna
 

@@ -36,8 +36,11 @@ from digits.run import Run
 
 log = logging.getLogger(__name__)
 
-# What joblib and submitit, which are imported with their launchers only, say of a job's process that is gone.
-KILLED = ("TerminatedWorkerError", "UncompletedJobError")
+# Errors of joblib and submitit, which are imported with their launchers only, where the process of a job is gone.
+GONE = {
+    "TerminatedWorkerError": "a job's process was killed, for want of memory perhaps",
+    "UncompletedJobError": "a job ended without a result: {}",
+}
 
 NEXT = """Try next:
   python train.py model=compact                        a small modern network
@@ -60,8 +63,9 @@ def main() -> None:
             interruption = interruption_of(error)
             if interruption and HydraConfig.initialized():
                 interruption.advice = _how_to_go_on()
-            if type(error).__name__ in KILLED:
-                raise RunError(f"a job's process was killed, for want of memory perhaps. {_how_to_go_on()}") from error
+            if why := GONE.get(type(error).__name__):
+                told = " ".join(str(error).splitlines()[:2])  # of submitit, which job; below, its log
+                raise RunError(f"{why.format(told)}. {_how_to_go_on()}") from error
             raise
 
 

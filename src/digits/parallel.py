@@ -26,7 +26,7 @@ SAVED_WITHIN = 10  # seconds
 
 
 def jobs_at_once(jobs: int, accelerator: str = "auto", processes: int = 1) -> int:
-    """A sane number: one for each GPU; without GPUs as many as have cores for their processes, and as memory allows."""
+    """How many jobs to run at once: one for each GPU; else as many as have a core and memory for each process."""
     import joblib
 
     gpus = 0 if accelerator == "cpu" else len(_gpus())
@@ -34,15 +34,15 @@ def jobs_at_once(jobs: int, accelerator: str = "auto", processes: int = 1) -> in
 
 
 def check_one_gpu_each(accelerator: str, devices: Iterable[str]) -> None:
-    """Refuse jobs of several GPUs that run at once where there are several: each is kept to one.
+    """Refuse jobs that ask for several GPUs, or for a certain one, where each of those at once is given one.
 
     Raises:
-        UserError: If one of them asks for another number than 1.
+        UserError: Naming what the first of them asks for.
     """
-    others = [asked for asked in devices if asked not in ("1", "auto")]
+    others = [asked for asked in devices if asked not in ("1", "-1", "auto")]
     if others and accelerator != "cpu" and len(_gpus()) > 1:
         raise UserError(
-            f"hydra/launcher=joblib gives each job one GPU, not trainer.devices={others[0]}: leave out one of them."
+            f"hydra/launcher=joblib gives each job one GPU: leave out trainer.devices={others[0]}, or the launcher."
         )
 
 

@@ -19,7 +19,7 @@ def write_plan(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
         sweep: The sweep's directory.
         jobs: The words of each, such as ``optimizer.lr=0.1``; it runs in the directory of its number.
     """
-    write(sweep / FILE, as_json({"jobs": _by_number(jobs)}))
+    write(sweep / FILE, as_json({"jobs": by_number(jobs)}))
 
 
 def check(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
@@ -28,7 +28,7 @@ def check(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
     Raises:
         UserError: Naming the first.
     """
-    planned, now = read(sweep), _by_number(jobs)
+    planned, now = read(sweep), by_number(jobs)
     for name, words in planned.items():
         if name not in now:
             raise UserError(f"{sweep} holds a sweep of {len(planned)} jobs, not of {len(now)}. {REMEDY}")
@@ -39,7 +39,8 @@ def check(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
             raise UserError(f"{sweep} holds another sweep: its job {name} is to have {told}. {REMEDY}")
 
 
-def _by_number(jobs: Sequence[Sequence[str]]) -> dict[str, dict[str, str]]:
+def by_number(jobs: Sequence[Sequence[str]]) -> dict[str, dict[str, str]]:
+    """The keys and values that each job is told, by the name of its directory."""
     told = [dict(word.lstrip("+").split("=", 1) for word in words) for words in jobs]
     return {str(number): words for number, words in enumerate(told)}
 

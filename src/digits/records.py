@@ -127,3 +127,11 @@ def as_json(content: Mapping[str, Any]) -> str:
 
 def _line(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def changed(path: Path) -> int:
+    """When a file was, in nanoseconds on the clock of the file system; 0 if it is not there, or not any more."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from digits.errors import UserError
+from digits.records import changed
 from digits.run import FAILED, Results, Run
 from digits.trained import SEARCHED
 
@@ -54,12 +55,12 @@ def listed(folders: Sequence[Path] = (), tag: str | None = None) -> list[Entry]:
 def _entries(folder: Path) -> Iterator[Entry]:
     for path in sorted({file.parent for name in FILES for file in folder.rglob(name)}):
         run = Run(path)
-        latest = run.results_file if run.results_file.exists() else run.config_file
-        time = datetime.datetime.fromtimestamp(latest.stat().st_mtime)
+        time = datetime.datetime.fromtimestamp((changed(run.results_file) or changed(run.config_file)) / 1e9)
         try:
             config, results, status = run.config() or {}, run.results(), run.state()
         except (UserError, OSError) as error:
-            yield Entry(run.path, time, f"{FAILED}: {error}", None, [], "")
+            told = f"{error.filename} cannot be read: {error.strerror}" if isinstance(error, OSError) else error
+            yield Entry(run.path, time, f"{FAILED}: {told}", None, [], "")
             continue
         tags = config.get("tags")
         yield Entry(

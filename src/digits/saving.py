@@ -14,7 +14,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from digits.config import CheckpointConfig
-from digits.errors import RunError, UserError, interruption_of, obey, obey_later
+from digits.errors import RunError, UserError, obey, obey_later
 from digits.records import whole
 from digits.run import Run
 
@@ -84,14 +84,17 @@ class Checkpoints(Checkpoint):
             self._stop(trainer, told)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave signals to those who listened before."""
+        """Obey a signal that has come since, and leave others to those who listened before."""
+        told, _ = self._agreed(trainer, self._told, False)
+        if told:
+            self._stop(trainer, told)
         self._listen_no_more()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave signals to those who listened before, and what came and was not obeyed to what follows the error."""
+        listener = self._handlers.get(self._told)  # None once the signal has been passed on
         self._listen_no_more()
-        if self._told and not interruption_of(exception):
-            obey_later(self._told)
+        obey_later(self._told, listener)
 
     def state_dict(self) -> dict[str, Any]:
         """How good the best epoch was."""

@@ -233,6 +233,8 @@ def _next(
             trial = study.ask()
             lock = _hold(directory / str(trial.number))
         if trial is not None:
+            study.sampler = sampler(cfg.sampler, cfg.seed, trial.number)
+            _ = trial.relative_params  # what is chosen together, once there are trials to learn from
             for place, (name, values) in enumerate(searched.items()):
                 study.sampler = sampler(cfg.sampler, cfg.seed, trial.number, place)
                 values.suggest(trial, name)

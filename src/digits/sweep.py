@@ -8,7 +8,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from digits import command_line, parallel, plan
 from digits import config as configuration
 from digits.console import ScreenHandler, duration, say
 from digits.errors import EXIT_FAILED, UserError, exit_codes, listen
+from digits.records import changed
 from digits.run import Run
 
 log = logging.getLogger(__name__)
@@ -67,13 +68,14 @@ class Sweep(Callback):
                         raise UserError(str(error).replace("hydra.run.dir", "hydra.sweep.dir")) from error
             plan.check(directory, self.jobs)
             if _launcher(config) == "JoblibLauncher":
-                devices = [dict(word.split("=", 1) for word in words).get("trainer.devices") for words in self.jobs]
-                asked = [str(config.trainer.devices) if each is None else each for each in devices]
-                parallel.check_one_gpu_each(config.trainer.accelerator, asked)
-                processes = max(int(each) if each.isdecimal() else 1 for each in asked)
+                own = str(config.trainer.devices)
+                devices = [words.get("trainer.devices", own) for words in plan.by_number(self.jobs).values()]
+                processes = max(int(each) if each.isdecimal() else 1 for each in devices)
                 with read_write(config):
-                    config.hydra.launcher.n_jobs = at_once(config, len(self.jobs), max(1, processes))
+                    config.hydra.launcher.n_jobs = at_once(config, len(self.jobs), processes)
                     config.hydra.launcher.update(batch_size="1", pre_dispatch="n_jobs")  # so that they begin in order
+                if config.hydra.launcher.n_jobs > 1:
+                    parallel.check_one_gpu_each(config.trainer.accelerator, devices)
                 say(f"{len(self.jobs)} jobs, {config.hydra.launcher.n_jobs} at once")
             directory.mkdir(parents=True, exist_ok=True)
             plan.write_plan(directory, self.jobs)
@@ -81,7 +83,8 @@ class Sweep(Callback):
         if _launcher(config) != "BasicLauncher" and config.hydra.launcher.get("n_jobs") != 1:
             launcher = config.hydra.launcher
             together = int(launcher.get("n_jobs") or launcher.get("array_parallelism") or len(runs))
-            self._progress = Progress([self._told(words) for words in self.jobs], runs, together)
+            together = min(together, max(1, len(self._open)))
+            self._progress = Progress([self._told(words) for words in self.jobs], runs, self._open, together)
             self._progress.start()
         HydraConfig.instance().set_config(config)  # for whoever is interrupted between jobs, or while others run them
 
@@ -140,16 +143,17 @@ class Progress(threading.Thread):
     Args:
         told: What each job was told.
         runs: Their run directories.
+        without: The numbers of those that have no result yet.
         at_once: How many run at the same time.
     """
 
-    def __init__(self, told: Sequence[str], runs: Sequence[Run], at_once: int) -> None:
+    def __init__(self, told: Sequence[str], runs: Sequence[Run], without: Iterable[int], at_once: int) -> None:
         super().__init__(daemon=True)
         self.told = told
         self.runs = runs
         self.at_once = at_once
-        self._written = [_written(run) for run in runs]
-        self._ended = {number for number, run in enumerate(runs) if _outcome(run)[1]}
+        self._written = [changed(run.results_file) for run in runs]
+        self._ended = set(range(len(runs))).difference(without)
         self._began = time.monotonic()
         self._seen = 0  # jobs that have ended since
         self._over = threading.Event()
@@ -167,7 +171,7 @@ class Progress(threading.Thread):
 
     def _look(self) -> None:
         for number, run in enumerate(self.runs):
-            written = _written(run)
+            written = changed(run.results_file)
             if written and written != self._written[number]:
                 self._written[number] = written
                 self._ended.add(number)
@@ -177,14 +181,6 @@ class Progress(threading.Thread):
                 told = f" ({self.told[number]})" if self.told[number] else ""
                 outcome = _outcome(run)[0]
                 say(f"Job {number + 1} of {len(self.runs)}{told}: {outcome}; {len(self._ended)} done{left}")
-
-
-def _written(run: Run) -> int | None:
-    """When the results were, on the clock of the file system."""
-    try:
-        return run.results_file.stat().st_mtime_ns
-    except OSError:
-        return None
 
 
 def _outcome(run: Run) -> tuple[str, bool]:

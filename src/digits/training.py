@@ -64,7 +64,7 @@ def train(
         wait: Whether to wait where another process trains in the directory, and have its result, or to refuse.
 
     Returns:
-        What ``results.json`` says. In the processes of a training of several but the first, it ends the process.
+        What ``results.json`` says. In all but the first of several processes it does not return.
 
     Raises:
         UserError: If something was asked for that cannot be; nothing is trained.
