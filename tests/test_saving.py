@@ -158,7 +158,7 @@ def test_a_signal_that_comes_after_the_last_save(tiny: Compose, tmp_path: Path) 
 
 @pytest.mark.parametrize("listening", [True, False])
 def test_a_signal_that_comes_amid_an_error_is_obeyed_by_whoever_listens(
-    listening: bool, tiny: Compose, tmp_path: Path, at: Any
+    listening: bool, tiny: Compose, tmp_path: Path, at: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Later: a sweep shall not go on with the next job; and in a notebook, nothing else."""
 
@@ -167,6 +167,7 @@ def test_a_signal_that_comes_amid_an_error_is_obeyed_by_whoever_listens(
         fail()
 
     at(3, told_and_failed)
+    monkeypatch.setattr(errors, "_listening", False)
     with as_it_was():
         if listening:
             errors.listen()

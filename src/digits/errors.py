@@ -21,6 +21,7 @@ EXIT_WRONG_USE = 2
 """Exit code: what was asked for cannot be."""
 
 _told = 0  # the signal that has arrived
+_listening = False  # to signals, in a command
 _say_ignored = sys.unraisablehook
 
 
@@ -77,7 +78,8 @@ def exit_codes() -> Iterator[None]:
 
 def listen() -> None:
     """Have SIGINT and SIGTERM raise `Interrupted`."""
-    global _say_ignored
+    global _listening, _say_ignored
+    _listening = True
     if sys.unraisablehook is not _ignore:
         _say_ignored, sys.unraisablehook = sys.unraisablehook, _ignore
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -90,10 +92,10 @@ def obey() -> None:
         raise Interrupted(_told)
 
 
-def obey_later(number: int, listener: object) -> None:
-    """Note a signal for the next `obey`, if the listener that it was kept from would have raised `Interrupted`."""
+def obey_later(number: int) -> None:
+    """Note a signal for the next `obey`, if `listen` has been called: elsewhere, as in a notebook, nobody obeys."""
     global _told
-    if listener is _interrupt:
+    if _listening:
         _told = number
 
 

@@ -35,7 +35,7 @@ def check(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
         before, today = ({key: value for key, value in each.items() if key not in FREE} for each in (words, now[name]))
         if before != today and not (sweep / name / "config.yaml").exists():  # what has begun says more than words
             told = " ".join(f"{key}={value}" for key, value in before.items() if today.get(key) != value)
-            told = told or "no " + " ".join(key for key in today if key not in before)
+            told = told or "no " + ", ".join(key for key in today if key not in before)
             raise UserError(f"{sweep} holds another sweep: its job {name} is to have {told}. {REMEDY}")
 
 

@@ -92,9 +92,9 @@ class Checkpoints(Checkpoint):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave signals to those who listened before, and what came and was not obeyed to what follows the error."""
-        listener = self._handlers.get(self._told)  # None once the signal has been passed on
+        if self._told and self._handlers:  # which are gone once a signal has been passed on
+            obey_later(self._told)
         self._listen_no_more()
-        obey_later(self._told, listener)
 
     def state_dict(self) -> dict[str, Any]:
         """How good the best epoch was."""
