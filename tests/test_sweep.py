@@ -268,7 +268,7 @@ def test_jobs_at_once_with_pages_of_their_own(tmp_path: Path) -> None:
 def test_a_sane_number_of_jobs(
     jobs: int, gpus: int, cores: int, gigabytes: float, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "CONTAINER", tmp_path / "memory.max")
+    monkeypatch.setattr(parallel, "CONTAINER_MEMORY", tmp_path / "memory.max")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
     monkeypatch.setattr("joblib.cpu_count", lambda: cores)
     monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": gigabytes * 1e9 / 4096, "SC_PAGE_SIZE": 4096}.__getitem__)

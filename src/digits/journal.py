@@ -93,9 +93,8 @@ def _halving() -> "optuna.pruners.BasePruner":
             epoch = trial.last_step or 0
             if epoch not in (REDUCTION**rung for rung in range(epoch)):
                 return False
-            reports = {other.number: other.intermediate_values for other in study.get_trials(deepcopy=False)}
-            reports[trial.number] = trial.intermediate_values
-            reached = sorted((values[epoch] for values in reports.values() if epoch in values), reverse=True)
+            reports = (other.intermediate_values for other in study.get_trials(deepcopy=False))  # its own among them
+            reached = sorted((values[epoch] for values in reports if epoch in values), reverse=True)
             return trial.intermediate_values[epoch] < reached[max(1, len(reached) // REDUCTION) - 1]
 
     return Halving()

@@ -53,8 +53,8 @@ class Job:
         run: Its run directory.
         settings: What it was told and others were told otherwise, the seed among it.
         results: What came out; None if it did not finish.
-        status: ``finished``, ``unfinished``, ``missing``, or ``failed: `` or
-            ``pruned: `` and why.
+        status: ``finished``, ``unfinished``, ``missing``, or ``failed: `` or ``pruned: ``
+            and why.
     """
 
     name: str

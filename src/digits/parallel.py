@@ -21,7 +21,7 @@ import filelock
 from digits.errors import UserError
 
 MEMORY = 2e9  # bytes that a job may take: 0.7 GB for torch and MNIST, and as much again for the network's feature maps
-CONTAINER = Path("/sys/fs/cgroup/memory.max")
+CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")  # bytes, or the word max
 SAVED_WITHIN = 10  # seconds
 
 
@@ -111,8 +111,8 @@ def _memory() -> float:
     limits = [math.inf]
     if hasattr(os, "sysconf"):
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    with contextlib.suppress(OSError, ValueError):  # there is none, or it says max
-        limits.append(int(CONTAINER.read_text(encoding="ascii")))
+    with contextlib.suppress(OSError, ValueError):  # there is no limit
+        limits.append(int(CONTAINER_MEMORY.read_text(encoding="ascii")))
     return min(limits)
 
 

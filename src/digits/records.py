@@ -129,8 +129,8 @@ def _line(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def changed(path: Path) -> int:
-    """When a file was, in nanoseconds on the clock of the file system; 0 if it is not there, or not any more."""
+def changed_at(path: Path) -> int:
+    """When a file was last changed, in nanoseconds by the clock of the file system; 0 where there is none."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from digits.errors import UserError
-from digits.records import changed
+from digits.records import changed_at
 from digits.run import FAILED, Results, Run
 from digits.trained import SEARCHED
 
@@ -55,7 +55,7 @@ def listed(folders: Sequence[Path] = (), tag: str | None = None) -> list[Entry]:
 def _entries(folder: Path) -> Iterator[Entry]:
     for path in sorted({file.parent for name in FILES for file in folder.rglob(name)}):
         run = Run(path)
-        time = datetime.datetime.fromtimestamp((changed(run.results_file) or changed(run.config_file)) / 1e9)
+        time = datetime.datetime.fromtimestamp((changed_at(run.results_file) or changed_at(run.config_file)) / 1e9)
         try:
             config, results, status = run.config() or {}, run.results(), run.state()
         except (UserError, OSError) as error:

@@ -25,7 +25,7 @@ from digits import command_line, parallel, plan
 from digits import config as configuration
 from digits.console import ScreenHandler, duration, say
 from digits.errors import EXIT_FAILED, UserError, exit_codes, listen
-from digits.records import changed
+from digits.records import changed_at
 from digits.run import Run
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ class Progress(threading.Thread):
         self.told = told
         self.runs = runs
         self.at_once = at_once
-        self._written = [changed(run.results_file) for run in runs]
+        self._written = [changed_at(run.results_file) for run in runs]
         self._ended = set(range(len(runs))).difference(without)
         self._began = time.monotonic()
         self._seen = 0  # jobs that have ended since
@@ -171,7 +171,7 @@ class Progress(threading.Thread):
 
     def _look(self) -> None:
         for number, run in enumerate(self.runs):
-            written = changed(run.results_file)
+            written = changed_at(run.results_file)
             if written and written != self._written[number]:
                 self._written[number] = written
                 self._ended.add(number)
@@ -197,8 +197,8 @@ def _time_left(seconds: float, jobs: int) -> str:
     return f", about {duration(seconds * jobs)} left" if jobs else ""
 
 
-def at_once(config: DictConfig, jobs: int, processes: int = 1) -> int:
-    """How many jobs joblib is to run at once; below -1, one less than all processors for each, as it counts."""
+def at_once(config: DictConfig, jobs: int, processes: int) -> int:
+    """How many jobs of so many processes to run at once; below -1, one less than all for each, as joblib counts."""
     asked = int(config.hydra.launcher.n_jobs)
     if not asked:
         raise UserError("hydra.launcher.n_jobs=0 runs nothing; give how many jobs at once, or -1 for what fits.")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from digits.errors import UserError
-from digits.records import changed
+from digits.records import changed_at
 from digits.run import Results, Run
 
 LATEST = "latest"
@@ -76,7 +76,7 @@ def find(source: str | Path) -> Trained:
 
 def _latest() -> Path:
     """The finished run with the newest results."""
-    newest_first = sorted(_results_files(), key=changed, reverse=True)
+    newest_first = sorted(_results_files(), key=changed_at, reverse=True)
     for file in newest_first:
         try:
             if Run(file.parent).results():
