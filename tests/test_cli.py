@@ -82,6 +82,9 @@ def test_the_command_begins_without_what_takes_long_to_import(tmp_path: Path) ->
     )
     done = run_python("-c", program, cwd=tmp_path)
     assert done.stdout == "set()\n", done.stderr
+    program = "import sys; before = {*sys.modules}; import digits; print({*sys.modules} - before)"
+    done = run_python("-c", program, cwd=tmp_path)
+    assert done.stdout == "{'digits'}\n", done.stderr
 
 
 @pytest.mark.slow

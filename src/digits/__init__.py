@@ -3,15 +3,14 @@
 ``load("latest").predict("photo.jpg").digit`` reads a picture with the newest trained network.
 """
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # not from typing: the less is imported before Ctrl-C is obeyed, the better
 if TYPE_CHECKING:
     from digits.prediction import DigitReader, Prediction, load
 
 __all__ = ["DigitReader", "Prediction", "load"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a name only when it is asked for: the commands begin with this file too."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
