@@ -83,6 +83,15 @@ def test_the_mean_of_the_last_epochs_is_one(trained: Callable[..., Recorder], tm
     assert same({name: found[name] for name in expected}, expected)
 
 
+def test_an_average_of_64_bits_has_them(trained: Callable[..., Recorder], tmp_path: Path) -> None:
+    recorder = trained("averaging=last_epochs", "averaging.epochs=4", "trainer.precision=64-true")
+    found = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    for name in recorder.epochs[0]:
+        if "batches" not in name:
+            expected = torch.stack([epoch[name] for epoch in recorder.epochs]).mean(0)
+            assert torch.allclose(found[f"network.{name}"], expected, rtol=0, atol=1e-12), name
+
+
 @pytest.mark.parametrize("words", [["averaging=ema"], ["averaging=last_epochs"]])
 def test_the_average_is_what_is_validated_and_tested(
     words: list[str], trained: Callable[..., Recorder], tmp_path: Path

@@ -137,6 +137,7 @@ def test_the_whole_chain_offline_on_the_sample(tmp_path: Path) -> None:
 def here(sample_run: Path, tmp_path: Path) -> Path:
     """A folder with a finished run, and with all that is wrong with others."""
     shutil.copytree(sample_run, tmp_path / "run")
+    shutil.copytree(sample_run, tmp_path / "other")
     shutil.copytree(sample_run, tmp_path / "unfinished")
     (tmp_path / "unfinished/results.json").unlink()
     whole = (sample_run / "checkpoints/best.ckpt").read_bytes()
@@ -196,6 +197,9 @@ def test_a_bad_picture_is_told_and_the_others_are_read(here: Path) -> None:
         (["predict", "run", ""], "an empty name is no picture"),
         (["evaluate", ""], "an empty name is no run directory"),
         (["evaluate", "run", "--tta", "--output", "run"], "--output run is a run"),
+        (["evaluate", "run", "--output", "other"], "--output other is a run"),
+        (["evaluate", "run/checkpoints/last.ckpt", "--output", "run"], "--output run is a run"),
+        (["evaluate", "run", "other", "run/checkpoints/best.ckpt"], "run/checkpoints/best.ckpt is given twice"),
         (["explain", "run", "--image", "gone.png"], "gone.png: no such file"),
         (["explain", "run", "--image", "text.ckpt"], "text.ckpt: not a picture"),
         (["explain", "run", "--image", "seven.png", "--digit", "3"], "choose one"),

@@ -75,8 +75,9 @@ def test_the_files_of_several(sample_run: Path, tmp_path: Path) -> None:
     from .conftest import run_python
 
     shutil.copytree(sample_run, tmp_path / "run")
+    shutil.copytree(sample_run, tmp_path / "other")
     before = (tmp_path / "run/evaluation.json").read_bytes()
-    done = run_python("-m", "digits", "evaluate", "run", "run", cwd=tmp_path)
+    done = run_python("-m", "digits", "evaluate", "run", "other", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("--output FOLDER keeps this.\n")
     done = run_python("-m", "digits", "evaluate", "run", "--tta", "--output", "kept", cwd=tmp_path)

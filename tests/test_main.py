@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -40,8 +40,8 @@ def call(tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MNIST_ROOT", str(tiny_mnist))
 
-    def call(*words: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["train.py", *TINY, *words])
+    def call(*words: str, before: Sequence[str] = TINY) -> int:
+        monkeypatch.setattr(sys, "argv", ["train.py", *before, *words])
         try:
             with as_it_was():
                 command.main()
@@ -189,6 +189,18 @@ def test_a_sweep_in_an_experiment_needs_no_m(call: Callable[..., int], tmp_path:
     words = ["experiment=lr_sweep", "trainer.max_epochs=1", "optimizer.lr=0.1,0.01", "hydra.sweep.dir=sweep"]
     assert call(*words) == 0
     assert len(list((tmp_path / "sweep").glob("*/results.json"))) == 2
+
+
+def test_the_comparison_of_networks_with_and_without_convolution(call: Callable[..., int], tmp_path: Path) -> None:
+    words = ["experiment=cnn_vs_mlp", "model=mlp,strided", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep"]
+    assert call(*words, before=[word for word in TINY if not word.startswith("model")]) == 0
+    rows = json.loads((tmp_path / "sweep/leaderboard.json").read_text())["rows"]
+    found = {
+        row["settings"]["model"]: [row["n"], row["parameters"]["mean"], row["multiply_adds"]["mean"]] for row in rows
+    }
+    assert found == {"mlp": [2, 3_197_830, 3_194_952], "strided": [2, 25_418, 421_056]}
+    assert all(0 < row["train_accuracy"]["mean"] <= 1 for row in rows)
+    assert (tmp_path / "sweep/overfitting.png").exists()
 
 
 def test_default_directories_differ_from_run_to_run(call: Callable[..., int], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from lightning import Callback
 from omegaconf import DictConfig
 
-from digits import checkpoint, training
+from digits import checkpoint, testing, training
 from digits.callbacks import DivergedError
 from digits.classifier import DigitClassifier
 from digits.config import check
@@ -23,6 +23,7 @@ from digits.data import MNISTDataModule, normalise
 from digits.errors import UserError
 from digits.network import Network
 from digits.run import Run
+from digits.trained import find
 from digits.training import train
 
 from .conftest import RUN_FILES, TINY, composed, run
@@ -417,6 +418,10 @@ def test_the_compact_experiment_is_small_and_right(mnist_root: Path, tmp_path: P
     assert results.parameters == 70_778
     assert results.dataset["train"] == 60_000
     assert results.test_accuracy >= 0.993
+    assert results.calibration_error <= 0.005
+    changed = testing.evaluate_changed(find(tmp_path))
+    assert changed["shifted"][3] >= 0.97
+    assert changed["rotated"][20] >= 0.97
 
 
 @pytest.mark.slow

@@ -18,9 +18,11 @@ class Averaging(WeightAveraging):
         super().__init__(multi_avg_fn=self._average)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Keep the average where the weights are going to be."""
+        """Keep the average where the weights are going to be, and in the arithmetic that they are going to have."""
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            trainer.precision_plugin.convert_module(self._average_model.module)
 
     def share(self, before: int) -> float:
         """What the weights of now are of the new average, after a number of averages before."""
@@ -36,10 +38,12 @@ class Averaging(WeightAveraging):
 class EMA(Averaging):
     """Exponential moving average, at every optimizer step.
 
-    The first steps count less long, as with TensorFlow's ExponentialMovingAverage, so that the beginning fades.
+    As with TensorFlow's ExponentialMovingAverage, it reaches back over a ninth of the steps so far at most, so that the
+    beginning fades.
 
     Args:
-        decay: What stays of the average at a step; it reaches back over some 1 / (1 - decay) steps.
+        decay: What stays of the average at a step, once there have been 9 / (1 - decay) of them; it then reaches back
+            over some 1 / (1 - decay).
     """
 
     def __init__(self, decay: float) -> None:
@@ -47,7 +51,7 @@ class EMA(Averaging):
         self.decay = decay
 
     def share(self, before: int) -> float:
-        """1 - decay, or more in the first steps."""
+        """1 - decay, or more in the first steps: 9 / (10 + before)."""
         return 1 - min(self.decay, (1 + before) / (10 + before))
 
 

@@ -212,13 +212,16 @@ def evaluate(runs: Sources, tta: TTA = False, robust: Robust = False, output: Fo
     from digits.trained import find
 
     trained = [find(run) for run in runs]
+    for number, one in enumerate(trained):
+        if any(one.checkpoint.samefile(other.checkpoint) for other in trained[:number]):
+            raise UserError(f"{runs[number]} is given twice, and would count twice.")
     with importing():
         from digits import robustness, testing
 
     alone = len(trained) == 1 and not tta
-    if output and not alone and Run(output).results_file.exists():
-        raise UserError(f"--output {output} is a run, whose evaluation is of it alone: name another folder.")
     folder = output or (trained[0].home if alone else None)
+    if folder and Run(folder).results_file.exists() and not (alone and folder.resolve() == trained[0].home.resolve()):
+        raise UserError(f"--output {folder} is a run, whose evaluation is of it alone: name another folder.")
     evaluation = testing.evaluate(*trained, tta=tta)
     print(evaluation_text(evaluation))
     written = []

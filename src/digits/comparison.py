@@ -283,7 +283,7 @@ def _notes(board: Leaderboard) -> list[str]:
             "all jobs" if len(sampled) == sum(len(row.jobs) for row in board.ranked) else f"job {', '.join(sampled)}"
         )
         notes.append(f"A SAMPLE of the digits, in {which}: these figures do not compare with those of all of MNIST.")
-    if board.by_test:
+    if board.by_test and len(board.ranked) > 1:
         notes.append(BY_TEST)
     notes += [
         f"Job {name} has the configuration of job {first}, and is left out." for name, first in board.again.items()

@@ -352,6 +352,16 @@ def check(cfg: DictConfig | TrainConfig, multirun: bool = False) -> TrainConfig:
             "callbacks.early_stopping watches validation metrics, and data.val_size=0 leaves none: "
             "set data.val_size=5000 or callbacks=default."
         )
+    if cfg.averaging and cfg.trainer.precision in ("16-true", "bf16-true"):
+        raise UserError(
+            f"averaging adds small shares, which weights in 16 bits lose: trainer.precision={cfg.trainer.precision} "
+            "needs averaging=none; bf16-mixed and 16-mixed keep weights in 32 bits."
+        )
+    if isinstance(cfg.averaging, LastEpochsConfig) and cfg.callbacks.early_stopping:
+        raise UserError(
+            "averaging=last_epochs averages the last of trainer.max_epochs, before which callbacks=early_stopping may "
+            "end: use averaging=ema, or callbacks=default."
+        )
     if isinstance(cfg.optimizer, AdamConfig) and len(cfg.optimizer.betas) != 2:
         raise UserError(f"optimizer.betas={shown(cfg.optimizer.betas)} is not allowed: it has to be two numbers.")
     if isinstance(cfg.optimizer, SGDConfig) and cfg.optimizer.nesterov and cfg.optimizer.momentum == 0:

@@ -67,9 +67,11 @@ def layer_table(layers: Sequence[Layer]) -> str:
 def evaluation_text(evaluation: "Evaluation") -> str:
     """The figures of a test: in all, digit by digit with the confusion matrix, by confidence, and the worst errors."""
     right = evaluation.images - evaluation.mistakes
+    low, high = evaluation.interval
     lines = [
         f"Test accuracy {100 * evaluation.test_accuracy:.2f} % of {evaluation.dataset}: {right:,} of "
         f"{evaluation.images:,} digits, {evaluation.mistakes:,} wrong",
+        f"95 % interval for digits in general, of which these are a sample: {100 * low:.2f} to {100 * high:.2f} %",
         f"Loss {evaluation.test_loss:.4f}, calibration error {100 * evaluation.calibration_error:.2f} %",
         "",
         "digit  images  precision   recall       F1   read as " + "".join(f"{digit:>6}" for digit in range(10)),

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from PIL import Image
 
 from digits.errors import UserError
 from digits.geometry import CLASSES, IMAGE_SIZE
-from digits.records import Amount, Count, Share, as_json, parsed, write, writing
+from digits.records import Amount, Count, Share, as_json, parsed, rounded, write, writing
 
 FILE = "evaluation.json"
+Z95 = 1.959964  # standard normal quantile of a 95 % interval
 Digit = Annotated[int, Interval(ge=0, lt=CLASSES)]
 OfEachDigit = Len(CLASSES, CLASSES)
 
@@ -108,6 +110,11 @@ class Evaluation:
     worst: Sequence[Mistake]
     examples: Annotated[Sequence[str], OfEachDigit]
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the test accuracy, 95 %, with the test digits as the sample that they are."""
+        return interval(self.test_accuracy, self.images)
+
     def write(self, folder: Path) -> Path:
         """Write ``evaluation.json``, whole, into a run directory.
 
@@ -118,6 +125,13 @@ class Evaluation:
         with writing(path):
             write(path, as_json(asdict(self)))
         return path
+
+
+def interval(accuracy: float, images: int) -> tuple[float, float]:
+    """What an accuracy, 0 to 1, on so many images says of images in general: its 95 % interval (Wilson, 1927)."""
+    middle = (accuracy + Z95**2 / (2 * images)) / (1 + Z95**2 / images)
+    half = Z95 / (1 + Z95**2 / images) * math.sqrt(accuracy * (1 - accuracy) / images + Z95**2 / (4 * images**2))
+    return rounded(middle - half), rounded(middle + half)
 
 
 def read(folder: Path) -> Evaluation | None:

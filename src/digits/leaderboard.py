@@ -12,6 +12,7 @@ from typing import Any
 
 from digits import plan
 from digits.errors import UserError
+from digits.evaluation import interval
 from digits.keys import shown
 from digits.records import rounded
 from digits.run import FAILED, FREE, PRUNED, Results, Run, differences, flat
@@ -20,7 +21,6 @@ SEED = "seed"  # the key over whose values the others are compared
 MISSING = "missing"  # the status of a job that a sweep has not begun
 MNIST = "mnist"  # the data set whose figures compare with those of others
 DATASET = "dataset"  # the column that tells apart what should not be compared
-Z95 = 1.959964  # standard normal quantile of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,9 @@ class Row:
         return Spread(rounded(statistics.fmean(values)), std, min(values), max(values))
 
     def interval(self) -> tuple[float, float]:
-        """Of the mean test accuracy, 95 %, with the test digits as the sample that they are (Wilson, 1927)."""
-        accuracy, n = statistics.fmean(r.test_accuracy for r in self.done), self.done[0].dataset["test"]
-        middle = (accuracy + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-        half = Z95 / (1 + Z95**2 / n) * math.sqrt(accuracy * (1 - accuracy) / n + Z95**2 / (4 * n * n))
-        return rounded(middle - half), rounded(middle + half)
+        """Of the mean test accuracy, 95 %, with the test digits as the sample that they are."""
+        accuracy = statistics.fmean(results.test_accuracy for results in self.done)
+        return interval(accuracy, self.done[0].dataset["test"])
 
 
 @dataclass(frozen=True)

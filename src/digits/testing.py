@@ -46,7 +46,7 @@ def evaluate(*trained: Trained, tta: bool = False) -> Evaluation:
         classifier = classifier_of(trained[0].checkpoint)
         if isinstance(network, Ensemble):
             classifier.network = network
-        evaluation, *_ = measure(classifier, data)
+        evaluation, *_ = measure(classifier, data, validate=False)
     return evaluation
 
 
@@ -90,12 +90,17 @@ def classifier_of(path: Path) -> DigitClassifier:
 
 
 def measure(
-    classifier: DigitClassifier, data: MNISTDataModule, accelerator: str = "auto", devices: Any = 1
+    classifier: DigitClassifier,
+    data: MNISTDataModule,
+    accelerator: str = "auto",
+    devices: Any = 1,
+    validate: bool = True,
 ) -> tuple[Evaluation, dict[str, float], str]:
     """Test a classifier on one device, where every image counts once.
 
     Returns:
-        The evaluation; ``val/accuracy`` and ``val/loss``, where there is a validation set; and the kind of device.
+        The evaluation; ``val/accuracy`` and ``val/loss``, if there are validation digits and it was asked to;
+        and the kind of device.
     """
     device.be_exact()
     trainer = Trainer(
@@ -107,7 +112,7 @@ def measure(
         enable_model_summary=False,
     )
     data.setup()
-    validated = trainer.validate(classifier, data, verbose=False)[0] if data.description.val else {}
+    validated = trainer.validate(classifier, data, verbose=False)[0] if validate and data.description.val else {}
     tested = trainer.test(classifier, data, verbose=False)[0]
     probabilities = classifier.test_logits.double().softmax(1).numpy()
     if not np.isfinite(probabilities).all():
