@@ -420,8 +420,8 @@ def test_the_compact_experiment_is_small_and_right(mnist_root: Path, tmp_path: P
     assert results.test_accuracy >= 0.993
     assert results.calibration_error <= 0.005
     changed = testing.evaluate_changed(find(tmp_path))
-    assert changed["shifted"][3] >= 0.97
-    assert changed["rotated"][20] >= 0.97
+    assert changed["shifted"][2] >= 0.98
+    assert changed["rotated"][15] >= 0.98
 
 
 @pytest.mark.slow
