@@ -137,7 +137,6 @@ def test_the_whole_chain_offline_on_the_sample(tmp_path: Path) -> None:
 def here(sample_run: Path, tmp_path: Path) -> Path:
     """A folder with a finished run, and with all that is wrong with others."""
     shutil.copytree(sample_run, tmp_path / "run")
-    shutil.copytree(sample_run, tmp_path / "other")
     shutil.copytree(sample_run, tmp_path / "unfinished")
     (tmp_path / "unfinished/results.json").unlink()
     whole = (sample_run / "checkpoints/best.ckpt").read_bytes()
@@ -211,6 +210,7 @@ def test_a_bad_picture_is_told_and_the_others_are_read(here: Path) -> None:
     ],
 )
 def test_other_things_that_cannot_be(words: list[str], told: str, here: Path, call: Callable[..., Done]) -> None:
+    shutil.copytree(here / "run", here / "other")
     before = sorted(here.rglob("*"))
     done = call(*words)
     assert done.returncode == 2
