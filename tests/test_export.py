@@ -107,16 +107,13 @@ def test_eight_bits_and_what_they_cost(sample_run: Path, exported: tuple[Path, s
     results = Run(sample_run).results()
     assert results is not None
     assert f"Test accuracy {100 * results.test_accuracy:.2f} % with 32 bits" in told
-    about = {item.key: item.value for item in onnx.load(tmp_path / "small.onnx").metadata_props}
+    small = onnx.load(tmp_path / "small.onnx")
+    about = {item.key: item.value for item in small.metadata_props}
     assert f"{100 * json.loads(about['test_accuracy']):.2f} % with 8" in told
     assert about["run"] == str(sample_run)
-    weights = [
-        onnx.numpy_helper.to_array(initializer)
-        for initializer in onnx.load(tmp_path / "small.onnx").graph.initializer
-        if initializer.data_type == onnx.TensorProto.INT8 and initializer.dims
-    ]
-    largest = [int(np.abs(values.astype(int)).max()) for values in weights]
-    assert max(largest) == 64  # 8 bits would overflow where a processor adds two products in 16
+    arrays = [onnx.numpy_helper.to_array(initializer) for initializer in small.graph.initializer]
+    largest = max(np.abs(array.astype(int)).max() for array in arrays if array.dtype == np.int8)
+    assert largest == 64  # 8 bits would overflow where a processor adds two products in 16
     answers = digits.load(tmp_path / "small.onnx").probabilities(IMAGES[::7]).argmax(1)
     assert (answers == digits.load(exported[0]).probabilities(IMAGES[::7]).argmax(1)).mean() > 0.97
 

@@ -46,7 +46,7 @@ def export(trained: Trained, output: Path | None = None, int8: bool = False) -> 
     Args:
         trained: The network.
         output: The file; None for ``model.onnx`` beside what else there is of the run, ``model-int8.onnx`` quantised.
-        int8: Whether filters and feature maps are quantised to 8 bits, and the accuracy measured that it costs.
+        int8: Whether weights and feature maps are quantised to one byte each, and the accuracy measured that it costs.
 
     Returns:
         What a person is told.
@@ -121,7 +121,7 @@ def _check(path: Path, file: Path, images: prediction.Images) -> float:
 
 
 def _quantised(file: Path, images: prediction.Images) -> Path:
-    """The file with weights and feature maps of 8 bits, whose ranges are those of some digits."""
+    """The file with weights of 7 bits and feature maps of 8, whose ranges are those of some digits."""
     from onnxruntime import quantization
 
     class Digits(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
@@ -140,7 +140,7 @@ def _quantised(file: Path, images: prediction.Images) -> Path:
             small,
             Digits(),
             per_channel=True,
-            reduce_range=True,  # weights of 7 bits: with 8, sums of two products overflow on processors without VNNI
+            reduce_range=True,  # 7 bits: with 8, sums of two products overflow on processors without VNNI
             op_types_to_quantize=["Conv", "Gemm", "MatMul", "MaxPool"],
         )
     return small
