@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 
 from digits import config
 from digits.data import files
+from digits.errors import SCHEDULERS
 
 PR_CAPBSET_DROP, DAC_OVERRIDE, DAC_READ_SEARCH = 24, 1, 2  # of Linux's prctl.h and capability.h
 
@@ -166,7 +167,7 @@ def as_it_was() -> Iterator[None]:
     """Afterwards, put back what a command that is called in this process sets up: the log's places, and signals."""
     root = logging.getLogger()
     handlers, raising = root.handlers[:], logging.raiseExceptions
-    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, *SCHEDULERS)}
     try:
         yield
     finally:

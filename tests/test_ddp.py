@@ -205,21 +205,21 @@ def test_torchrun(alone: Path, tmp_path: Path) -> None:
     assert Run(tmp_path / "two").report_file.exists()  # which was missing
 
 
-@pytest.mark.slow
-def test_slurms_processes(alone: Path, tmp_path: Path) -> None:
-    """With the variables that `srun --ntasks=2 --ntasks-per-node=2` sets."""
+def by_slurm(words: list[str], cwd: Path) -> list[subprocess.Popen[str]]:
+    """Two processes, with the variables that `srun --ntasks=2 --ntasks-per-node=2` sets, and its commands in cwd."""
     slurm = {"JOB_ID": "7", "STEP_ID": "0", "JOB_NAME": "digits", "NTASKS": "2", "NTASKS_PER_NODE": "2", "NNODES": "1"}
     slurm |= {"NODEID": "0", "NODELIST": "127.0.0.1"}
-    processes = [
+    return [
         subprocess.Popen(
-            [sys.executable, *together(tmp_path / "two")],
-            cwd=tmp_path,
+            [sys.executable, *words],
+            cwd=cwd,
             env={
                 **os.environ,
                 **{f"SLURM_{name}": value for name, value in slurm.items()},
                 "SLURM_PROCID": str(number),
                 "SLURM_LOCALID": str(number),
                 "MASTER_PORT": "29513",
+                "PATH": f"{cwd}:{os.environ['PATH']}",
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -227,14 +227,57 @@ def test_slurms_processes(alone: Path, tmp_path: Path) -> None:
         )
         for number in range(2)
     ]
+
+
+def ended(processes: list[subprocess.Popen[str]]) -> tuple[list[int], list[str]]:
+    """The exit codes of processes, and what they told."""
     try:
         told = [process.communicate(timeout=120)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0, 0], told
+    return [process.returncode for process in processes], told
+
+
+@pytest.mark.slow
+def test_slurms_processes(alone: Path, tmp_path: Path) -> None:
+    codes, told = ended(by_slurm(together(tmp_path / "two"), tmp_path))
+    assert codes == [0, 0], told
     assert ["Test accuracy" in text for text in told] == [True, False]
     assert_same_training(alone, tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_a_signal_of_slurm_ahead_of_its_end_has_the_training_submitted_again(tmp_path: Path) -> None:
+    """As `--signal=USR1@60` sends one; then, all are killed."""
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text('#!/bin/sh\necho "$@" >> told\n')
+    scontrol.chmod(0o755)
+    two = Run(tmp_path / "two")
+    words = [*together(two.path), "trainer.limit_train_batches=1.0", "trainer.max_epochs=3"]
+    processes = by_slurm(words, tmp_path)
+    while not two.last.exists():
+        assert processes[0].poll() is None, processes[0].communicate()[0]
+        time.sleep(0.01)
+    for process in processes:
+        process.send_signal(signal.SIGUSR1)
+    while not (tmp_path / "told").exists():
+        assert processes[0].poll() is None, processes[0].communicate()[0]
+        time.sleep(0.01)
+    for process in processes:
+        process.kill()
+    _, told = ended(processes)
+    saved = re.search(r"Saved at step (\d+)", told[0])
+    assert saved
+    assert int(saved[1]) < 600
+    assert (tmp_path / "told").read_text() == "requeue 7\n"
+    codes, told = ended(by_slurm(words, tmp_path))
+    assert codes == [0, 0], told
+    assert "Continuing from" in told[0]
+    results = two.results()
+    assert results
+    assert results.steps == 600
+    assert {path.name for path in two.path.iterdir()} == {*RUN_FILES, "train.log"}
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from digits import main as command
 from digits import parallel, plan, sweep
-from digits.errors import exit_codes
+from digits.errors import exit_codes, handing_over
 from digits.run import Run
 from digits.training import train
 
@@ -350,13 +350,31 @@ def test_an_interruption_that_another_error_hides(capsys: pytest.CaptureFixture[
         finally:
             raise AttributeError("of what was only half made")
 
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with pytest.raises(SystemExit) as ended, exit_codes():
+    with as_it_was(), pytest.raises(SystemExit) as ended, exit_codes():
         cut_short()
-    for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
-        signal.signal(number, handler)
     assert ended.value.code == 143
     assert capsys.readouterr().err == "\nInterrupted.\n"
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_a_schedulers_signal_that_another_error_hides(dropped: bool) -> None:
+    """Taken for a failure, the job would not be submitted again."""
+
+    def cut_short() -> None:
+        try:
+            signal.raise_signal(signal.SIGUSR2)
+        finally:
+            raise AttributeError("of what was only half made")
+
+    def submit_again(*args: object) -> None:
+        sys.exit(144)
+
+    with as_it_was():
+        signal.signal(signal.SIGUSR2, submit_again)
+        with pytest.raises(SystemExit, match="144"), handing_over():
+            with contextlib.suppress(BaseException) if dropped else contextlib.nullcontext():
+                cut_short()
+        assert signal.getsignal(signal.SIGUSR2) is submit_again
 
 
 def test_a_second_signal_is_ignored_while_things_are_put_in_order() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from digits.config import TrainConfig, check
-from digits.errors import UserError
+from digits.errors import Interrupted, UserError
 from digits.records import write
 from digits.run import Results, Run, differences, plain
 
@@ -69,7 +70,7 @@ def test_another_configuration_is_refused_and_the_keys_named(tmp_path: Path) -> 
 
 def test_only_files_of_its_own_are_tidied_away(tmp_path: Path) -> None:
     mine = [tmp_path / ".notes.2024", tmp_path / ".config.yaml.backup", tmp_path / "results.json.1"]
-    left = [tmp_path / ".config.yaml.123", tmp_path / ".results.json.9"]
+    left = [tmp_path / ".config.yaml.123", tmp_path / ".results.json.9", tmp_path / "hpc_ckpt_1.ckpt"]
     for path in (*mine, *left):
         path.touch()
     with Run(tmp_path).claim(cfg()):
@@ -100,6 +101,16 @@ def test_a_failure_within_is_written_down(tmp_path: Path) -> None:
     assert run.failure() == str(error)
     with run.claim(cfg()) as finished:  # the lock is free again, and a failure is no reason not to try again
         assert finished is None
+
+
+def test_an_interruption_that_another_error_hides_is_no_failure(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with pytest.raises(RuntimeError), run.claim(cfg()):
+        try:
+            raise Interrupted(signal.SIGTERM)
+        finally:
+            raise RuntimeError("of a library that was clearing up")
+    assert not run.results_file.exists()
 
 
 def test_what_is_tried_again_has_not_failed(tmp_path: Path) -> None:

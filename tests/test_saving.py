@@ -6,6 +6,7 @@ import itertools
 import logging
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,37 @@ def test_a_signal(
     assert f"Saved at step {step} of the training: {tmp_path / 'cut/checkpoints/last.ckpt'}" in caplog.text
     assert torch.load(tmp_path / "cut/checkpoints/last.ckpt", weights_only=True)["global_step"] == step
     train(tiny("model.head.dropout=0.5"), tmp_path / "cut")
+    assert_same_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize("step", [3, 10, 20])
+def test_a_schedulers_signal_is_handed_over_once_all_is_saved(
+    step: int, tiny: Compose, tmp_path: Path, at: Any
+) -> None:
+    """Submitit would end the process at once, wherever it is."""
+    train(tiny("model.head.dropout=0.5"), tmp_path / "whole")
+    last = Run(tmp_path / "cut").last
+    with as_it_was():
+        signal.signal(signal.SIGUSR2, lambda number, frame: sys.exit(f"{number} {last.exists()}"))
+        at(step, lambda: signal.raise_signal(signal.SIGUSR2))
+        with pytest.raises(SystemExit, match=f"{signal.SIGUSR2} True"), errors.handing_over():
+            train(tiny("model.head.dropout=0.5"), tmp_path / "cut")
+    assert torch.load(last, weights_only=True)["global_step"] == step
+    assert not Run(tmp_path / "cut").results_file.exists()
+    train(tiny("model.head.dropout=0.5"), tmp_path / "cut")
+    assert_same_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_training_that_a_scheduler_lets_live_goes_on(tiny: Compose, tmp_path: Path, at: Any) -> None:
+    """As under Lightning, which has Slurm submit the job again and waits to be killed; each signal is handed over."""
+    train(tiny(), tmp_path / "whole")
+    last = Run(tmp_path / "cut").last
+    steps = []
+    with as_it_was():
+        signal.signal(signal.SIGUSR1, lambda *args: steps.append(torch.load(last, weights_only=True)["global_step"]))
+        at(3, lambda: signal.raise_signal(signal.SIGUSR1))
+        train(tiny(), tmp_path / "cut")
+    assert steps == [3]
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
 
 

@@ -190,7 +190,7 @@ def test_jobs_at_once_that_are_cut_off(number: signal.Signals, code: int, tmp_pa
 @pytest.mark.slow
 def test_a_job_that_runs_out_of_time_goes_on(tmp_path: Path) -> None:
     """By submitit's signal, upon which it, or Slurm, submits the job again."""
-    words = [*SWEEP, LOCAL, "trainer.limit_train_batches=400", "callbacks.checkpoint.every_n_steps=20"]
+    words = [*SWEEP, LOCAL, "trainer.limit_train_batches=1.0", "trainer.max_epochs=6"]
     process = begin(*words, "hydra.sweep.dir=cut", cwd=tmp_path)
     wait_for(tmp_path / "cut/0/checkpoints/last.ckpt", process)
     begun = jobs_in(tmp_path)
@@ -199,7 +199,10 @@ def test_a_job_that_runs_out_of_time_goes_on(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGUSR2)
     told, _ = process.communicate(timeout=200)
     assert process.returncode == 0, told
-    assert "Continuing from" in (tmp_path / "cut/0/train.log").read_text()
+    told = (tmp_path / "cut/0/train.log").read_text()
+    saved = re.search(r"Saved at step (\d+)", told)
+    assert saved
+    assert "Continuing from" in told[saved.end() :]
     assert run(*words, "hydra.sweep.dir=whole", cwd=tmp_path).returncode == 0
     assert board(tmp_path / "cut") == board(tmp_path / "whole")
 

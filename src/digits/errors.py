@@ -6,11 +6,12 @@ import gc
 import os
 import signal
 import sys
+import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 DEBUG, HYDRAS = "DIGITS_DEBUG", "HYDRA_FULL_ERROR"
 """Variables that ask for tracebacks: ours, which has the last word, and Hydra's, by which people ask."""
@@ -19,6 +20,11 @@ EXIT_FAILED = 1
 """Exit code: it was asked for rightly and failed while running."""
 EXIT_WRONG_USE = 2
 """Exit code: what was asked for cannot be."""
+
+SCHEDULERS = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]  # not on Windows
+"""Signals by which a scheduler announces that it takes a process away; Lightning listens to one, submitit to one."""
+
+HANDED_OVER = 60  # seconds
 
 _told = 0  # the signal that has arrived
 _listening = False  # to signals, in a command
@@ -41,14 +47,17 @@ class Interrupted(BaseException):
     """The process was told to stop; not an ``Exception``, so that nothing on the way takes it for a failure.
 
     Args:
-        signal_number: The signal that arrived; a command exits with 128 plus it, as shells have it.
+        signal_number: The signal that arrived.
 
     Attributes:
+        signal_number: The same.
+        exit_code: Of a command: 128 plus the signal's number, as shells have it.
         advice: How to go on; whoever knows it on the way up fills it in.
     """
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
+        self.signal_number = signal_number
         self.exit_code = 128 + signal_number
         self.advice = ""
 
@@ -86,6 +95,33 @@ def listen() -> None:
         signal.signal(number, _interrupt)
 
 
+@contextmanager
+def handing_over() -> Iterator[None]:
+    """Where submitit listens to a scheduler, have that signal raise `Interrupted`, and hand it over in the end.
+
+    By itself, submitit ends the process with `SystemExit` wherever it is: in what torch does not survive, or in a
+    library whose clearing up then fails, which would be taken for a failure of the job.
+    """
+    before = {number: signal.getsignal(number) for number in _heard() if number in SCHEDULERS}
+    for number in before:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+        if before:
+            obey()
+    except (Interrupted, Exception) as error:
+        interruption = interruption_of(error)
+        handler = before.get(interruption.signal_number) if interruption else None
+        if interruption and callable(handler):
+            _forget()
+            handler(interruption.signal_number, None)
+            time.sleep(HANDED_OVER)  # of several processes, only the first does not return, and ends the others
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def obey() -> None:
     """Raise `Interrupted` again where it was dropped: in what runs as an object goes away, Python goes on after it."""
     if _told:
@@ -99,10 +135,15 @@ def obey_later(number: int) -> None:
         _told = number
 
 
+def listen_with(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Have all signals that tell this process to stop call a handler; those that they called before."""
+    return {number: signal.signal(number, handler) for number in _heard()}
+
+
 @contextmanager
 def put_off() -> Iterator[None]:
     """Obey signals at the end of this: torch's own code, while it is imported, aborts where one raises."""
-    before = {number: signal.signal(number, _note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = listen_with(_note)
     try:
         yield
     finally:
@@ -189,6 +230,11 @@ def did_you_mean(given: str, known: Iterable[str], prefix: str = "") -> str:
 
 def _ratio(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, one, other).ratio()
+
+
+def _heard() -> list[int]:
+    """The signals that tell this process to stop; those of a scheduler only if somebody listens to them."""
+    return [signal.SIGINT, signal.SIGTERM, *filter(lambda number: callable(signal.getsignal(number)), SCHEDULERS)]
 
 
 def _note(number: int, frame: FrameType | None) -> None:

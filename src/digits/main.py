@@ -27,6 +27,7 @@ from digits.errors import (
     debugging,
     exit_code,
     exit_codes,
+    handing_over,
     importing,
     interruption_of,
     message,
@@ -69,6 +70,7 @@ def main() -> None:
             raise
 
 
+@handing_over()
 def run_job(cfg: DictConfig) -> float | None:
     """Train once, and return the metric that a sweep compares; None if it failed.
 

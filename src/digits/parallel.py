@@ -77,12 +77,12 @@ def end_with_parent(seconds: float = 1.0) -> None:
         threading.Thread(target=watch, name=watch.__qualname__, daemon=True).start()
 
 
-def stop_children(number: int) -> None:
-    """Pass a signal on to the processes that this one has begun, and wait until they have saved and ended."""
+def stop_children() -> None:
+    """Terminate the processes that this one has begun, and wait until they have saved and ended."""
     children = multiprocessing.active_children()
     for child in children:
         if child.pid:
-            os.kill(child.pid, number)
+            os.kill(child.pid, signal.SIGTERM)
     for child in children:
         child.join(SAVED_WITHIN)
 

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from typing_extensions import TypedDict  # the one that pydantic takes before Python 3.12
 
 from digits.config import TrainConfig
-from digits.errors import UserError
+from digits.errors import UserError, interruption_of
 from digits.geometry import CLASSES
 from digits.keys import shown
 from digits.records import UNFINISHED_FILE, Amount, Count, Share, as_json, parsed, write
@@ -237,8 +237,9 @@ class Run:
             try:
                 yield finished
             except Exception as error:
-                with contextlib.suppress(OSError):  # what went wrong first is what a person has to know
-                    self.write_failure(error)
+                if not interruption_of(error):
+                    with contextlib.suppress(OSError):  # what went wrong first is what a person has to know
+                        self.write_failure(error)
                 raise
         finally:
             lock.release()
@@ -299,7 +300,9 @@ class Run:
         return rows
 
     def _tidy(self) -> None:
-        """Remove what was being written when a training before was killed."""
+        """Remove what a training before left as it was killed: what was being written, and what Lightning saves too."""
+        for file in self.path.glob("hpc_ckpt_*.ckpt"):  # at Slurm's signal, beside last.ckpt of the same step
+            file.unlink(missing_ok=True)
         for folder in (self.path, self.checkpoints, self.path / "report"):
             for file in folder.glob(".*"):
                 unfinished = UNFINISHED_FILE.fullmatch(file.name)

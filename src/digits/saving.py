@@ -14,7 +14,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from digits.config import CheckpointConfig
-from digits.errors import RunError, UserError, obey, obey_later
+from digits.errors import RunError, UserError, listen_with, obey, obey_later
 from digits.records import whole
 from digits.run import Run
 
@@ -25,8 +25,8 @@ AGAIN = 0.5  # seconds
 class Checkpoints(Checkpoint):
     """Keeps ``best.ckpt`` and ``last.ckpt``, from which a training goes on at the very step at which it was saved.
 
-    Told to stop by SIGINT or SIGTERM, it first brings the step to its end and saves; told again, it stops at once. What
-    comes within half a second is the same: a process may be told by itself, and with its group.
+    Told to stop by SIGINT, SIGTERM or a scheduler's signal, it first brings the step to its end and saves; told again,
+    it stops at once. What comes within half a second is the same: a process may be told by itself, and with its group.
     Lightning's own ModelCheckpoint would have to be there three times for this, and forgets the best score where a run
     directory has been moved.
 
@@ -57,8 +57,7 @@ class Checkpoints(Checkpoint):
                 f"the processes do not see the same {self.run.path}: one goes on from step {last}, another from "
                 f"{first}. Set hydra.run.dir to a folder that all machines share."
             )
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._listen()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -132,7 +131,13 @@ class Checkpoints(Checkpoint):
     def _stop(self, trainer: Trainer, told: int) -> None:
         log.info("Saved at step %d of the training: %s", trainer.global_step, self.run.last)
         self._listen_no_more()
+        self._told = 0
         signal.raise_signal(told)
+        self._listen()  # to what comes next: under Lightning, a training goes on until Slurm ends it
+
+    def _listen(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = listen_with(self._note)
 
     def _listen_no_more(self) -> None:
         while self._handlers:

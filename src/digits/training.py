@@ -151,8 +151,8 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
         log.info("Continuing from %s.", saved)
     try:
         trainer.fit(classifier, data, ckpt_path=saved, weights_only=True)
-    except Interrupted as interruption:
-        parallel.stop_children(interruption.exit_code - 128)
+    except Interrupted:
+        parallel.stop_children()
         raise
     except ProcessRaisedException as error:
         raise RunError(str(error).strip().splitlines()[-1].partition(": ")[2] or str(error)) from error
