@@ -371,9 +371,9 @@ def test_a_schedulers_signal_that_another_error_hides(dropped: bool) -> None:
 
     with as_it_was():
         signal.signal(signal.SIGUSR2, submit_again)
-        with pytest.raises(SystemExit, match="144"), handing_over():
-            with contextlib.suppress(BaseException) if dropped else contextlib.nullcontext():
-                cut_short()
+        dropping = contextlib.suppress(BaseException) if dropped else contextlib.nullcontext()
+        with pytest.raises(SystemExit, match="144"), handing_over(), dropping:
+            cut_short()
         assert signal.getsignal(signal.SIGUSR2) is submit_again
 
 

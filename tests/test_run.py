@@ -104,12 +104,10 @@ def test_a_failure_within_is_written_down(tmp_path: Path) -> None:
 
 
 def test_an_interruption_that_another_error_hides_is_no_failure(tmp_path: Path) -> None:
-    run = Run(tmp_path)
+    run, error = Run(tmp_path), RuntimeError("of a library that was clearing up")
+    error.__context__ = Interrupted(signal.SIGTERM)
     with pytest.raises(RuntimeError), run.claim(cfg()):
-        try:
-            raise Interrupted(signal.SIGTERM)
-        finally:
-            raise RuntimeError("of a library that was clearing up")
+        raise error
     assert not run.results_file.exists()
 
 
