@@ -19,7 +19,8 @@ train: $(VENV)/.installed ## train the network (MNIST_ROOT or data/ holds the di
 	$(BIN)/python train.py $(ARGS)
 
 test: $(VENV)/.installed-dev ## run the tests; the slow ones too where CI is set
-	$(BIN)/python -m pytest $(if $(CI),,-m "not slow") $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4 $(ARGS)
+	$(if $(CI),$(BIN)/python -m pytest -m slow $(ARGS))
 
 test-faults: $(VENV)/.installed-dev ## cut trainings off in every way, 225 times, and compare their ends, in ten minutes
 	$(BIN)/python -W ignore -m tests.faults.harness $(or $(ARGS),45)
