@@ -19,8 +19,12 @@ train: $(VENV)/.installed ## train the network (MNIST_ROOT or data/ holds the di
 	$(BIN)/python train.py $(ARGS)
 
 test: $(VENV)/.installed-dev ## run the tests; the slow ones too where CI is set
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4 $(ARGS)
-	$(if $(CI),$(BIN)/python -m pytest -m slow $(ARGS))
+ifdef ARGS
+	$(BIN)/python -m pytest $(if $(CI),,-m "not slow") $(ARGS)
+else
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4
+	$(if $(CI),$(BIN)/python -m pytest -m slow)
+endif
 
 test-faults: $(VENV)/.installed-dev ## cut trainings off in every way, 225 times, and compare their ends, in ten minutes
 	$(BIN)/python -W ignore -m tests.faults.harness $(or $(ARGS),45)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +20,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from digits import config
+from digits import config, errors
 from digits.data import files
-from digits.errors import SCHEDULERS
 
 PR_CAPBSET_DROP, DAC_OVERRIDE, DAC_READ_SEARCH = 24, 1, 2  # of Linux's prctl.h and capability.h
 
@@ -162,17 +162,25 @@ def mnist_root() -> Path:
     return Path(root).absolute()
 
 
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until a process that goes on has written a file."""
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.005)
+
+
 @contextmanager
 def as_it_was() -> Iterator[None]:
     """Afterwards, put back what a command that is called in this process sets up: the log's places, and signals."""
     root = logging.getLogger()
     handlers, raising = root.handlers[:], logging.raiseExceptions
-    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, *SCHEDULERS)}
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, *errors.SCHEDULERS)}
     try:
         yield
     finally:
         for number, listener in signals.items():
             signal.signal(number, listener)
+        errors._forget()
         for handler in root.handlers:
             if handler not in handlers:
                 handler.close()

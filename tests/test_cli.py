@@ -62,6 +62,7 @@ def call(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtu
     return call
 
 
+@pytest.mark.slow  # timed, so alone
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_is_there_at_once(command: str, tmp_path: Path) -> None:
     for _ in range(10):

@@ -22,7 +22,7 @@ from digits.errors import UserError
 from digits.run import Run
 from digits.saving import Checkpoints
 
-from .conftest import ROOT, RUN_FILES, run, run_python
+from .conftest import ROOT, RUN_FILES, run, run_python, wait_for
 from .test_main import QUICK
 from .test_training import same
 
@@ -68,9 +68,7 @@ def test_a_sweep_of_two_processes_each(tmp_path: Path) -> None:
         stderr=subprocess.STDOUT,
     )  # fmt: skip
     last = Run(tmp_path / "cut/0").last
-    while not last.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
+    wait_for(last, process)
     os.kill(process.pid, signal.SIGTERM)
     told, _ = process.communicate(timeout=60)
     assert process.returncode == 143, told
@@ -256,17 +254,18 @@ def test_a_signal_of_slurm_ahead_of_its_end_has_the_training_submitted_again(tmp
     two = Run(tmp_path / "two")
     words = [*together(two.path), "trainer.limit_train_batches=1.0", "trainer.max_epochs=3"]
     processes = by_slurm(words, tmp_path)
-    while not two.last.exists():
-        assert processes[0].poll() is None, processes[0].communicate()[0]
-        time.sleep(0.01)
-    for process in processes:
-        process.send_signal(signal.SIGUSR1)
-    while not (tmp_path / "told").exists():
-        assert processes[0].poll() is None, processes[0].communicate()[0]
-        time.sleep(0.01)
-    for process in processes:
-        process.kill()
+    try:
+        wait_for(two.last, processes[0])
+        processes[0].send_signal(signal.SIGUSR1)
+        time.sleep(0.3)  # on another machine it may be heard later
+        processes[1].send_signal(signal.SIGUSR1)
+        wait_for(tmp_path / "told", processes[0])
+        time.sleep(1)
+    finally:
+        for process in processes:
+            process.kill()
     _, told = ended(processes)
+    assert {path.name for path in two.path.iterdir()}.isdisjoint({"hpc_ckpt_1.ckpt", "results.json"})
     saved = re.search(r"Saved at step (\d+)", told[0])
     assert saved
     assert int(saved[1]) < 600
@@ -345,9 +344,7 @@ def test_a_worker_that_is_killed_ends_the_training_which_goes_on(
     process = subprocess.Popen(
         [*start, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    while not Run(tmp_path / "two").last.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
+    wait_for(Run(tmp_path / "two").last, process)
     workers = [pid for pid in children(process.pid) if has_rank(pid, rank)]
     os.kill(workers[0], signal.SIGKILL)
     started = time.monotonic()

@@ -18,9 +18,9 @@ import yaml
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
+from digits import errors, parallel, plan, sweep, training
 from digits import main as command
-from digits import parallel, plan, sweep
-from digits.errors import exit_codes, handing_over
+from digits.errors import exit_codes, handing_over, put_off
 from digits.run import Run
 from digits.training import train
 
@@ -356,25 +356,92 @@ def test_an_interruption_that_another_error_hides(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == "\nInterrupted.\n"
 
 
+def submit_again(*args: object) -> None:
+    """What submitit does as it hears of a scheduler, in short."""
+    sys.exit(144)
+
+
+def cut_short_by_a_scheduler(*args: object, **others: object) -> None:
+    try:
+        signal.raise_signal(signal.SIGUSR2)
+    finally:
+        raise AttributeError("of what was only half made")
+
+
 @pytest.mark.parametrize("dropped", [False, True])
 def test_a_schedulers_signal_that_another_error_hides(dropped: bool) -> None:
-    """Taken for a failure, the job would not be submitted again."""
-
-    def cut_short() -> None:
-        try:
-            signal.raise_signal(signal.SIGUSR2)
-        finally:
-            raise AttributeError("of what was only half made")
-
-    def submit_again(*args: object) -> None:
-        sys.exit(144)
-
     with as_it_was():
         signal.signal(signal.SIGUSR2, submit_again)
         dropping = contextlib.suppress(BaseException) if dropped else contextlib.nullcontext()
         with pytest.raises(SystemExit, match="144"), handing_over(), dropping:
-            cut_short()
+            cut_short_by_a_scheduler()
         assert signal.getsignal(signal.SIGUSR2) is submit_again
+
+
+def test_a_scheduler_waits_until_what_does_not_survive_it_is_over() -> None:
+    done = []
+    with as_it_was():
+        signal.signal(signal.SIGUSR2, submit_again)
+        with pytest.raises(SystemExit, match="144"), handing_over(), put_off():
+            done.append(signal.raise_signal(signal.SIGUSR2))
+    assert done
+
+
+def test_no_other_signal_keeps_a_job_from_being_submitted_again() -> None:
+    """Slurm sends SIGTERM too."""
+    done = []
+
+    def slowly(*args: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        done.append(True)
+        submit_again()
+
+    def told_twice() -> None:
+        try:
+            signal.raise_signal(signal.SIGUSR2)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+
+    with as_it_was():
+        errors.listen()
+        signal.signal(signal.SIGUSR2, slowly)
+        with pytest.raises(SystemExit, match="144"), handing_over():
+            told_twice()
+    assert done
+
+
+def test_another_process_of_a_job_that_is_submitted_again_waits_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(errors.time, "sleep", waited.append)
+    with as_it_was():
+        signal.signal(signal.SIGUSR2, lambda *args: None)
+        with pytest.raises(errors.Interrupted), handing_over():
+            cut_short_by_a_scheduler()
+    assert waited == [errors.WAIT_FOR_FIRST]
+
+
+def test_a_job_that_a_scheduler_takes_away_has_not_failed(
+    call: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_fit", cut_short_by_a_scheduler)
+    with as_it_was():
+        signal.signal(signal.SIGUSR2, submit_again)
+        assert call("hydra.run.dir=run") == 144
+    assert not Run(tmp_path / "run").results_file.exists()
+
+
+def test_a_job_that_runs_out_of_time_too_often_is_a_row(
+    call: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def too_often(*args: object) -> None:
+        raise RuntimeError("Job not requeued because: timed-out too many times.")
+
+    monkeypatch.setattr(training, "_fit", cut_short_by_a_scheduler)
+    with as_it_was():
+        signal.signal(signal.SIGUSR2, too_often)
+        assert call("-m", "seed=0,1", "hydra.sweep.dir=sweep") == 1
+    assert "2 of 2 jobs have no result" in capsys.readouterr().out
+    assert Run(tmp_path / "sweep/1").state() == "failed: Job not requeued because: timed-out too many times."
 
 
 def test_a_second_signal_is_ignored_while_things_are_put_in_order() -> None:

@@ -70,7 +70,7 @@ def test_another_configuration_is_refused_and_the_keys_named(tmp_path: Path) -> 
 
 def test_only_files_of_its_own_are_tidied_away(tmp_path: Path) -> None:
     mine = [tmp_path / ".notes.2024", tmp_path / ".config.yaml.backup", tmp_path / "results.json.1"]
-    left = [tmp_path / ".config.yaml.123", tmp_path / ".results.json.9", tmp_path / "hpc_ckpt_1.ckpt"]
+    left = [tmp_path / ".config.yaml.123", tmp_path / ".results.json.9"]
     for path in (*mine, *left):
         path.touch()
     with Run(tmp_path).claim(cfg()):

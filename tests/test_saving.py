@@ -127,12 +127,9 @@ def test_a_signal(
 ) -> None:
     caplog.set_level(logging.INFO)
     train(tiny("model.head.dropout=0.5"), tmp_path / "whole")
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     at(step, lambda: signal.raise_signal(number))
-    with pytest.raises(SystemExit) as ended, exit_codes():
+    with as_it_was(), pytest.raises(SystemExit) as ended, exit_codes():
         train(tiny("model.head.dropout=0.5"), tmp_path / "cut")
-    for each, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
-        signal.signal(each, handler)
     assert ended.value.code == 128 + number
     assert f"Saved at step {step} of the training: {tmp_path / 'cut/checkpoints/last.ckpt'}" in caplog.text
     assert torch.load(tmp_path / "cut/checkpoints/last.ckpt", weights_only=True)["global_step"] == step
@@ -158,17 +155,46 @@ def test_a_schedulers_signal_is_handed_over_once_all_is_saved(
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_a_training_that_a_scheduler_lets_live_goes_on(tiny: Compose, tmp_path: Path, at: Any) -> None:
-    """As under Lightning, which has Slurm submit the job again and waits to be killed; each signal is handed over."""
+def test_a_training_that_a_scheduler_lets_live_goes_on(tiny: Compose, tmp_path: Path) -> None:
+    """As under Lightning, which has Slurm submit the job again, once, and waits for the end."""
     train(tiny(), tmp_path / "whole")
     last = Run(tmp_path / "cut").last
     steps = []
+    told = {3: signal.SIGUSR1, 5: signal.SIGUSR1, 7: signal.SIGTERM}
+    tell = [At(step, lambda number=number: signal.raise_signal(number)) for step, number in told.items()]
     with as_it_was():
         signal.signal(signal.SIGUSR1, lambda *args: steps.append(torch.load(last, weights_only=True)["global_step"]))
-        at(3, lambda: signal.raise_signal(signal.SIGUSR1))
-        train(tiny(), tmp_path / "cut")
+        before = signal.getsignal(signal.SIGUSR1)
+        with pytest.raises(SystemExit) as ended, exit_codes():
+            train(tiny(), tmp_path / "cut", callbacks=tell)
+        assert signal.getsignal(signal.SIGUSR1) is before
+    assert ended.value.code == 143
     assert steps == [3]
+    assert torch.load(last, weights_only=True)["global_step"] == 7
+    train(tiny(), tmp_path / "cut")
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_what_lightning_saves_for_slurm_is_left_out(tmp_path: Path) -> None:
+    saving.WholeFiles(Run(tmp_path)).save_checkpoint({"a": 1}, tmp_path / "hpc_ckpt_1.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interruption_that_another_error_hides_stops_the_other_processes(
+    tiny: Compose, tmp_path: Path, at: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hidden() -> None:
+        try:
+            raise errors.Interrupted(signal.SIGUSR2)
+        finally:
+            raise RuntimeError("of a library that was clearing up")
+
+    stopped: list[bool] = []
+    monkeypatch.setattr(training.parallel, "stop_children", lambda: stopped.append(True))
+    at(3, hidden)
+    with pytest.raises(RuntimeError, match="clearing up"):
+        train(tiny(), tmp_path)
+    assert stopped
 
 
 class AtTheEnd(Callback):
@@ -217,11 +243,8 @@ def test_whoever_says_it_twice_does_not_wait(tiny: Compose, tmp_path: Path, at: 
         signal.raise_signal(signal.SIGTERM)
 
     at(3, twice)
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with pytest.raises(SystemExit) as ended, exit_codes():
+    with as_it_was(), pytest.raises(SystemExit) as ended, exit_codes():
         train(tiny(), tmp_path)
-    signal.signal(signal.SIGTERM, before[0])
-    signal.signal(signal.SIGINT, before[1])
     assert ended.value.code == 143
     assert not Run(tmp_path).last.exists()
 

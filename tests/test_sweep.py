@@ -19,7 +19,7 @@ from digits import parallel, sweep
 from digits.errors import UserError
 from digits.run import Run
 
-from .conftest import ROOT, run
+from .conftest import ROOT, run, wait_for
 from .test_ddp import children
 from .test_main import QUICK
 
@@ -43,12 +43,6 @@ def begin(*words: str, cwd: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-
-
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    while not path.exists():
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.005)
 
 
 @pytest.mark.slow

@@ -24,7 +24,9 @@ EXIT_WRONG_USE = 2
 SCHEDULERS = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]  # not on Windows
 """Signals by which a scheduler announces that it takes a process away; Lightning listens to one, submitit to one."""
 
-HANDED_OVER = 60  # seconds
+WAIT_FOR_FIRST = 60  # seconds; of the processes of a job, submitit has the first one end the others
+
+Handler = Callable[[int, FrameType | None], Any]
 
 _told = 0  # the signal that has arrived
 _listening = False  # to signals, in a command
@@ -101,25 +103,34 @@ def handing_over() -> Iterator[None]:
 
     By itself, submitit ends the process with `SystemExit` wherever it is: in what torch does not survive, or in a
     library whose clearing up then fails, which would be taken for a failure of the job.
+
+    Raises:
+        SystemExit: By which submitit ends the process once the job has been submitted again.
+        RunError: If the job has run out of time so often that it is not.
     """
-    before = {number: signal.getsignal(number) for number in _heard() if number in SCHEDULERS}
-    for number in before:
-        signal.signal(number, _interrupt)
+    before = {}
     try:
+        before = listen_with(_interrupt, _schedulers())
         yield
         if before:
             obey()
+        return
     except (Interrupted, Exception) as error:
         interruption = interruption_of(error)
-        handler = before.get(interruption.signal_number) if interruption else None
-        if interruption and callable(handler):
-            _forget()
-            handler(interruption.signal_number, None)
-            time.sleep(HANDED_OVER)  # of several processes, only the first does not return, and ends the others
-        raise
+        if not interruption or interruption.signal_number not in before:
+            raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    _forget()
+    try:
+        with put_off():
+            before[interruption.signal_number](interruption.signal_number, None)
+    except Exception as error:
+        error.__context__ = None  # it is no interruption
+        raise RunError(str(error)) from error
+    time.sleep(WAIT_FOR_FIRST)
+    raise interruption
 
 
 def obey() -> None:
@@ -132,12 +143,19 @@ def obey_later(number: int) -> None:
     """Note a signal for the next `obey`, if `listen` has been called: elsewhere, as in a notebook, nobody obeys."""
     global _told
     if _listening:
-        _told = number
+        _told = _told or number
 
 
-def listen_with(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """Have all signals that tell this process to stop call a handler; those that they called before."""
-    return {number: signal.signal(number, handler) for number in _heard()}
+def listen_with(handler: Handler, numbers: Iterable[int] | None = None) -> dict[int, Any]:
+    """Have signals call a handler, and return those that they called before.
+
+    Args:
+        handler: What they are to call.
+        numbers: The signals; by default all that tell this process to stop.
+    """
+    if numbers is None:
+        numbers = (signal.SIGINT, signal.SIGTERM, *_schedulers())
+    return {number: signal.signal(number, handler) for number in numbers}
 
 
 @contextmanager
@@ -232,14 +250,14 @@ def _ratio(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, one, other).ratio()
 
 
-def _heard() -> list[int]:
-    """The signals that tell this process to stop; those of a scheduler only if somebody listens to them."""
-    return [signal.SIGINT, signal.SIGTERM, *filter(lambda number: callable(signal.getsignal(number)), SCHEDULERS)]
+def _schedulers() -> list[int]:
+    """The signals of a scheduler to which somebody listens."""
+    return [number for number in SCHEDULERS if callable(signal.getsignal(number))]
 
 
 def _note(number: int, frame: FrameType | None) -> None:
     global _told
-    _told = number
+    _told = _told or number
 
 
 def _ignore(unraisable: "sys.UnraisableHookArgs") -> None:
@@ -255,6 +273,6 @@ def _forget() -> None:
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     global _told
-    _told = number
+    _told = _told or number  # the first one decides; others hurry
     signal.signal(number, signal.SIG_IGN)  # once is enough: what follows puts things in order and ends
-    raise Interrupted(number)
+    raise Interrupted(_told)

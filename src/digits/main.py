@@ -70,7 +70,6 @@ def main() -> None:
             raise
 
 
-@handing_over()
 def run_job(cfg: DictConfig) -> float | None:
     """Train once, and return the metric that a sweep compares; None if it failed.
 
@@ -81,19 +80,8 @@ def run_job(cfg: DictConfig) -> float | None:
     run = Run(Path(HydraConfig.get().runtime.output_dir))
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        results = run.finished(config.check(cfg, multirun=sweeping))
-        if results and (run.report_file.exists() or not cfg.report):  # the answer is there before torch is imported
-            accuracy, data = 100 * results.test_accuracy, results.dataset["name"]
-            log.info("Finished before: test accuracy %.2f %% on %s, in %s", accuracy, data, run.path)
-            return results.metric
-        with importing():
-            from digits.training import train
-        obey()
-        # In a sweep that was killed, a job may live on in a process of its own.
-        metric = train(cfg, run.path, None if sweeping else STARTED, wait=sweeping).metric
-        if not sweeping:
-            log.info("%s", NEXT.replace("python train.py", _program()))
-        return metric
+        with handing_over():
+            return _train(cfg, run, sweeping)
     except (Interrupted, Exception) as error:
         if interruption := interruption_of(error):
             interruption.advice = _how_to_go_on()
@@ -101,10 +89,28 @@ def run_job(cfg: DictConfig) -> float | None:
         log.error("%s", message(error), exc_info=debugging())
         if not sweeping:
             sys.exit(exit_code(error))
-        if not (run.config_file.exists() or run.results_file.exists()):
-            overrides = " ".join(HydraConfig.get().overrides.task)
-            run.write_failure(UserError(f"{error} ({overrides})"))  # refused before it began; the leaderboard says why
+        if not run.results_file.exists():  # the leaderboard says why
+            if isinstance(error, RunError):  # it was interrupted, and is not submitted again
+                run.write_failure(error)
+            elif not run.config_file.exists():  # it was refused before it began
+                run.write_failure(UserError(f"{error} ({' '.join(HydraConfig.get().overrides.task)})"))
         return None
+
+
+def _train(cfg: DictConfig, run: Run, sweeping: bool) -> float:
+    results = run.finished(config.check(cfg, multirun=sweeping))
+    if results and (run.report_file.exists() or not cfg.report):  # the answer is there before torch is imported
+        accuracy, data = 100 * results.test_accuracy, results.dataset["name"]
+        log.info("Finished before: test accuracy %.2f %% on %s, in %s", accuracy, data, run.path)
+        return results.metric
+    with importing():
+        from digits.training import train
+    obey()
+    # In a sweep that was killed, a job may live on in a process of its own.
+    metric = train(cfg, run.path, None if sweeping else STARTED, wait=sweeping).metric
+    if not sweeping:
+        log.info("%s", NEXT.replace("python train.py", _program()))
+    return metric
 
 
 @contextmanager

@@ -300,9 +300,7 @@ class Run:
         return rows
 
     def _tidy(self) -> None:
-        """Remove what a training before left as it was killed: what was being written, and what Lightning saves too."""
-        for file in self.path.glob("hpc_ckpt_*.ckpt"):  # at Slurm's signal, beside last.ckpt of the same step
-            file.unlink(missing_ok=True)
+        """Remove what was being written when a training before was killed."""
         for folder in (self.path, self.checkpoints, self.path / "report"):
             for file in folder.glob(".*"):
                 unfinished = UNFINISHED_FILE.fullmatch(file.name)

@@ -57,7 +57,8 @@ class Checkpoints(Checkpoint):
                 f"the processes do not see the same {self.run.path}: one goes on from step {last}, another from "
                 f"{first}. Set hydra.run.dir to a folder that all machines share."
             )
-        self._listen()
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = listen_with(self._note)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -69,7 +70,7 @@ class Checkpoints(Checkpoint):
         if told or due:
             self._save(trainer, self.run.last)
         if told:
-            self._stop(trainer, told)
+            self._hand_over(trainer, told)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the epoch, first as the best, if it is: the last one records how good that was."""
@@ -80,18 +81,18 @@ class Checkpoints(Checkpoint):
         self._save(trainer, self.run.last)
         told, _ = self._agreed(trainer, self._told, False)
         if told:
-            self._stop(trainer, told)
+            self._hand_over(trainer, told)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Obey a signal that has come since, and leave others to those who listened before."""
         told, _ = self._agreed(trainer, self._told, False)
         if told:
-            self._stop(trainer, told)
+            self._hand_over(trainer, told)
         self._listen_no_more()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave signals to those who listened before, and what came and was not obeyed to what follows the error."""
-        if self._told and self._handlers:  # which are gone once a signal has been passed on
+        if self._told:
             obey_later(self._told)
         self._listen_no_more()
 
@@ -123,21 +124,24 @@ class Checkpoints(Checkpoint):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._told and time.monotonic() >= self._told_at + AGAIN:
+            obey_later(self._told)
             self._listen_no_more()
             signal.raise_signal(number)
         elif not self._told:
             self._told, self._told_at = number, time.monotonic()
 
-    def _stop(self, trainer: Trainer, told: int) -> None:
-        log.info("Saved at step %d of the training: %s", trainer.global_step, self.run.last)
-        self._listen_no_more()
-        self._told = 0
-        signal.raise_signal(told)
-        self._listen()  # to what comes next: under Lightning, a training goes on until Slurm ends it
+    def _hand_over(self, trainer: Trainer, told: int) -> None:
+        """Leave a signal to those who listened to it before; they stop the training, unless it is Lightning itself.
 
-    def _listen(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = listen_with(self._note)
+        That has Slurm submit the job again, which then ends it. Once is enough: one process may hear of it later.
+        """
+        log.info("Saved at step %d of the training: %s", trainer.global_step, self.run.last)
+        self._told = 0
+        if told in self._handlers:
+            signal.signal(told, self._handlers.pop(told) or signal.SIG_DFL)
+        signal.raise_signal(told)
+        if self._handlers:
+            self._handlers[told] = signal.signal(told, signal.SIG_IGN)
 
     def _listen_no_more(self) -> None:
         while self._handlers:
@@ -147,6 +151,8 @@ class Checkpoints(Checkpoint):
 
 class WholeFiles(TorchCheckpointIO):
     """Writes a checkpoint whole or not at all, and keeps the last one until the next is there.
+
+    What Lightning saves by itself at Slurm's signal is left out: ``last.ckpt`` has just been saved.
 
     Args:
         run: The run whose they are.
@@ -162,6 +168,8 @@ class WholeFiles(TorchCheckpointIO):
             RunError: If there is no room for it, or no permission; the ones before are as they were.
         """
         path = Path(path)
+        if path.name.startswith("hpc_ckpt_"):
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole(path, keep=self.run.previous if path == self.run.last else None) as file:

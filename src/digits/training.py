@@ -30,7 +30,7 @@ from digits.config import TrainConfig
 from digits.console import duration, layer_table, quiet
 from digits.data import MNISTDataModule
 from digits.data.module import Description
-from digits.errors import Interrupted, RunError, UserError, interruption_of
+from digits.errors import RunError, UserError, interruption_of
 from digits.geometry import CLASSES, layers
 from digits.robustness import accuracy
 from digits.run import FINISHED, Dataset, Results, Run
@@ -151,13 +151,14 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
         log.info("Continuing from %s.", saved)
     try:
         trainer.fit(classifier, data, ckpt_path=saved, weights_only=True)
-    except Interrupted:
-        parallel.stop_children()
-        raise
-    except ProcessRaisedException as error:
-        raise RunError(str(error).strip().splitlines()[-1].partition(": ")[2] or str(error)) from error
-    except (RuntimeError, ProcessExitedException) as error:
-        if isinstance(error, ProcessExitedException) or (trainer.world_size > 1 and LOST.search(str(error))):
+    except BaseException as error:
+        if interruption_of(error):
+            parallel.stop_children()
+            raise
+        if isinstance(error, ProcessRaisedException):
+            raise RunError(str(error).strip().splitlines()[-1].partition(": ")[2] or str(error)) from error
+        lost = isinstance(error, RuntimeError) and trainer.world_size > 1 and LOST.search(str(error))
+        if lost or isinstance(error, ProcessExitedException):
             raise RunError(
                 "another process of this training has ended; the same command in the same hydra.run.dir goes on"
             ) from error
