@@ -400,7 +400,7 @@ def test_no_other_signal_keeps_a_job_from_being_submitted_again() -> None:
         try:
             signal.raise_signal(signal.SIGUSR2)
         finally:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
 
     with as_it_was():
         errors.listen()
