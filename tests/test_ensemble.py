@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from digits import checkpoint, testing
+from digits import checkpoint, evaluation, testing
 from digits.data import normalise, sample
 from digits.ensemble import SHIFTED, Ensemble, shifted
 from digits.errors import UserError
@@ -61,6 +61,12 @@ def test_the_same_network_twice_is_as_good_as_once(sample_run: Path) -> None:
     looked = testing.evaluate(trained, tta=True)
     assert looked.test_loss != once.test_loss
     assert np.trace(looked.confusion_matrix) > 300
+    best = str(trained.checkpoint)
+    assert [(each.checkpoints, each.tta) for each in (once, twice, looked)] == [
+        ([], False),
+        ([best, best], False),
+        ([best], True),
+    ]
 
 
 def test_networks_of_other_tests_are_not_tested_together(sample_run: Path, tiny: Compose, tmp_path: Path) -> None:
@@ -82,4 +88,7 @@ def test_the_files_of_several(sample_run: Path, tmp_path: Path) -> None:
     assert done.stdout.endswith("--output FOLDER keeps this.\n")
     done = run_python("-m", "digits", "evaluate", "run", "--tta", "--output", "kept", cwd=tmp_path)
     assert done.stdout.endswith("Written to kept/evaluation.json\n")
+    kept = evaluation.read(tmp_path / "kept")
+    assert kept
+    assert (kept.checkpoints, kept.tta) == (["run/checkpoints/best.ckpt"], True)
     assert (tmp_path / "run/evaluation.json").read_bytes() == before

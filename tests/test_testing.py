@@ -38,6 +38,17 @@ def test_the_accuracy_is_that_of_the_training(sample_run: Path, tested: evaluati
     assert tested == evaluation.read(sample_run)  # what the training left
 
 
+def test_under_slurm_no_checkpoint_that_lies_about_is_tested(
+    sample_run: Path, tested: evaluation.Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning would take what its trainings leave at Slurm's signal."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(b"another network")
+    for name, value in {"NTASKS": "1", "JOB_ID": "7", "JOB_NAME": "digits", "PROCID": "0", "LOCALID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert testing.evaluate(find(sample_run)) == tested
+
+
 def test_a_run_on_mnist(tiny: Compose, tmp_path: Path) -> None:
     results = train(tiny(), tmp_path / "run")
     again = testing.evaluate(find(tmp_path / "run"))

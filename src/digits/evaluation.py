@@ -4,7 +4,7 @@ import base64
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -96,6 +96,8 @@ class Evaluation:
         mistakes: How many there are.
         worst: Those with the least probability of the right digit, worst first.
         examples: The first image of each digit in the test set, each a PNG in base64.
+        checkpoints: Files of the networks that read it together; none where it is the run's own.
+        tta: Whether they looked at shifted copies as well.
     """
 
     dataset: str
@@ -109,6 +111,8 @@ class Evaluation:
     mistakes: Count
     worst: Sequence[Mistake]
     examples: Annotated[Sequence[str], OfEachDigit]
+    checkpoints: Sequence[str] = field(default_factory=list)
+    tta: bool = False
 
     @property
     def interval(self) -> tuple[float, float]:

@@ -1,8 +1,9 @@
 """Testing a checkpoint on the test set of its training."""
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ def evaluate(*trained: Trained, tta: bool = False) -> Evaluation:
         if isinstance(network, Ensemble):
             classifier.network = network
         evaluation, *_ = measure(classifier, data, validate=False)
+    if isinstance(network, Ensemble):
+        evaluation = replace(evaluation, checkpoints=[str(each.checkpoint) for each in trained], tta=tta)
     return evaluation
 
 
@@ -103,17 +106,19 @@ def measure(
         and the kind of device.
     """
     device.be_exact()
-    trainer = Trainer(
-        accelerator=accelerator,
-        devices=devices[:1] if isinstance(devices, list) else 1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
     data.setup()
-    validated = trainer.validate(classifier, data, verbose=False)[0] if validate and data.description.val else {}
-    tested = trainer.test(classifier, data, verbose=False)[0]
+    with tempfile.TemporaryDirectory() as nothing:  # elsewhere, under Slurm, Lightning would test what it finds there
+        trainer = Trainer(
+            default_root_dir=nothing,
+            accelerator=accelerator,
+            devices=devices[:1] if isinstance(devices, list) else 1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        validated = trainer.validate(classifier, data, verbose=False)[0] if validate and data.description.val else {}
+        tested = trainer.test(classifier, data, verbose=False)[0]
     probabilities = classifier.test_logits.double().softmax(1).numpy()
     if not np.isfinite(probabilities).all():
         raise RunError("what the network computes is no number; it cannot be tested")
