@@ -26,7 +26,7 @@ from lightning import Callback
 
 from digits import report, training  # noqa: F401  # the report's imports take a second
 from digits.data import sample
-from digits.errors import exit_codes
+from digits.errors import exit_codes, handing_over
 from digits.run import Run
 
 from ..conftest import composed
@@ -116,10 +116,16 @@ def fill_the_disk(rng: random.Random) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
+def listen_to_a_scheduler(rng: random.Random) -> None:
+    """Have a signal end the process at once, as submitit has, once it has submitted the job again."""
+    signal.signal(signal.SIGUSR2, lambda number, frame: sys.exit(128 + number))
+
+
 KINDS = {
     "killed (SIGKILL)": Kind(signal.SIGKILL, nothing, (-signal.SIGKILL,)),
     "terminated (SIGTERM)": Kind(signal.SIGTERM, nothing, (143,)),
     "interrupted (SIGINT, Ctrl-C)": Kind(signal.SIGINT, nothing, (130,)),
+    "taken away by a scheduler (SIGUSR2)": Kind(signal.SIGUSR2, listen_to_a_scheduler, (128 + signal.SIGUSR2,)),
     "an error": Kind(0, fail_somewhere, (1,)),
     "no room for a file": Kind(0, fill_the_disk, (1, 2)),
 }
@@ -152,9 +158,10 @@ def begin(words: list[str], directory: Path, spoil: Callable[[], None] = lambda:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
         with exit_codes():
-            os.write(told, b".")
             spoil()
-            training.train(composed(*COMMON, *words), directory)
+            os.write(told, b".")
+            with handing_over():
+                training.train(composed(*COMMON, *words), directory)
             code = 0
     except SystemExit as end:
         code = int(end.code or 0)
