@@ -26,7 +26,7 @@ else
 	$(if $(CI),$(BIN)/python -m pytest -m slow)
 endif
 
-test-faults: $(VENV)/.installed-dev ## cut trainings off in every way, 270 times, and compare their ends, in ten minutes
+test-faults: $(VENV)/.installed-dev ## cut trainings off in every way, 270 times, and compare their ends, in a quarter of an hour
 	$(BIN)/python -W ignore -m tests.faults.harness $(or $(ARGS),45)
 
 lint: $(VENV)/.installed-dev ## check format, style and types
