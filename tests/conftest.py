@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -26,6 +27,11 @@ from digits.data import files
 PR_CAPBSET_DROP, DAC_OVERRIDE, DAC_READ_SEARCH = 24, 1, 2  # of Linux's prctl.h and capability.h
 
 ROOT = Path(__file__).resolve().parents[1]
+
+GPUS = [
+    name for name, there in (("gpu", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())) if there
+]
+"""What ``trainer.accelerator`` may be here, beside ``cpu``."""
 
 RUN_FILES = {"config.yaml", "metrics.csv", "evaluation.json", "results.json", "checkpoints", ".lock"}
 """What a training leaves in its directory; ``train.log`` and the report where they are asked for."""

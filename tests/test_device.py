@@ -1,14 +1,19 @@
 """What is left to the device, on devices that are not here: precision, memory format, and kernel of the optimizer."""
 
 import os
+from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from digits import device
+from digits.classifier import DigitClassifier
 from digits.config import check
+from digits.data.module import Batches, Digits, MNISTDataModule, move
 
-from .conftest import composed
+from .conftest import composed, digits_like
 
 
 @pytest.fixture
@@ -69,3 +74,27 @@ def test_the_settings_of_the_process(no_gpu: pytest.MonkeyPatch) -> None:
     assert torch.get_float32_matmul_precision() == "high"
     assert torch.backends.cudnn.allow_tf32
     device.be_exact()
+
+
+@pytest.mark.parametrize("words", [["model=article"], ["experiment=accurate"], ["model=mlp", "data/augment=erase"]])
+def test_a_step_on_a_gpu_meets_nothing_that_lies_elsewhere(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a stand-in: torch knows of each tensor its shape and where it would lie, and refuses to mix places."""
+    cfg = check(composed(*words))
+    images, labels = (torch.from_numpy(part) for part in digits_like(40, seed=0))
+    here = Digits(images, labels.long(), torch.arange(40))
+    data = MNISTDataModule(augment=cfg.data.augment and asdict(cfg.data.augment))
+    data.trainer = SimpleNamespace(training=True, current_epoch=1, max_epochs=3)  # type: ignore[assignment]
+    monkeypatch.setattr(data, "_generator", lambda *_: None)  # there is none of a GPU that is not there
+    classifier = DigitClassifier(asdict(cfg.model), asdict(cfg.optimizer))
+    gpu = torch.device("cuda", 0)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        classifier.to(gpu)
+        part, *_ = move((here, here, here), gpu)
+        for indices in Batches(part, 16, shuffle=True):
+            batch = data.on_after_batch_transfer(part[indices], 0)
+            assert batch[0].device == batch[1].device == indices.device == gpu
+            assert classifier.training_step(batch, 0)["loss"].device == gpu
+        classifier._count_training()
+        classifier.validation_step(batch, 0)
+        for mean in (classifier.train_loss, classifier.val_loss):
+            assert mean.total.device == gpu

@@ -24,7 +24,7 @@ from digits.errors import exit_codes, handing_over, put_off
 from digits.run import Run
 from digits.training import train
 
-from .conftest import ROOT, RUN_FILES, TINY, as_it_was, run, run_python
+from .conftest import GPUS, ROOT, RUN_FILES, TINY, as_it_was, run, run_python
 
 # The smallest training that is a real one: genuine digits, no network needed.
 QUICK = [
@@ -257,7 +257,7 @@ def test_a_process_of_its_own_from_another_folder(tmp_path: Path) -> None:
     assert (tmp_path / "elsewhere/here/results.json").read_bytes() == first
 
 
-@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
+@pytest.mark.skipif(bool(GPUS), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_ends_in_2(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert call("trainer.accelerator=gpu") == 2
     err = capsys.readouterr().err

@@ -26,7 +26,7 @@ from digits.run import Run
 from digits.trained import find
 from digits.training import train
 
-from .conftest import RUN_FILES, TINY, composed, run
+from .conftest import GPUS, RUN_FILES, TINY, composed, run
 from .test_main import QUICK
 
 Compose = Callable[..., DictConfig]
@@ -251,7 +251,7 @@ def test_a_validation_loss_that_is_no_number_ends_the_run(
     assert not Run(tmp_path).read_metrics()
 
 
-@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
+@pytest.mark.skipif(bool(GPUS), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(tiny: Compose, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="trainer.accelerator=cpu"):
         train(tiny("trainer.accelerator=gpu"), tmp_path)
@@ -349,12 +349,18 @@ def test_precision_auto_is_decided_and_said(
     assert "memory format channels_last, optimizer fused." in caplog.text
 
 
-def test_the_checkpoint_gives_the_accuracy_that_was_written(tiny: Compose, tmp_path: Path) -> None:
-    from digits.data.module import MNISTDataModule, normalise
-
-    cfg = tiny("trainer.precision=bf16-mixed", "optimizer.lr=0.01")
+@pytest.mark.parametrize("accelerator", ["cpu", *GPUS])
+def test_on_every_accelerator_that_there_is(accelerator: str, tiny: Compose, tmp_path: Path) -> None:
+    """Cut off there, it goes on; its checkpoint gives the accuracy that was written, on the processor."""
+    words = ["trainer.precision=bf16-mixed", "averaging=ema", "data/augment=erase", "model.head.dropout=0.1"]
+    cfg = tiny(f"trainer.accelerator={accelerator}", "optimizer.lr=0.01", *words)
+    with pytest.raises(KeyError, match="stopped"):
+        train(cfg, tmp_path, callbacks=[StopAt(1)])
     results = train(cfg, tmp_path)
-    classifier = DigitClassifier.load_from_checkpoint(tmp_path / "checkpoints/best.ckpt", weights_only=True).eval()
+    assert (results.accelerator, results.steps) == (accelerator, 20)
+    assert results.test_accuracy > 0.2  # chance is 0.1
+    best = tmp_path / "checkpoints/best.ckpt"
+    classifier = DigitClassifier.load_from_checkpoint(best, map_location="cpu", weights_only=True).eval()
     data = MNISTDataModule(root=cfg.data.root, val_size=40)
     data.setup()
     correct = sum(
@@ -437,8 +443,11 @@ def test_the_accurate_experiment_begins_well(mnist_root: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.mnist
-def test_ten_epochs_of_the_articles_network_reach_what_was_promised(mnist_root: Path, tmp_path: Path) -> None:
-    results = train(composed(f"data.root={mnist_root}"), tmp_path)
+@pytest.mark.parametrize("accelerator", ["cpu", *GPUS])
+def test_ten_epochs_of_the_articles_network_reach_what_was_promised(
+    accelerator: str, mnist_root: Path, tmp_path: Path
+) -> None:
+    results = train(composed(f"data.root={mnist_root}", f"trainer.accelerator={accelerator}"), tmp_path)
     assert results.parameters == 3_199_106
     assert results.dataset["name"] == "mnist"
     assert results.test_accuracy >= 0.992
