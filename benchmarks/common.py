@@ -67,9 +67,8 @@ def spread(values: Sequence[float], unit: str = "s") -> str:
 def machine() -> str:
     """Processor, cores and versions in a line."""
     found, versions = provenance.hardware(), provenance.versions()
-    gpu = f", {found['gpu']}" if found["gpu"] else ""
     return (
-        f"{found['processor']}, {found['cores']} cores{gpu}; Python {versions['python']}, torch {versions['torch']}, "
+        f"{found['processor']}, {found['cores']} cores; Python {versions['python']}, torch {versions['torch']}, "
         f"lightning {versions['lightning']}"
     )
 

@@ -233,6 +233,14 @@ def test_names_that_an_encoding_has_not(here: Path) -> None:
     assert done.stderr == "Failed: gone.png: no such file\n"
 
 
+def test_a_run_whose_name_looks_like_a_setting(here: Path, call: Callable[..., Done]) -> None:
+    (here / "run").rename(here / "lr=0.1")
+    done = call("explain", "lr=0.1", "--digit", "3")
+    assert done.returncode == 0, done.stderr
+    assert (here / "lr=0.1/explanation").is_dir()
+    assert call("explain", "model.blocks.0.channels=" + 300 * "9").returncode == 2  # too long for a file's name
+
+
 def test_what_was_seen_of_each_picture(here: Path, call: Callable[..., Done]) -> None:
     draw(here / "seven.bmp", 3600)
     draw(here / "eight.png", 4000)

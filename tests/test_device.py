@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning import LightningModule, Trainer
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from digits import device
+from digits.callbacks import SpeedUp
 from digits.classifier import DigitClassifier
 from digits.config import check
 from digits.data.module import Batches, Digits, MNISTDataModule, move
@@ -63,17 +65,18 @@ def test_the_settings_of_the_process(no_gpu: pytest.MonkeyPatch) -> None:
     no_gpu.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     device.speed_up()
     assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "0"
-    assert torch.get_float32_matmul_precision() == "highest"  # on a processor there is nothing to gain
+    no_gpu.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     no_gpu.setattr(device.CUDAAccelerator, "is_available", lambda: True)
     device.speed_up()
-    assert torch.get_float32_matmul_precision() == "high"
-    device.be_exact()
+    assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1"
+
+
+def test_32_bits_are_32_in_a_training_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    torch.set_float32_matmul_precision("high")
+    SpeedUp(compile_network=False).on_train_start(Trainer(logger=False), LightningModule())
     assert torch.get_float32_matmul_precision() == "highest"
     assert not torch.backends.cudnn.allow_tf32
-    device.speed_up()  # as the next job of a sweep, which is to compute what it computes alone
-    assert torch.get_float32_matmul_precision() == "high"
-    assert torch.backends.cudnn.allow_tf32
-    device.be_exact()
 
 
 @pytest.mark.parametrize("words", [["model=article"], ["experiment=accurate"], ["model=mlp", "data/augment=erase"]])

@@ -149,6 +149,18 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert '"recall": [0.5, 1.0, 1.0,' in run.results_file.read_text()  # a list on a line
 
 
+def test_a_run_that_finishes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def state(run: Run) -> str:
+        monkeypatch.undo()
+        before = run.state()
+        run.write_results(results())
+        return before
+
+    monkeypatch.setattr(Run, "state", state)
+    assert Run(tmp_path).outcome() == (None, "unfinished")
+    assert Run(tmp_path).outcome() == (results(), "finished")
+
+
 def test_a_failure_is_no_result(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.write_failure(ValueError("the loss is nan"))

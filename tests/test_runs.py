@@ -8,7 +8,7 @@ import pytest
 from digits.comparison import print_runs
 from digits.config import check
 from digits.errors import UserError
-from digits.run import Run
+from digits.run import Results, Run
 from digits.runs import listed
 
 from .conftest import composed
@@ -74,10 +74,13 @@ def test_where_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_one_that_another_person_keeps_to_himself_is_a_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(run: Run) -> None:
+    outcome = Run.outcome
+
+    def refuse(run: Run) -> tuple[Results | None, str]:
         if run.path.name == "c":
             raise PermissionError(13, "Permission denied", str(run.results_file))
+        return outcome(run)
 
-    monkeypatch.setattr(Run, "results", refuse)
+    monkeypatch.setattr(Run, "outcome", refuse)
     assert {entry.path.name: entry.status.partition(":")[0] for entry in listed()}["c"] == "failed"
     assert len(listed()) == 4

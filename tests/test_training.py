@@ -14,13 +14,14 @@ import pytest
 import torch
 from lightning import Callback
 from omegaconf import DictConfig
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from digits import checkpoint, testing, training
 from digits.callbacks import DivergedError
 from digits.classifier import DigitClassifier
 from digits.config import check
 from digits.data import MNISTDataModule, normalise
-from digits.errors import UserError
+from digits.errors import RunError, UserError
 from digits.network import Network
 from digits.run import Run
 from digits.trained import find
@@ -215,6 +216,14 @@ def test_it_stops_early(tiny: Compose, tmp_path: Path) -> None:
     assert train(tiny(*overrides), tmp_path).epochs == 4  # the first counts, then three without improvement
 
 
+def test_it_does_not_stop_while_the_accuracy_rises(tiny: Compose, tmp_path: Path) -> None:
+    watching = [f"callbacks.early_stopping.{word}" for word in ("monitor=val/accuracy", "patience=1")]
+    results = train(tiny("callbacks=early_stopping", *watching, "trainer.max_epochs=4"), tmp_path)
+    accuracies = [row["val/accuracy"] for row in Run(tmp_path).read_metrics()]
+    assert accuracies == sorted(set(accuracies))
+    assert results.epochs == 4
+
+
 def test_a_loss_that_is_no_number_ends_the_run(tiny: Compose, tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match="learning rate of 1e\\+30: try a smaller"):
         train(tiny("optimizer=sgd", "optimizer.lr=1e30", "scheduler=none"), tmp_path)
@@ -255,6 +264,25 @@ def test_a_validation_loss_that_is_no_number_ends_the_run(
 def test_a_gpu_that_is_not_there(tiny: Compose, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="trainer.accelerator=cpu"):
         train(tiny("trainer.accelerator=gpu"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "told"),
+    [
+        ("digits.errors.UserError: a: b is damaged", UserError, "a: b is damaged"),
+        ("digits.callbacks.DivergedError: the loss is nan", RunError, "the loss is nan"),
+        ("ZeroDivisionError", RunError, "ZeroDivisionError"),
+    ],
+)
+def test_what_a_spawned_process_says(
+    line: str, kind: type[Exception], told: str, tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(*_: Any, **__: Any) -> None:
+        raise ProcessRaisedException(f"-- Process 1 terminated with the following error:\nTraceback\n{line}\n", 1, 9)
+
+    monkeypatch.setattr(training.Trainer, "fit", fit)
+    with pytest.raises(kind, match=f"^{told}$"):
+        train(tiny(), tmp_path)
 
 
 def test_a_device_that_is_not_there(tiny: Compose, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What watches a training: the article's line, a row per epoch, the clock, and the seed of each epoch."""
+"""What watches a training: the article's line, a row per epoch, the clock, and the seed of each step."""
 
 import logging
 import logging.config
@@ -76,6 +76,7 @@ class SpeedUp(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the process up, and compile; in place, so that the checkpoint's names stay as they are."""
         device.speed_up()
+        device.be_exact()
         if self.compile_network:
             pl_module.network.compile()  # type: ignore[union-attr]
 
@@ -211,8 +212,8 @@ class Stopwatch(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         """Take the time; on a GPU, of the last batch of an epoch only once the device has done its work."""
-        if trainer.is_last_batch and trainer.strategy.root_device.type == "cuda":
-            torch.cuda.synchronize()
+        if trainer.is_last_batch and trainer.strategy.root_device.type in ("cuda", "mps"):
+            torch.accelerator.synchronize()
         self._last_step = time.perf_counter()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -304,7 +304,7 @@ def explain(run: Explained, image: ImageFile = None, digit: Digit = None, augmen
     drawing = image is not None or digit is not None
     if image is not None and digit is not None:
         raise UserError("--image and --digit: choose one.")
-    if "=" in run[0]:
+    if "=" in run[0] and not os.path.exists(run[0]):
         if drawing:
             raise UserError(f"{' '.join(run)} is no trained network to draw; name a run.")
         cfg = explanation.configuration(run)

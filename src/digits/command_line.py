@@ -27,7 +27,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digits import config, parallel
-from digits.errors import UserError, did_you_mean
+from digits.errors import UserError, did_you_mean, first_line
 from digits.help import help_text
 
 KINDS = {
@@ -198,7 +198,7 @@ def _directory(cfg: DictConfig, key: str) -> Path:
     try:
         given = str(OmegaConf.select(cfg, key))
     except OmegaConfBaseException as error:
-        raise UserError(f"{key}: {_first_line(error)}.") from error
+        raise UserError(f"{key}: {first_line(error)}.") from error
     if not given:
         raise UserError(f"{key} is empty; it has to name a directory.")
     return Path(given).absolute()
@@ -249,7 +249,7 @@ def _variants(override: Override, options: Sequence[str] = ()) -> Iterator[str]:
     try:
         values = value.filter(list(options)) if isinstance(value, Glob) else list(override.sweep_string_iterator())
     except HydraException as error:
-        raise UserError(f"{_words(override)} cannot be swept: {_first_line(error)}.") from error
+        raise UserError(f"{_words(override)} cannot be swept: {first_line(error)}.") from error
     if not values:
         raise UserError(f"{_words(override)} stands for no value{' of ' if options else ''}{', '.join(options)}.")
     for each in values:
@@ -355,8 +355,3 @@ def _kind(hint: Any) -> str:
     if typing.get_origin(hint) is list:
         return f"a list, each of it {_kind(typing.get_args(hint)[0])}"
     return KINDS.get(hint, "a group of keys")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".:")

@@ -20,7 +20,7 @@ from digits.console import duration
 from digits.drawing import png
 from digits.errors import UserError, printable
 from digits.leaderboard import DATASET, MNIST, SEED, Job, Leaderboard, Row, Spread
-from digits.records import as_json, write, writing
+from digits.records import as_json, save, writing
 from digits.runs import Entry
 
 log = logging.getLogger(__name__)
@@ -77,11 +77,7 @@ def write_files(board: Leaderboard) -> list[Path]:
         "leaderboard.json": as_json({"rows": list(records(board))}),
         **{f"{name}.png": png(figure) for name, figure in figures(board.ranked)},
     }
-    for name, content in files.items():
-        with writing(board.directory / name):
-            board.directory.mkdir(parents=True, exist_ok=True)
-            write(board.directory / name, content)
-    return [board.directory / name for name in files]
+    return [save(board.directory / name, content) for name, content in files.items()]
 
 
 def write_importance(folder: Path, shares: Mapping[str, float]) -> list[Path]:
@@ -92,10 +88,7 @@ def write_importance(folder: Path, shares: Mapping[str, float]) -> list[Path]:
         "importance.json": as_json(shares),
         "importance.png": png(plots.shares("How much each key explains of the first epoch's accuracy", shares)),
     }
-    for name, content in files.items():
-        with writing(folder / name):
-            write(folder / name, content)
-    return [folder / name for name in files]
+    return [save(folder / name, content) for name, content in files.items()]
 
 
 def copy_best(board: Leaderboard, target: Path) -> None:

@@ -16,7 +16,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from digits.errors import UserError, did_you_mean
+from digits.errors import UserError, did_you_mean, first_line
 from digits.geometry import IMAGE_SIZE, Block, GeometryError, Head, layers
 from digits.keys import Rule, key, shown
 
@@ -45,7 +45,7 @@ class DataConfig:
 
     name: str = key("mnist", "data set", one_of=("mnist", "sample"))
     root: str = key("data", "folder that holds the MNIST files, or receives them")
-    batch_size: int = key(200, "images per optimizer step and process", at_least=1, below=2**31)
+    batch_size: int = key(200, "images per batch, in each process", at_least=1, below=2**31)
     val_size: int = key(5_000, "images of the training set kept for validation", at_least=0, below=OFFICIAL_TRAIN_SIZE)
     split_seed: int = key(0, "seed of the split into training and validation", at_least=0, below=2**32)
     mirrors: list[str] | None = key(None, "addresses to fetch from; null: those that torchvision lists")
@@ -145,7 +145,7 @@ class TrainerConfig:
     accelerator: str = key("auto", "what to train on", one_of=("auto", "cpu", "gpu", "cuda", "mps", "tpu"))
     devices: Any = "auto"
     num_nodes: int = key(1, "machines; where torchrun or Slurm starts the processes, they say how many", at_least=1)
-    strategy: str = key("auto", "how several devices share the work", one_of=("auto", "ddp", "ddp_spawn", "ddp_fork"))
+    strategy: str = key("auto", "how several devices share the work", one_of=("auto", "ddp", "ddp_spawn"))
     precision: str = key(
         "auto",
         "arithmetic; auto: bf16-mixed where the device computes it natively",
@@ -191,13 +191,8 @@ class LastEpochsConfig(AveragingConfig):
     epochs: int = key(3, "last epochs, whose ends are averaged", at_least=1)
 
 
-@dataclass
-class CheckpointConfig:
-    """What makes a checkpoint the best one, and how often there is one within an epoch."""
-
-    monitor: str = key("val/accuracy", "metric", one_of=("val/accuracy", "val/loss"))
-    every_n_steps: int | None = key(None, "optimizer steps", at_least=1)
-    every_n_seconds: float | None = key(60.0, "seconds", above=0)
+class _Watching:
+    monitor: str
 
     @property
     def mode(self) -> str:
@@ -206,12 +201,20 @@ class CheckpointConfig:
 
 
 @dataclass
-class EarlyStoppingConfig:
+class CheckpointConfig(_Watching):
+    """What makes a checkpoint the best one, and how often there is one within an epoch."""
+
+    monitor: str = key("val/accuracy", "metric", one_of=("val/accuracy", "val/loss"))
+    every_n_steps: int | None = key(None, "optimizer steps", at_least=1)
+    every_n_seconds: float | None = key(60.0, "seconds", above=0)
+
+
+@dataclass
+class EarlyStoppingConfig(_Watching):
     """Arguments of `lightning.pytorch.callbacks.EarlyStopping`."""
 
     _target_: str = key(MISSING, "class", one_of=("lightning.pytorch.callbacks.EarlyStopping",))
     monitor: str = key("val/loss", "metric", one_of=("val/accuracy", "val/loss"))
-    mode: str = key("min", "which value is the best", one_of=("min", "max"))
     patience: int = key(3, "validations without improvement before it stops", at_least=1)
     min_delta: float = key(0.0, "smallest change that counts as improvement", at_least=0)
 
@@ -325,7 +328,7 @@ def check(cfg: DictConfig | TrainConfig, multirun: bool = False) -> TrainConfig:
         try:
             cfg = cast(TrainConfig, OmegaConf.to_object(cfg))
         except OmegaConfBaseException as error:
-            raise UserError(str(error).splitlines()[0]) from error
+            raise UserError(first_line(error)) from error
     if not isinstance(cfg, TrainConfig):
         raise TypeError(f"expected a configuration composed from {directory()}, got {type(cfg).__name__}")
     check_rules(cfg)
@@ -382,7 +385,7 @@ def data(arguments: Mapping[str, Any]) -> DataConfig:
     try:
         cfg = cast(DataConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DataConfig), arguments)))
     except OmegaConfBaseException as error:
-        raise UserError(str(error).splitlines()[0]) from error
+        raise UserError(first_line(error)) from error
     check_rules(cfg, "data.")
     return cfg
 

@@ -112,7 +112,6 @@ def hush() -> None:
     logging.getLogger("torch.multiprocessing").setLevel(logging.ERROR)  # which of several processes it ends, and how
     for message in (
         ".*does not have many workers.*",  # the digits are in memory: a worker would only copy them
-        ".*Checkpoint directory .* exists and is not empty.*",  # that is what continuing a run means
         ".*Total length of `list` across ranks is zero.*",  # with data.val_size=0 there is nothing to validate on
         ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has summed over the processes already
         ".*LeafSpec.* is deprecated.*",  # Lightning's own call of a torch that is newer than it

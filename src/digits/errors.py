@@ -1,4 +1,4 @@
-"""The errors that a person can act on, how every command ends, and how it is interrupted, while it imports too."""
+"""Errors that a person can act on, exit codes, and interruptions, which may come while modules are being imported."""
 
 import atexit
 import difflib
@@ -208,6 +208,12 @@ def message(error: BaseException) -> str:
     if isinstance(error, RunError):
         return f"Failed: {told}"
     return f"Failed: {type(error).__name__}: {told}\nHYDRA_FULL_ERROR=1 or --debug shows where."
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what it says, or what it is, without a full stop."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".:")
 
 
 def printable(text: str) -> str:

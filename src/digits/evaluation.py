@@ -15,7 +15,7 @@ from PIL import Image
 
 from digits.errors import UserError
 from digits.geometry import CLASSES, IMAGE_SIZE
-from digits.records import Amount, Count, Share, as_json, parsed, rounded, write, writing
+from digits.records import Amount, Count, Share, as_json, parsed, rounded, save
 
 FILE = "evaluation.json"
 Z95 = 1.959964  # standard normal quantile of a 95 % interval
@@ -125,10 +125,7 @@ class Evaluation:
         Raises:
             UserError: If it cannot be written.
         """
-        path = folder / FILE
-        with writing(path):
-            write(path, as_json(asdict(self)))
-        return path
+        return save(folder / FILE, as_json(asdict(self)))
 
 
 def interval(accuracy: float, images: int) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from digits.data import normalise, sample
 from digits.data.normalisation import MEAN, STD
 from digits.errors import RunError, UserError
 from digits.geometry import CLASSES
-from digits.records import write, writing
+from digits.records import save
 from digits.testing import data_of
 from digits.trained import Trained
 
@@ -71,8 +71,7 @@ def export(trained: Trained, output: Path | None = None, int8: bool = False) -> 
         if int8:
             file = _quantised(file, chosen[:CALIBRATED])
             told.append(_measured(trained, file))
-        with writing(path):
-            write(path, file.read_bytes())
+        save(path, file.read_bytes())
     told.append(f"Written to {path}, {path.stat().st_size / 1000:,.0f} kB: uint8 (batch, 28, 28) to probabilities")
     return "\n".join(told)
 

@@ -25,20 +25,6 @@ def check_installed() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-class _Lock:
-    """Optuna's lock on its journal. Its own outlives a process that is killed with it; this one does not."""
-
-    def __init__(self, path: Path) -> None:
-        self._lock = filelock.FileLock(path)
-
-    def acquire(self) -> bool:
-        self._lock.acquire()
-        return True
-
-    def release(self) -> None:
-        self._lock.release()
-
-
 def open_study(directory: Path, pruner: str) -> "optuna.Study":
     """Open the study of a directory, a new one or what there is of it.
 
@@ -62,7 +48,10 @@ def open_study(directory: Path, pruner: str) -> "optuna.Study":
         with filelock.FileLock(lock):
             _cut_off_what_is_torn(journal)
         return optuna.create_study(
-            storage=optuna.storages.JournalStorage(JournalFileBackend(str(journal), cast(Any, _Lock(lock)))),
+            # Optuna's own lock would outlive a process that is killed with it.
+            storage=optuna.storages.JournalStorage(
+                JournalFileBackend(str(journal), cast(Any, filelock.FileLock(lock)))
+            ),
             study_name="search",
             direction="maximize",
             pruner=chosen,

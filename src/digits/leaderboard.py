@@ -256,7 +256,7 @@ def _find(sweep: Path, prefix: str) -> list[_Found]:
 def _read(run: Run) -> tuple[dict[str, Any], Results | None, str]:
     """Configuration, results and status of a job; one that cannot be read has failed."""
     try:
-        return run.config() or {}, run.results(), run.state()
+        return run.config() or {}, *run.outcome()
     except UserError as error:
         return {}, None, f"{FAILED}: {error}"
 

@@ -1,4 +1,4 @@
-"""Several processes: of a sweep, how many, on which GPU, and what becomes of orphans; of a training, how they began."""
+"""Several processes: how many jobs of a sweep, on which GPU, and no orphans; how those of a training were started."""
 
 import atexit
 import contextlib

@@ -24,7 +24,7 @@ from rich.console import Console
 from digits.data import photo
 from digits.errors import RunError, UserError
 from digits.prediction import DigitReader, Images, Prediction
-from digits.records import write, writing
+from digits.records import save
 
 STANDARD_INPUT = "-"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".mpo")
@@ -166,9 +166,7 @@ def show(answer: Answer) -> Path:
     both.paste(seen, (original.width + 16, 0))
     file = io.BytesIO()
     both.save(file, "PNG")
-    with writing(path):
-        write(path, file.getvalue())
-    return path
+    return save(path, file.getvalue())
 
 
 def _prepared(pictures: Sequence[str]) -> list[Prepared]:

@@ -19,14 +19,14 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
 
 
-def hardware() -> dict[str, Any]:
-    """Processor, cores, threads that torch uses, and GPU."""
+def hardware(accelerator: str = "cpu") -> dict[str, Any]:
+    """Processor, cores, threads that torch uses, and the GPU, where it was one that computed."""
     return {
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name() if accelerator == "gpu" else None,
     }
 
 

@@ -75,6 +75,18 @@ def writing(path: Path) -> Iterator[None]:
         raise UserError(f"{path} cannot be written: {why}.") from error
 
 
+def save(path: Path, content: str | bytes) -> Path:
+    """Write a file whole, into a folder that is made where there is none, and return its path.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, content)
+    return path
+
+
 Share = Annotated[float, Interval(ge=0, le=1)]
 """A number from 0 to 1."""
 Amount = Annotated[float, Interval(ge=0, lt=math.inf)]

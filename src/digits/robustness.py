@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from digits.records import as_json, rounded, write, writing
+from digits.records import as_json, rounded, save
 
 if TYPE_CHECKING:
     from torch import nn
@@ -136,10 +136,7 @@ def write_files(accuracies: Mapping[str, Mapping[float, float]], folder: Path) -
         for name, found in accuracies.items()
     }
     files: dict[str, str | bytes] = {FILE: as_json(content), PLOT: png(plots.panels("Test accuracy, %", panels))}
-    for name, data in files.items():
-        with writing(folder / name):
-            write(folder / name, data)
-    return [folder / name for name in files]
+    return [save(folder / name, data) for name, data in files.items()]
 
 
 def _brushed(images: Images, pixels: float, brush: Callable[..., Images]) -> Images:

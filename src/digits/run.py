@@ -25,8 +25,8 @@ from digits.records import UNFINISHED_FILE, Amount, Count, Share, as_json, parse
 
 log = logging.getLogger(__name__)
 
-# What may differ where a run goes on: where the data are, since a fingerprint guards what they are; how often it is
-# saved; the report; and what people say of it.
+# Keys that may have other values when a run goes on: where the data are, since a fingerprint guards what they are; how
+# often it is saved; the report; and what people say of it.
 FREE = (
     "data.root",
     "data.mirrors",
@@ -162,6 +162,15 @@ class Run:
         """``finished``, ``unfinished``, or ``failed: `` or ``pruned: `` and why."""
         state = self._status()
         return f"{state.status}: {state.error}" if state.status in (FAILED, PRUNED) else state.status
+
+    def outcome(self) -> tuple[Results | None, str]:
+        """The results of a finished run, or None, and the state, which fit, though it may finish in between.
+
+        Raises:
+            UserError: If the file is not one that a run writes.
+        """
+        state = self.state()
+        return self.results() if state == FINISHED else None, state
 
     def config(self) -> dict[str, Any] | None:
         """The configuration in ``config.yaml`` as plain values, or None where there is none.

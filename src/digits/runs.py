@@ -57,7 +57,7 @@ def _entries(folder: Path) -> Iterator[Entry]:
         run = Run(path)
         time = datetime.datetime.fromtimestamp((changed_at(run.results_file) or changed_at(run.config_file)) / 1e9)
         try:
-            config, results, status = run.config() or {}, run.results(), run.state()
+            config, (results, status) = run.config() or {}, run.outcome()
         except (UserError, OSError) as error:
             told = f"{error.filename} cannot be read: {error.strerror}" if isinstance(error, OSError) else error
             yield Entry(run.path, time, f"{FAILED}: {told}", None, [], "")

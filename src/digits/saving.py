@@ -27,8 +27,8 @@ class Checkpoints(Checkpoint):
 
     Told to stop by SIGINT, SIGTERM or a scheduler's signal, it first brings the step to its end and saves; told again,
     it stops at once. What comes within half a second is the same: a process may be told by itself, and with its group.
-    Lightning's own ModelCheckpoint would have to be there three times for this, and forgets the best score where a run
-    directory has been moved.
+    It would take three of Lightning's ModelCheckpoint, which also forgets the best score where a run directory has been
+    moved.
 
     Args:
         run: Where they are kept.

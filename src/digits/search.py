@@ -23,10 +23,10 @@ from digits import command_line, config, plan, space, training
 from digits.callbacks import DivergedError
 from digits.console import ScreenHandler
 from digits.data import MNISTDataModule
-from digits.errors import RunError, UserError
+from digits.errors import RunError, UserError, first_line
 from digits.journal import check_installed, open_study, sampler
 from digits.keys import key
-from digits.records import as_json, write, writing
+from digits.records import as_json, save
 from digits.run import FREE, PRUNED, Results, Run, plain
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def read(name: Path | str) -> SearchConfig:
     except FileNotFoundError as error:
         raise UserError(f"there is no search space {path}.") from error
     except OmegaConfBaseException as error:
-        raise UserError(f"{path} is no search space: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path} is no search space: {first_line(error)}") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path} is no search space: {' '.join(str(error).split()):.200}") from error
     assert isinstance(cfg, SearchConfig)
@@ -151,13 +151,9 @@ def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory:
     chosen = _plain([f"{group}={choice}" for group, choice in choices.items()])
     delta = _difference(chosen, _plain(words))
     defaults = [{f"override /{group}": choice} for group, choice in choices.items()]
-    path = directory / EXPERIMENT
     text = yaml.safe_dump({"defaults": defaults, **delta}, sort_keys=False)
     head = f"# @package _global_\n# python train.py --config-dir {shlex.quote(str(directory))} experiment=best\n"
-    with writing(path):
-        path.parent.mkdir(exist_ok=True)
-        write(path, head + text)
-    return path
+    return save(directory / EXPERIMENT, head + text)
 
 
 class Report(Callback):
@@ -198,9 +194,7 @@ def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None
     facts["overrides"] = list(overrides)
     path = directory / FACTS
     if not path.exists():
-        with writing(path):
-            directory.mkdir(parents=True, exist_ok=True)
-            write(path, as_json(facts))
+        save(path, as_json(facts))
         return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))

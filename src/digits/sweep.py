@@ -186,8 +186,8 @@ class Progress(threading.Thread):
 def _outcome(run: Run) -> tuple[str, bool]:
     """What came of a run, and whether it has a result."""
     try:
-        results = run.results()
-        return (f"{100 * results.metric:.2f} %", True) if results else (run.state(), False)
+        results, state = run.outcome()
+        return (f"{100 * results.metric:.2f} %", True) if results else (state, False)
     except (UserError, OSError) as error:
         return str(error), False
 

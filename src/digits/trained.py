@@ -17,8 +17,8 @@ class Trained:
 
     Attributes:
         checkpoint: The file with its weights.
-        home: Where what is made of it goes: the run directory if it is the checkpoint that the run tested, and beside
-            any other checkpoint.
+        home: Folder for what is made of it: the run directory, if the run tested this checkpoint, and otherwise the
+            checkpoint's own.
         run: The run; None for a checkpoint that lies elsewhere.
     """
 

@@ -30,7 +30,7 @@ from digits.config import TrainConfig
 from digits.console import duration, layer_table, quiet
 from digits.data import MNISTDataModule
 from digits.data.module import Description
-from digits.errors import RunError, UserError, interruption_of
+from digits.errors import RunError, UserError, first_line, interruption_of
 from digits.geometry import CLASSES, layers
 from digits.robustness import accuracy
 from digits.run import FINISHED, Dataset, Results, Run
@@ -103,7 +103,7 @@ def _train(cfg: TrainConfig, run: Run, started: float, callbacks: Sequence[Callb
         seed=cfg.seed,
         precision=precision,
         versions=provenance.versions(),
-        hardware=provenance.hardware(),
+        hardware=provenance.hardware(tested["accelerator"]),
         git=provenance.git(),
     )
     if cfg.report:
@@ -155,8 +155,9 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
         if interruption_of(error):
             parallel.stop_children()
             raise
-        if isinstance(error, ProcessRaisedException):
-            raise RunError(str(error).strip().splitlines()[-1].partition(": ")[2] or str(error)) from error
+        if isinstance(error, ProcessRaisedException):  # whose last line is that of a traceback: class and words
+            kind, _, told = str(error).strip().splitlines()[-1].partition(": ")
+            raise (UserError if kind.endswith(".UserError") else RunError)(told or kind) from error
         lost = isinstance(error, RuntimeError) and trainer.world_size > 1 and LOST.search(str(error))
         if lost or isinstance(error, ProcessExitedException):
             raise RunError(
@@ -277,12 +278,12 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Callback
         StepSeed(cfg.seed),
         Checkpoints(run, cfg.callbacks.checkpoint, validated=cfg.data.val_size > 0),
     ]
-    if cfg.trainer.strategy.startswith("ddp_spawn"):
+    if cfg.trainer.strategy == "ddp_spawn":
         callbacks.insert(0, Spawned())
     if cfg.averaging:
         callbacks.append(instantiate(asdict(cfg.averaging)))
-    if cfg.callbacks.early_stopping:
-        callbacks.append(instantiate(asdict(cfg.callbacks.early_stopping)))
+    if early := cfg.callbacks.early_stopping:
+        callbacks.append(instantiate(asdict(early), mode=early.mode))
     if sys.stdout.isatty():
         callbacks.append(ProgressBar(refresh_rate=20))
     arguments = {**asdict(cfg.trainer), "precision": precision}
@@ -304,18 +305,17 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Callback
             plugins=[WholeFiles(run)],
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
-        raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
+        raise UserError(f"trainer: {first_line(error)}") from error
 
 
 def _loggers(cfg: TrainConfig, run: Run) -> list[Logger]:
     directory = run.path.resolve()
-    name, digest = directory.name, hashlib.sha256(str(directory).encode()).hexdigest()
-    same = digest[:12]  # where a run goes on, so does wandb's page
+    same = hashlib.sha256(str(directory).encode()).hexdigest()[:12]  # where a run goes on, so does wandb's page
     told = {"tags": cfg.tags or None, "notes": cfg.notes or None}
     of_run: dict[str, dict[str, Any]] = {
         "tensorboard": {"save_dir": run.path},
-        "wandb": {"save_dir": run.path, "name": name, "id": same, "resume": "allow", **told},
-        "mlflow": {"run_name": name, "tags": {"directory": str(run.path), **dict.fromkeys(cfg.tags, "")}},
+        "wandb": {"save_dir": run.path, "name": directory.name, "id": same, "resume": "allow", **told},
+        "mlflow": {"run_name": directory.name, "tags": {"directory": str(run.path), **dict.fromkeys(cfg.tags, "")}},
     }
     if cfg.notes:
         of_run["mlflow"]["tags"]["mlflow.note.content"] = cfg.notes

@@ -11,8 +11,7 @@ from digits import checkpoint, drawing, explanation, plots
 from digits.console import duration
 from digits.evaluation import Evaluation, image_of, read
 from digits.keys import shown
-from digits.records import write as write_whole
-from digits.records import writing
+from digits.records import save
 from digits.run import Results, Run, flat
 from digits.trained import Trained, find
 
@@ -36,11 +35,7 @@ def write(run: Run, results: Results) -> Path:
     evaluation = read(run.path)
     if evaluation is None or evaluation.test_accuracy != results.test_accuracy:  # there is none, or it is of another
         evaluation = _evaluate(find(run.path))
-    page = _page(run, results, evaluation)
-    with writing(run.report_file):
-        run.report_file.parent.mkdir(exist_ok=True)
-        write_whole(run.report_file, page)
-    return run.report_file
+    return save(run.report_file, _page(run, results, evaluation))
 
 
 def _evaluate(trained: Trained) -> Evaluation:
@@ -104,7 +99,7 @@ def _curves(rows: Sequence[dict[str, float]]) -> Iterator[Any]:
         positive = all(loss > 0 for points in losses.values() for _, loss in points)
         yield plots.curves("Loss", "nats, logarithmic" if positive else "nats", losses, log=positive)
         yield plots.curves("Accuracy", "%", lines("accuracy", 100))
-        yield plots.curves("Learning rate", "at the end of the epoch", {"lr": line("lr")})
+        yield plots.curves("Learning rate", "at the beginning of the epoch", {"lr": line("lr")})
 
 
 def _drawings(run: Run, evaluation: Evaluation) -> Iterator[Any]:
