@@ -22,8 +22,8 @@ test: $(VENV)/.installed-dev ## run the tests; the slow ones too where CI is set
 ifdef ARGS
 	$(BIN)/python -m pytest $(if $(CI),,-m "not slow") $(ARGS)
 else
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4
-	$(if $(CI),$(BIN)/python -m pytest -m slow)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not $(if $(CI),alone,slow)" --numprocesses auto --maxprocesses 4 --dist loadgroup
+	$(if $(CI),$(BIN)/python -m pytest -m alone)
 endif
 
 test-faults: $(VENV)/.installed-dev ## cut trainings off in every way, 270 times, and compare their ends, in a quarter of an hour

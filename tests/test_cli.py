@@ -62,7 +62,8 @@ def call(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtu
     return call
 
 
-@pytest.mark.slow  # timed, so alone
+@pytest.mark.slow
+@pytest.mark.alone  # timed
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_is_there_at_once(command: str, tmp_path: Path) -> None:
     for _ in range(10):

@@ -135,7 +135,8 @@ def test_an_option_of_a_folder_of_ones_own(tmp_path: Path) -> None:
         command_line.check(["--config-dir", str(tmp_path), "experiment=mine"])
 
 
-@pytest.mark.slow  # timed, so alone
+@pytest.mark.slow
+@pytest.mark.alone  # timed
 def test_a_mistake_is_told_within_the_time_that_was_promised(tmp_path: Path) -> None:
     def seconds(word: str) -> float:
         started = time.perf_counter()

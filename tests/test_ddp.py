@@ -334,6 +334,7 @@ def test_two_machines(alone: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # timed
 @pytest.mark.parametrize(("by", "rank"), [("lightning", 1), ("torchrun", 1), ("torchrun", 0)])
 def test_a_worker_that_is_killed_ends_the_training_which_goes_on(
     by: str, rank: int, alone: Path, tmp_path: Path

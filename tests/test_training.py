@@ -435,6 +435,7 @@ def test_compiled_it_trains_to_the_same_network(tiny: Compose, tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.mnist
 def test_the_fast_experiment_is_fast_and_right(mnist_root: Path, tmp_path: Path) -> None:
     """A fifth of a percent and three seconds are left for one seed and a busy machine; benchmarks/ measures."""
@@ -445,6 +446,7 @@ def test_the_fast_experiment_is_fast_and_right(mnist_root: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.mnist
 def test_the_compact_experiment_is_small_and_right(mnist_root: Path, tmp_path: Path) -> None:
     """Two tenths of a percent are left for one seed and another processor; the README has five seeds."""
@@ -459,6 +461,7 @@ def test_the_compact_experiment_is_small_and_right(mnist_root: Path, tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.mnist
 def test_the_accurate_experiment_begins_well(mnist_root: Path, tmp_path: Path) -> None:
     """With 200 of its 7,504 steps; the README has the figures of all."""
@@ -470,6 +473,7 @@ def test_the_accurate_experiment_begins_well(mnist_root: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.mnist
 @pytest.mark.parametrize("accelerator", ["cpu", *GPUS])
 def test_ten_epochs_of_the_articles_network_reach_what_was_promised(
