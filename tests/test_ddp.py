@@ -173,9 +173,9 @@ def assert_same_training(one: Path, two: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def in_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training in one process, of 20 steps."""
-    folder = tmp_path_factory.mktemp("alone")
+    folder = tmp_path_factory.mktemp("in_one")
     words = [*QUICK[:-1], *STEPS, "trainer.limit_train_batches=20", "data.batch_size=20", "hydra.run.dir=one"]
     assert run(*words, cwd=folder).returncode == 0
     return folder / "one"
@@ -187,14 +187,14 @@ def together(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_torchrun(alone: Path, tmp_path: Path) -> None:
+def test_torchrun(in_one: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [*TORCHRUN, "--nproc-per-node", "2", *together(tmp_path / "two")], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert "2 processes with batches of 10: 20 images a step." in done.stdout
     assert done.stdout.count("Test accuracy") == 1
-    assert_same_training(alone, tmp_path / "two")
+    assert_same_training(in_one, tmp_path / "two")
     words = [word for word in together(tmp_path / "two") if word != "report=false"]
     again = subprocess.run(
         [*TORCHRUN, "--nproc-per-node", "2", *words], cwd=tmp_path, capture_output=True, text=True, timeout=60
@@ -203,7 +203,7 @@ def test_torchrun(alone: Path, tmp_path: Path) -> None:
     assert Run(tmp_path / "two").report_file.exists()  # which was missing
 
 
-def by_slurm(words: list[str], cwd: Path) -> list[subprocess.Popen[str]]:
+def by_slurm(words: list[str], cwd: Path, port: int) -> list[subprocess.Popen[str]]:
     """Two processes, with the variables that `srun --ntasks=2 --ntasks-per-node=2` sets, and its commands in cwd."""
     slurm = {"JOB_ID": "7", "STEP_ID": "0", "JOB_NAME": "digits", "NTASKS": "2", "NTASKS_PER_NODE": "2", "NNODES": "1"}
     slurm |= {"NODEID": "0", "NODELIST": "127.0.0.1"}
@@ -216,7 +216,7 @@ def by_slurm(words: list[str], cwd: Path) -> list[subprocess.Popen[str]]:
                 **{f"SLURM_{name}": value for name, value in slurm.items()},
                 "SLURM_PROCID": str(number),
                 "SLURM_LOCALID": str(number),
-                "MASTER_PORT": "29513",
+                "MASTER_PORT": str(port),
                 "PATH": f"{cwd}:{os.environ['PATH']}",
             },
             stdout=subprocess.PIPE,
@@ -238,11 +238,11 @@ def ended(processes: list[subprocess.Popen[str]]) -> tuple[list[int], list[str]]
 
 
 @pytest.mark.slow
-def test_slurms_processes(alone: Path, tmp_path: Path) -> None:
-    codes, told = ended(by_slurm(together(tmp_path / "two"), tmp_path))
+def test_slurms_processes(in_one: Path, tmp_path: Path) -> None:
+    codes, told = ended(by_slurm(together(tmp_path / "two"), tmp_path, 29513))
     assert codes == [0, 0], told
     assert ["Test accuracy" in text for text in told] == [True, False]
-    assert_same_training(alone, tmp_path / "two")
+    assert_same_training(in_one, tmp_path / "two")
 
 
 @pytest.mark.slow
@@ -253,7 +253,7 @@ def test_a_signal_of_slurm_ahead_of_its_end_has_the_training_submitted_again(tmp
     scontrol.chmod(0o755)
     two = Run(tmp_path / "two")
     words = [*together(two.path), "trainer.limit_train_batches=1.0", "trainer.max_epochs=3"]
-    processes = by_slurm(words, tmp_path)
+    processes = by_slurm(words, tmp_path, 29514)
     try:
         wait_for(two.last, processes[0])
         processes[0].send_signal(signal.SIGUSR1)
@@ -270,7 +270,7 @@ def test_a_signal_of_slurm_ahead_of_its_end_has_the_training_submitted_again(tmp
     assert saved
     assert int(saved[1]) < 600
     assert (tmp_path / "told").read_text() == "requeue 7\n"
-    codes, told = ended(by_slurm(words, tmp_path))
+    codes, told = ended(by_slurm(words, tmp_path, 29514))
     assert codes == [0, 0], told
     assert "Continuing from" in told[0]
     results = two.results()
@@ -283,7 +283,7 @@ def test_a_signal_of_slurm_ahead_of_its_end_has_the_training_submitted_again(tmp
 @pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("ip"), reason="network namespaces need root and ip"
 )
-def test_two_machines(alone: Path, tmp_path: Path) -> None:
+def test_two_machines(in_one: Path, tmp_path: Path) -> None:
     """Two network namespaces with addresses of their own, a cable between them, and a folder that both see."""
     names = [f"digits{os.getpid()}{letter}" for letter in "ab"]
     cable = [f"d{os.getpid()}{letter}" for letter in "ab"]
@@ -325,7 +325,7 @@ def test_two_machines(alone: Path, tmp_path: Path) -> None:
         told = [process.communicate(timeout=120)[0] for process in processes]
         assert [process.returncode for process in processes] == [0, 0], told
         assert ["Test accuracy" in text for text in told] == [True, False]
-        assert_same_training(alone, tmp_path / "two")
+        assert_same_training(in_one, tmp_path / "two")
     finally:
         for process in processes:
             process.kill()
@@ -337,7 +337,7 @@ def test_two_machines(alone: Path, tmp_path: Path) -> None:
 @pytest.mark.alone  # timed
 @pytest.mark.parametrize(("by", "rank"), [("lightning", 1), ("torchrun", 1), ("torchrun", 0)])
 def test_a_worker_that_is_killed_ends_the_training_which_goes_on(
-    by: str, rank: int, alone: Path, tmp_path: Path
+    by: str, rank: int, in_one: Path, tmp_path: Path
 ) -> None:
     words = [*together(tmp_path / "two"), "trainer.limit_train_batches=300", "callbacks.checkpoint.every_n_steps=1"]
     start = [*TORCHRUN, "--nproc-per-node", "2"] if by == "torchrun" else [sys.executable]

@@ -150,13 +150,13 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_a_run_that_finishes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def state(run: Run) -> str:
+    def status(run: Run) -> Any:
         monkeypatch.undo()
-        before = run.state()
+        before = run._status()
         run.write_results(results())
         return before
 
-    monkeypatch.setattr(Run, "state", state)
+    monkeypatch.setattr(Run, "_status", status)
     assert Run(tmp_path).outcome() == (None, "unfinished")
     assert Run(tmp_path).outcome() == (results(), "finished")
 

@@ -98,8 +98,8 @@ def test_what_is_written_is_read(tested: evaluation.Evaluation, tmp_path: Path) 
     with pytest.raises(UserError, match="digits evaluate writes it anew"):
         evaluation.read(tmp_path)
     with pytest.raises(UserError, match="cannot be written: File exists"):
-        dataclasses.replace(tested).write(path)
-    assert dataclasses.replace(tested).write(tmp_path / "new").parent == tmp_path / "new"
+        tested.write(path)
+    assert tested.write(tmp_path / "new").parent == tmp_path / "new"
 
 
 def test_the_sample_that_stood_in_is_tested_though_mnist_is_there_now(

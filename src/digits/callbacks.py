@@ -64,7 +64,7 @@ class Spawned(Callback):
 
 
 class SpeedUp(Callback):
-    """Makes the training fast, in the process that trains; once the data are there, whose files leave much to free.
+    """Makes the training fast, and its 32 bits exact; once the data are there, whose files leave much to free.
 
     Args:
         compile_network: Whether torch.compile makes the network's kernels.

@@ -328,7 +328,7 @@ def check(cfg: DictConfig | TrainConfig, multirun: bool = False) -> TrainConfig:
         try:
             cfg = cast(TrainConfig, OmegaConf.to_object(cfg))
         except OmegaConfBaseException as error:
-            raise UserError(first_line(error)) from error
+            raise UserError(f"{first_line(error)}.") from error
     if not isinstance(cfg, TrainConfig):
         raise TypeError(f"expected a configuration composed from {directory()}, got {type(cfg).__name__}")
     check_rules(cfg)
@@ -385,7 +385,7 @@ def data(arguments: Mapping[str, Any]) -> DataConfig:
     try:
         cfg = cast(DataConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DataConfig), arguments)))
     except OmegaConfBaseException as error:
-        raise UserError(first_line(error)) from error
+        raise UserError(f"{first_line(error)}.") from error
     check_rules(cfg, "data.")
     return cfg
 

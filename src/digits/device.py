@@ -1,4 +1,4 @@
-"""What the device does best: precision, memory format, optimizer kernel; and what slows it down, turned off."""
+"""What the device does best: precision, memory format, optimizer kernel; and what costs time or digits, turned off."""
 
 import ctypes
 import logging
@@ -86,7 +86,7 @@ def speed_up() -> None:
 
 
 def be_exact() -> None:
-    """Compute in all of 32 bits on a GPU too, not 19 of them (TF32), for figures that do not depend on the machine."""
+    """Compute in all of 32 bits on a GPU too, not 19 of them (TF32), so that machines differ by rounding alone."""
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
 

@@ -1,4 +1,4 @@
-"""Several processes: how many jobs of a sweep, on which GPU, and no orphans; how those of a training were started."""
+"""Several processes: jobs of a sweep (how many, on which GPU, and their end with it), and those of one training."""
 
 import atexit
 import contextlib

@@ -156,7 +156,7 @@ def _onnx(path: Path) -> Callable[[Images], Probabilities]:
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own, of several kinds without a name in common
-        raise UserError(f"{path} cannot be read as ONNX: {first_line(error)}") from error
+        raise UserError(f"{path} cannot be read as ONNX: {first_line(error)}.") from error
     (taken, *_), (given, *_) = session.get_inputs(), session.get_outputs()
     if taken.type != "tensor(uint8)" or taken.shape[1:] != [IMAGE_SIZE, IMAGE_SIZE]:
         raise UserError(
@@ -168,7 +168,7 @@ def _onnx(path: Path) -> Callable[[Images], Probabilities]:
         try:
             probabilities: Probabilities = np.asarray(session.run([given.name], {taken.name: images})[0])
         except Exception as error:  # onnxruntime's own again
-            raise UserError(f"{path} cannot be computed: {first_line(error)}") from error
+            raise UserError(f"{path} cannot be computed: {first_line(error)}.") from error
         if probabilities.shape != (len(images), CLASSES) or probabilities.dtype != np.float32:
             raise UserError(
                 f"{path} gives {probabilities.dtype} of shape {probabilities.shape}, not float32 "

@@ -20,7 +20,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware(accelerator: str = "cpu") -> dict[str, Any]:
-    """Processor, cores, threads that torch uses, and the GPU, where it was one that computed."""
+    """Processor, cores, threads that torch uses, and the CUDA GPU, where it was one that computed."""
     return {
         "platform": platform.platform(),
         "processor": _processor(),

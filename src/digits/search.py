@@ -76,7 +76,7 @@ def read(name: Path | str) -> SearchConfig:
     except FileNotFoundError as error:
         raise UserError(f"there is no search space {path}.") from error
     except OmegaConfBaseException as error:
-        raise UserError(f"{path} is no search space: {first_line(error)}") from error
+        raise UserError(f"{path} is no search space: {first_line(error)}.") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path} is no search space: {' '.join(str(error).split()):.200}") from error
     assert isinstance(cfg, SearchConfig)

@@ -155,9 +155,8 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
         if interruption_of(error):
             parallel.stop_children()
             raise
-        if isinstance(error, ProcessRaisedException):  # whose last line is that of a traceback: class and words
-            kind, _, told = str(error).strip().splitlines()[-1].partition(": ")
-            raise (UserError if kind.endswith(".UserError") else RunError)(told or kind) from error
+        if isinstance(error, ProcessRaisedException):
+            raise _raised_there(error) from error
         lost = isinstance(error, RuntimeError) and trainer.world_size > 1 and LOST.search(str(error))
         if lost or isinstance(error, ProcessExitedException):
             raise RunError(
@@ -170,6 +169,16 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
 
             wandb.finish()
     return data, arithmetic.precision
+
+
+def _raised_there(error: ProcessRaisedException) -> Exception:
+    """What a process that was spawned raised, of which there is but the traceback."""
+    traceback = str(error).rpartition("Traceback (most recent call last):")[2].rstrip()
+    raised = re.search(r"^([\w.]+)(?:: (.+))?\Z", traceback, re.MULTILINE | re.DOTALL)
+    if not raised:
+        return RunError(str(error))
+    kind, told = raised.groups()
+    return (UserError if kind == f"{UserError.__module__}.UserError" else RunError)(told or kind)
 
 
 def _saved(run: Run) -> tuple[Path | None, dict[str, Any]]:
@@ -305,7 +314,7 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Callback
             plugins=[WholeFiles(run)],
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
-        raise UserError(f"trainer: {first_line(error)}") from error
+        raise UserError(f"trainer: {first_line(error)}.") from error
 
 
 def _loggers(cfg: TrainConfig, run: Run) -> list[Logger]:
