@@ -22,7 +22,7 @@ test: $(VENV)/.installed-dev ## run the tests; the slow ones too where CI is set
 ifdef ARGS
 	$(BIN)/python -m pytest $(if $(CI),,-m "not slow") $(ARGS)
 else
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not $(if $(CI),alone,slow)" --numprocesses auto --maxprocesses 4 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not $(if $(CI),alone,slow)" --numprocesses auto --maxprocesses 4 --dist $(if $(CI),loadscope,load)
 	$(if $(CI),$(BIN)/python -m pytest -m alone)
 endif
 

@@ -70,7 +70,6 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("readme")  # in order, in one process
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command not in OF_CI])
 def test_a_command_does_what_the_readme_says(command: str, checkout: Path) -> None:
     """In order, in one copy, offline on the sample; on real MNIST those that refuse anything else; long ones cut."""
@@ -92,7 +91,6 @@ def test_a_command_does_what_the_readme_says(command: str, checkout: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("readme")  # in order, in one process
 def test_the_python_of_the_readme(checkout: Path) -> None:
     """After the commands, which leave outputs/first behind."""
     (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -10,7 +10,6 @@ from ..conftest import ROOT
 
 
 @pytest.mark.slow
-@pytest.mark.alone  # with as many threads as a training has
 @pytest.mark.skipif(sys.platform != "linux", reason="trainings are forked")
 def test_nothing_is_lost() -> None:
     words = [sys.executable, "-W", "ignore", "-m", "tests.faults.harness", "10"]

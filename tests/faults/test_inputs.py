@@ -289,7 +289,8 @@ def short(command: str) -> list[str]:
     return [*words, *([] if any("hydra.run.dir" in key for key in keys) else ["hydra.run.dir=new"])]
 
 
-SEEN: dict[str, Done] = {}
+WRITING = bool(os.environ.get("WRITE_DOCS"))
+SEEN: dict[str, str] = {}  # rows
 # What a training or a search that is refused may leave behind.
 LEFT = {"train.log", ".fetching.lock", ".lock", "MNIST", "raw", "nothing", "search.json", ".journal"}
 PHASES = {
@@ -301,6 +302,8 @@ PHASES = {
     "it writes what came of it": (Run, "write_results"),
 }
 SIGNALS = {"Ctrl-C": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 143)}
+TABLES = {**CASES, "Interrupted": [f"{word} while {phase}" for word in SIGNALS for phase in PHASES]}
+HEAD = "| typed | exit code | told |\n|---|---|---|\n"
 VARYING = [r"(?<=as ONNX: ).*", r"/\S*/place\d+/", r"(?<=loss is )\S+(?= at step)"]  # of a machine, or of a processor
 
 
@@ -317,7 +320,7 @@ def test_wrong_input(command: str, type_in: Callable[..., Done], place: Path) ->
     shutil.rmtree(place / "new", ignore_errors=True)
     shutil.rmtree(place / "outputs", ignore_errors=True)
     assert {path.parts[0] for path in left if path.name not in LEFT} <= {"new", "outputs"}  # with a training's log
-    SEEN[command] = done
+    see(command, done.code, done.err)
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -346,7 +349,7 @@ def test_interrupted(
     assert not [path for path in (place / "new").rglob(".*") if path.name not in (".lock", ".hydra")]
     shutil.rmtree(place / "new")
     told = re.sub("go on: .*", "go on: python train.py … hydra.run.dir=new", done.err)
-    SEEN[f"{word} while {phase}"] = Done(done.code, done.out, told)
+    see(f"{word} while {phase}", done.code, told)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -391,27 +394,32 @@ def test_interrupted_while_it_is_imported(command: str, number: signal.Signals, 
 
 
 def test_the_table_in_the_docs(place: Path) -> None:
-    """Runs after the others, and compares what they have seen."""
-    cases = {**CASES, "Interrupted": [f"{word} while {phase}" for word in SIGNALS for phase in PHASES]}
-    if len(SEEN) < sum(map(len, cases.values())):
-        pytest.skip("only with all the tests of this file")
-    table = "".join(f"\n### {kind}\n\n{rows(commands)}" for kind, commands in cases.items())
+    """It has a row for each of what is tried, of which the tests above compare the rest; or it is written anew."""
     text = DOCS.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     written, _, after = rest.partition(END)
-    if os.environ.get("WRITE_DOCS"):
+    if WRITING:  # after all the others, in one process
+        table = "".join(
+            f"\n### {kind}\n\n{HEAD}" + "".join(f"{SEEN[command]}\n" for command in commands)
+            for kind, commands in TABLES.items()
+        )
         DOCS.write_text(f"{before}{BEGIN}{table}\n{END}{after}", encoding="utf-8")
-    else:
-        assert written == f"{table}\n"
+        return
+    parts = {kind: re.findall(r"^\| `(.*?)` \| ", part, re.MULTILINE) for kind, part in tables(written).items()}
+    assert parts == TABLES
 
 
-def rows(commands: list[str]) -> str:
-    """A table of what was typed, how it ended, and what was told."""
-    lines = ["| typed | exit code | told |", "|---|---|---|"]
-    for command in commands:
-        told = " ".join(SEEN[command].err.split())
-        for varying in VARYING:
-            told = re.sub(varying, "…", told)
-        told = told.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
-        lines.append(f"| `{command}` | {SEEN[command].code} | {told} |")
-    return "\n".join(lines) + "\n"
+def tables(text: str) -> dict[str, str]:
+    """The parts of a text, by their headings."""
+    return {kind: part for kind, _, part in (part.partition("\n") for part in text.split("\n### ")[1:])}
+
+
+def see(command: str, code: int, told: str) -> None:
+    """Compare with its row of the table in the docs how a command ended, and what was told; or keep the row."""
+    told = " ".join(told.split())
+    for varying in VARYING:
+        told = re.sub(varying, "…", told)
+    told = told.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    SEEN[command] = f"| `{command}` | {code} | {told} |"
+    if not WRITING:
+        assert SEEN[command] in DOCS.read_text(encoding="utf-8").splitlines()
