@@ -18,6 +18,7 @@ help: ## list the commands
 train: $(VENV)/.installed ## train the network (MNIST_ROOT or data/ holds the digits; otherwise they are fetched)
 	$(BIN)/python train.py $(ARGS)
 
+# With CI, the tests of a file stay in one process: the slow ones of the README build on each other.
 test: $(VENV)/.installed-dev ## run the tests; the slow ones too where CI is set
 ifdef ARGS
 	$(BIN)/python -m pytest $(if $(CI),,-m "not slow") $(ARGS)
