@@ -1,7 +1,7 @@
 # Everything that a person does here, by one word. `make help` lists it.
 # The first command creates .venv and installs; later ones only when the requirements have changed.
 .DEFAULT_GOAL := help
-.PHONY: help train test test-faults lint format bench clean
+.PHONY: help train test test-all test-faults test-hydra lint format bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,17 +18,30 @@ help: ## list the commands
 train: $(VENV)/.installed ## train the network (MNIST_ROOT or data/ holds the digits; otherwise they are fetched)
 	$(BIN)/python train.py $(ARGS)
 
-# With CI, the tests of a file stay in one process: the slow ones of the README build on each other.
-test: $(VENV)/.installed-dev ## run the tests; the slow ones too where CI is set
+# Each test process computes with one thread, and tests of the README that build on each other stay in one process.
+PYTEST := $(BIN)/python -m pytest
+AT_ONCE := --numprocesses auto --maxprocesses 4 --dist loadgroup
+
+test: $(VENV)/.installed-dev ## run the tests, in a minute or two; with CI set, the slow ones too
 ifdef ARGS
-	$(BIN)/python -m pytest $(if $(CI),,-m "not slow") $(ARGS)
+	$(PYTEST) $(if $(CI),,-m "not slow and not long") $(ARGS)
+else ifdef CI
+	OMP_NUM_THREADS=1 $(PYTEST) -m "not alone and not long" $(AT_ONCE)
+	$(PYTEST) -m alone
 else
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not $(if $(CI),alone,slow)" --numprocesses auto --maxprocesses 4 --dist $(if $(CI),loadscope,load)
-	$(if $(CI),$(BIN)/python -m pytest -m alone)
+	OMP_NUM_THREADS=1 $(PYTEST) -m "not slow and not long" $(AT_ONCE)
 endif
+
+test-all: $(VENV)/.installed-dev ## run every test, in an hour on a quiet machine
+	OMP_NUM_THREADS=1 $(PYTEST) -m "not alone and not long" $(AT_ONCE)
+	$(PYTEST) -m "alone or long"
+	$(MAKE) test-faults
 
 test-faults: $(VENV)/.installed-dev ## cut trainings off in every way, 270 times, and compare their ends, in a quarter of an hour
 	$(BIN)/python -W ignore -m tests.faults.harness $(or $(ARGS),45)
+
+test-hydra: $(VENV)-hydra/.installed ## check the command line with the next Hydra, in an environment of its own without torch
+	$(VENV)-hydra/bin/python -m pytest -m "not slow" -k "not every_target" tests/test_command_line.py tests/test_config.py tests/test_keys.py
 
 lint: $(VENV)/.installed-dev ## check format, style and types
 	$(BIN)/ruff format --check
@@ -43,7 +56,7 @@ bench: $(VENV)/.installed ## measure everything anew, for an hour or more; ARGS=
 	@set -e; for name in recipes prediction loader scale loop augmentation photos sweeps; do $(BIN)/python benchmarks/$$name.py $(ARGS); done
 
 clean: ## remove the environment and the caches; runs and data stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-hydra .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.installed: $(REQUIREMENTS)
 	$(call install,.)
@@ -52,6 +65,16 @@ $(VENV)/.installed: $(REQUIREMENTS)
 $(VENV)/.installed-dev: $(REQUIREMENTS)
 	$(call install,.[dev])
 	@touch $(VENV)/.installed $@
+
+# What composing, help, wrong words and completion need, beside the newest release candidate of Hydra.
+NEXT_HYDRA := hydra-core==1.4.0rc3 omegaconf>=2.4 hydra-joblib-launcher hydra-submitit-launcher
+WITHOUT_TORCH := annotated-types filelock numpy pillow pydantic pytest pytest-timeout PyYAML rich typer typing_extensions
+
+$(VENV)-hydra/.installed: $(REQUIREMENTS) Makefile
+	@$(PYTHON) -m venv $(VENV)-hydra
+	@$(VENV)-hydra/bin/python -m pip install --quiet --pre $(foreach each,$(NEXT_HYDRA) $(WITHOUT_TORCH),'$(each)')
+	@$(VENV)-hydra/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
 
 define install
 @test -n "$(PYTHON)" || { echo 'make: no Python 3.11, 3.12 or 3.13 with venv was found; name one: make PYTHON=/path/to/python' >&2; exit 2; }

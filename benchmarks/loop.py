@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from common import QUICK, last_line, machine, official, run, spread, write
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -33,7 +33,7 @@ REPEATS = 1 if QUICK else 10
 
 def configuration(*words: str) -> DictConfig:
     root = next(iter(official().paths.values())).parent
-    with initialize_config_dir(str(config.directory()), version_base="1.3"):
+    with config.composing():
         return compose("train", [*words, "trainer.accelerator=cpu", f"data.root={root}"])
 
 

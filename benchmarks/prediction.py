@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import torch
 from common import QUICK, machine, official, spread, write
-from hydra import compose, initialize_config_dir
+from hydra import compose
 
 from digits import config, device
 from digits.classifier import DigitClassifier
@@ -22,7 +22,7 @@ REPEATS = 5 if QUICK else 20
 
 def main() -> None:
     device.speed_up()
-    with initialize_config_dir(str(config.directory()), version_base="1.3"):
+    with config.composing():
         cfg = config.check(compose("train", ["model=compact"]))
     classifier = DigitClassifier(asdict(cfg.model), asdict(cfg.optimizer)).eval()
     images = torch.from_numpy(parse_idx(official().contents["t10k-images-idx3-ubyte"]))

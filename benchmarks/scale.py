@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from common import QUICK, last_line, machine, official, run, write
-from hydra import compose, initialize_config_dir
+from hydra import compose
 
 from digits import config, training
 from digits.data.module import MNISTDataModule, _Raw
@@ -34,7 +34,7 @@ def train_on_repeated(times: int) -> dict[str, float]:
     MNISTDataModule._read = repeated  # type: ignore[method-assign]
     root = next(iter(official().paths.values())).parent
     words = ["experiment=fast", "trainer.limit_train_batches=1.0", "trainer.accelerator=cpu", f"data.root={root}"]
-    with initialize_config_dir(str(config.directory()), version_base="1.3"):
+    with config.composing():
         cfg = compose("train", words)
     with tempfile.TemporaryDirectory() as folder:
         results = training.train(cfg, Path(folder))

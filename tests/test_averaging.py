@@ -1,6 +1,6 @@
 """Averages of the weights: what they are, and that they are what is validated, saved and tested."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from digits.averaging import EMA
 from digits.run import Run
 from digits.trained import find
 from digits.training import train
+
+from .helpers import same
 
 NETWORK = ["model.blocks=[{channels: 4, kernel_size: 3, normalisation: batch}]", "trainer.max_epochs=4"]
 
@@ -45,11 +47,6 @@ def now(module: LightningModule) -> dict[str, Tensor]:
 
 def saved(path: Path) -> dict[str, Tensor]:
     return {name: value.double() for name, value in checkpoint.network(path).state_dict().items()}
-
-
-def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    assert one.keys() == other.keys()
-    return all(torch.allclose(value, other[name], atol=1e-5) for name, value in one.items())
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from digits.classifier import DigitClassifier
 from digits.config import check
 from digits.errors import UserError
 
-from .conftest import TINY, composed
+from .helpers import TINY, composed
 
 # The trainings here have no validation set, and Lightning remarks on it.
 pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")

@@ -1,6 +1,7 @@
 """The digits command as people call it: help at once, the whole chain, and a line for whatever cannot be."""
 
 import csv
+import functools
 import io
 import json
 import os
@@ -13,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -21,54 +22,49 @@ from PIL import Image
 from digits import cli
 from digits.data import sample
 
-from .conftest import ROOT, as_it_was, run, run_python, without_privileges
-from .data.test_photo import bomb
-from .test_main import QUICK
-from .test_pictures import draw
+from .helpers import (
+    QUICK,
+    TRAIN,
+    Done,
+    Forked,
+    bomb,
+    call_main,
+    draw,
+    output_to,
+    run,
+    run_cold,
+    without_privileges,
+)
 
 IMAGES, LABELS = sample.load()
 COMMANDS = ["train", "evaluate", "predict", "explain", "report", "export", "leaderboard", "search", "runs", "data"]
 AFTER = ["evaluate", "predict", "explain", "report", "export"]
 
 
-def digits(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    return run_python("-m", "digits", *words, cwd=cwd, **env)
-
-
-class Done(NamedTuple):
-    """How a command ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
+def digits(*words: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    return run("-m", "digits", *words, cwd=cwd, **options)
 
 
 @pytest.fixture
 def call(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     """Calls the command in this process, where torch is there already."""
     monkeypatch.chdir(here)
-
-    def call(*words: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["digits", *words])
-        code = 0
-        try:
-            with as_it_was():
-                cli.main()
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        out, err = capfd.readouterr()
-        return Done(code, out, err)
-
-    return call
+    return lambda *words: Done(call_main(cli.main, ["digits", *words]), *capfd.readouterr())
 
 
-@pytest.mark.slow
-@pytest.mark.alone  # timed
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(
+            command, marks=[pytest.mark.slow, pytest.mark.alone] if command in ("", "train") else pytest.mark.long
+        )
+        for command in ("", *COMMANDS)
+    ],
+)
 def test_help_is_there_at_once(command: str, tmp_path: Path) -> None:
     for _ in range(10):
         started = time.perf_counter()
-        done = digits(*[word for word in (command, "--help") if word], cwd=tmp_path)
+        done = run_cold("-m", "digits", *[word for word in (command, "--help") if word], cwd=tmp_path)
         seconds = time.perf_counter() - started
         assert done.returncode == 0
         if seconds < 0.8:
@@ -82,17 +78,17 @@ def test_the_command_begins_without_what_takes_long_to_import(tmp_path: Path) ->
     program = (
         "import digits.cli, sys; print({'hydra', 'omegaconf', 'torch', 'lightning', 'matplotlib'} & {*sys.modules})"
     )
-    done = run_python("-c", program, cwd=tmp_path)
+    done = run_cold("-c", program, cwd=tmp_path)
     assert done.stdout == "set()\n", done.stderr
     program = "import sys; before = {*sys.modules}; import digits; print({*sys.modules} - before)"
-    done = run_python("-c", program, cwd=tmp_path)
+    done = run_cold("-c", program, cwd=tmp_path)
     assert done.stdout == "{'digits'}\n", done.stderr
 
 
 @pytest.mark.slow
 def test_the_whole_chain_offline_on_the_sample(tmp_path: Path) -> None:
     words = ["model=compact", "data=sample", "trainer.max_epochs=2", "hydra.run.dir=outputs/first"]
-    trained = run(*words, cwd=tmp_path)
+    trained = run(TRAIN, *words, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -222,12 +218,18 @@ def test_other_things_that_cannot_be(words: list[str], told: str, here: Path, ca
     assert sorted(here.rglob("*")) == before
 
 
+def only_ascii() -> None:
+    """What PYTHONIOENCODING=ascii:strict does."""
+    sys.stdout.reconfigure(encoding="ascii", errors="strict")  # type: ignore[union-attr]
+    sys.stderr.reconfigure(encoding="ascii", errors="strict")  # type: ignore[union-attr]
+
+
 @pytest.mark.slow
 def test_names_that_an_encoding_has_not(here: Path) -> None:
     names = [os.fsdecode(b"a\xff.png"), "acht – 8\n.png"]
     for name in names:
         draw(here / name, 3600)
-    done = digits("predict", "run", *names, "gone.png", cwd=here, PYTHONIOENCODING="ascii:strict")
+    done = digits("predict", "run", *names, "gone.png", cwd=here, prepared=only_ascii)
     assert done.returncode == 1
     assert [line.split()[0] for line in done.stdout.splitlines()[1:3]] == ["7", "7"]
     assert len(done.stdout.splitlines()) == 4
@@ -254,18 +256,15 @@ def test_what_was_seen_of_each_picture(here: Path, call: Callable[..., Done]) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize("seconds", [0.1, 0.4, 0.8])
 def test_an_interruption_while_many_are_read(seconds: float, here: Path) -> None:
     (here / "many").mkdir()
     for index in range(300):
         (here / f"many/{index}.png").symlink_to(here / "seven.png")
-    words = [sys.executable, "-m", "digits", "predict", "run", "many", "--json"]
-    with subprocess.Popen(
-        words, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        time.sleep(seconds)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to all processes
-        out, err = process.communicate(timeout=60)
+    process = Forked("-m", "digits", "predict", "run", "many", "--json", cwd=here, new_session=True)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to all processes
+    out, err = process.communicate(timeout=60)
     assert process.returncode in (130, 0, -signal.SIGINT)  # the last while Python itself ends: 130 in a shell
     assert "Traceback" not in err
     assert isinstance(json.loads(out or "[]"), list)
@@ -310,7 +309,7 @@ def test_evaluating_another_checkpoint_leaves_the_evaluation_of_the_run(here: Pa
 def test_what_is_forbidden(command: str, place: str, mode: int, told: str, here: Path) -> None:
     before = (here / place).stat().st_mode
     (here / place).chmod(mode)
-    done = run_python("-m", "digits", *shlex.split(command), cwd=here, prepared=without_privileges)
+    done = digits(*shlex.split(command), cwd=here, prepared=without_privileges)
     (here / place).chmod(before)
     assert done.returncode == 2, done.stderr
     assert re.search(told, done.stderr), done.stderr
@@ -321,31 +320,28 @@ def test_what_is_forbidden(command: str, place: str, mode: int, told: str, here:
 def test_where_nobody_reads_on(here: Path) -> None:
     for index in range(150):
         draw(here / f"{index}.png", index)
-    words = [sys.executable, "-m", "digits", "predict", "run", ".", "--csv"]
-    with subprocess.Popen(words, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        assert process.stderr
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.stderr.read() == ""
-        assert process.wait(60) in (0, 1)
+    pipe = here / "pipe"
+    os.mkfifo(pipe)
+    words = ["predict", "run", ".", "--csv"]
+    process = Forked("-m", "digits", *words, cwd=here, prepared=functools.partial(output_to, str(pipe), 1))
+    with pipe.open() as reading:
+        assert reading.readline().startswith("picture,")
+    _, err = process.communicate(60)
+    assert (process.returncode in (0, 1), err) == (True, "")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_screen_that_cannot_be_written_ends_no_training(tmp_path: Path) -> None:
-    words = [*QUICK, "hydra.run.dir=here"]
-    with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, ROOT / "train.py", *words], cwd=tmp_path, stdout=full, check=False)
+    full = functools.partial(output_to, "/dev/full", 1)
+    done = run(TRAIN, *QUICK, "hydra.run.dir=here", cwd=tmp_path, prepared=full)
     assert done.returncode == 0
     assert (tmp_path / "here/results.json").exists()
 
 
-@pytest.mark.slow
-def test_no_standard_input(here: Path) -> None:
-    done = run_python(
-        "-c", "import sys; sys.stdin = None; from digits.__main__ import main; main()", "predict", "run", "-", cwd=here
-    )
+def test_no_standard_input(call: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    done = call("predict", "run", "-")
     assert done.returncode == 2
     assert "there is no standard input" in done.stderr
 

@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from digits import command_line
 from digits.errors import UserError
 
-from .conftest import ROOT, run, run_python
+from .helpers import ROOT, TRAIN, run_cold
 
 WRONG = {
     "optimzer.lr=1": ["there is no key optimzer.lr", "Did you mean optimizer.lr?"],
@@ -140,7 +140,7 @@ def test_an_option_of_a_folder_of_ones_own(tmp_path: Path) -> None:
 def test_a_mistake_is_told_within_the_time_that_was_promised(tmp_path: Path) -> None:
     def seconds(word: str) -> float:
         started = time.perf_counter()
-        run(word, cwd=tmp_path)
+        run_cold(TRAIN, word, cwd=tmp_path)
         return time.perf_counter() - started
 
     for word in ("optimzer.lr=1", "--help"):
@@ -171,7 +171,7 @@ def without_torch(tmp_path: Path) -> dict[str, str]:
 def test_a_mistake_ends_in_2_before_torch_is_imported(
     words: str, tmp_path: Path, without_torch: dict[str, str]
 ) -> None:
-    done = run(*words.split(), cwd=tmp_path, **without_torch)
+    done = run_cold(TRAIN, *words.split(), cwd=tmp_path, **without_torch)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("Error: ")
@@ -205,19 +205,19 @@ def test_a_launcher_that_is_not_installed(launcher: str, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("words", ["optimzer.lr=1", "data.batch_size=0"])
 def test_debug_shows_where(words: str, tmp_path: Path, without_torch: dict[str, str]) -> None:
     for done in (
-        run(words, "--debug", cwd=tmp_path, **without_torch),
-        run(words, cwd=tmp_path, HYDRA_FULL_ERROR="1", **without_torch),
+        run_cold(TRAIN, words, "--debug", cwd=tmp_path, **without_torch),
+        run_cold(TRAIN, words, cwd=tmp_path, HYDRA_FULL_ERROR="1", **without_torch),
     ):
         assert done.returncode == 2
         assert "Traceback" in done.stderr
 
 
 def test_help_is_for_people_and_needs_no_torch(tmp_path: Path, without_torch: dict[str, str]) -> None:
-    done = run("--help", cwd=tmp_path, **without_torch)
+    done = run_cold(TRAIN, "--help", cwd=tmp_path, **without_torch)
     assert done.returncode == 0
     assert "model        article, compact, deep, mlp" in done.stdout
     assert "base_" not in done.stdout
-    installed = run_python("-m", "digits", "train", "--help", cwd=tmp_path, **without_torch)
+    installed = run_cold("-m", "digits", "train", "--help", cwd=tmp_path, **without_torch)
     assert (installed.returncode, installed.stdout) == (
         0,
         done.stdout.replace(f"python {ROOT / 'train.py'}", "digits train"),
@@ -225,7 +225,30 @@ def test_help_is_for_people_and_needs_no_torch(tmp_path: Path, without_torch: di
 
 
 def test_the_whole_configuration_is_shown(tmp_path: Path, without_torch: dict[str, str]) -> None:
-    done = run("--cfg", "job", "--resolve", "optimizer.lr=0.0321", cwd=tmp_path, **without_torch)
+    done = run_cold(TRAIN, "--cfg", "job", "--resolve", "optimizer.lr=0.0321", cwd=tmp_path, **without_torch)
     assert done.returncode == 0
     assert "lr: 0.0321" in done.stdout
     assert "???" not in done.stdout
+    assert done.stderr == ""
+
+
+def test_what_hydra_says_of_itself(tmp_path: Path, without_torch: dict[str, str]) -> None:
+    """No warning, of this Hydra about what the next one changes."""
+    for words in (["--info"], ["--hydra-help"], ["--version"], ["--cfg", "hydra", "experiment=fast"]):
+        done = run_cold(TRAIN, *words, cwd=tmp_path, **without_torch)
+        assert (done.returncode, done.stderr) == (0, ""), words
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("optimizer=", {f"optimizer={name}" for name in ("adam", "adamw", "rmsprop", "sgd")}),
+        ("data/augment=e", {"data/augment=elastic", "data/augment=erase"}),
+        ("trainer.max_ep", {"trainer.max_epochs="}),
+    ],
+)
+def test_tab_completion(typed: str, offered: set[str], tmp_path: Path, without_torch: dict[str, str]) -> None:
+    line = {"COMP_LINE": f"python train.py {typed}"}
+    done = run_cold(TRAIN, "-sc", "query=bash", cwd=tmp_path, **line, **without_torch)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(done.stdout.split()) >= offered

@@ -4,9 +4,12 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,21 +25,64 @@ from digits.errors import UserError
 from digits.run import Run
 from digits.saving import Checkpoints
 
-from .conftest import ROOT, RUN_FILES, run, run_python, wait_for
-from .test_main import QUICK
-from .test_training import same
+from .helpers import QUICK, RUN_FILES, TRAIN, Forked, children, run, run_cold, same, start_cold, wait_for
 
 TWO = ["trainer.devices=2", "data.batch_size=10", "trainer.max_epochs=1"]
+NORMALISED = "model.blocks=[{channels: 4, kernel_size: 3, normalisation: batch}]"
 MANY_STEPS = [*QUICK[:-1], "trainer.limit_train_batches=100"]
+STARTED_OUTSIDE = ["trainer=ddp", "trainer.accelerator=cpu", "data.batch_size=10"]
+TORCHRUN = ["-m", "torch.distributed.run"]
+
+
+def by_torchrun(rank: int, port: int) -> dict[str, str]:
+    """The variables that torchrun sets in each of two processes."""
+    both = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
+    own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    return {**both, **own, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+def by_slurm(rank: int, port: int) -> dict[str, str]:
+    """The variables that `srun --ntasks=2 --ntasks-per-node=2` sets in each of two processes."""
+    slurm = {"JOB_ID": "7", "STEP_ID": "0", "JOB_NAME": "digits", "NTASKS": "2", "NTASKS_PER_NODE": "2", "NNODES": "1"}
+    slurm |= {"NODEID": "0", "NODELIST": "127.0.0.1", "PROCID": str(rank), "LOCALID": str(rank)}
+    return {**{f"SLURM_{name}": value for name, value in slurm.items()}, "MASTER_PORT": str(port)}
+
+
+@contextmanager
+def two_processes(*words: str, cwd: Path, by: object = by_torchrun, **env: str) -> Iterator[list[Forked]]:
+    """Two processes of one training, started from outside; those that are left in the end are killed."""
+    assert callable(by)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        Forked(TRAIN, *STARTED_OUTSIDE, *words, cwd=cwd, OMP_NUM_THREADS="1", **by(rank, port), **env)
+        for rank in range(2)
+    ]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def ended(processes: Iterable[Forked]) -> list[str]:
+    """What the processes printed, after they have ended well."""
+    told = [process.printed(120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], told
+    return told
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
 def test_two_processes_train_what_one_trains(strategy: str, tmp_path: Path) -> None:
-    """Same images in each step, so the same weights but for the order of sums."""
-    one = [*QUICK, "model.head.dropout=0", "data.batch_size=20", "trainer.max_epochs=1", "hydra.run.dir=one"]
-    assert run(*one, cwd=tmp_path).returncode == 0
-    done = run(*QUICK, "model.head.dropout=0", *TWO, f"trainer.strategy={strategy}", "hydra.run.dir=two", cwd=tmp_path)
+    """Same images in each step, so the same weights but for the order of sums. Lightning starts the second process."""
+    words = [*QUICK, "model.head.dropout=0"]
+    one = [*words, "data.batch_size=20", "trainer.max_epochs=1", "hydra.run.dir=one"]
+    assert run(TRAIN, *one, cwd=tmp_path).returncode == 0
+    two = [*words, *TWO, f"trainer.strategy={strategy}", "hydra.run.dir=two"]
+    done = run(TRAIN, *two, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert "strides" not in done.stderr  # which torch would say of gradients in another memory format than the weights'
@@ -53,34 +99,41 @@ def test_two_processes_train_what_one_trains(strategy: str, tmp_path: Path) -> N
     assert double_row["train/accuracy"] == pytest.approx(row["train/accuracy"], abs=1e-4)
 
 
-@pytest.mark.slow
-def test_a_sweep_of_two_processes_each(tmp_path: Path) -> None:
-    """Told to stop in the middle of a job, it saves, and goes on to the end of one that was not; as ever, it tells."""
-    words = ["-m", *QUICK, *TWO, "trainer.strategy=ddp_spawn", "seed=0,1", "trainer.log_every_n_steps=1"]
-    whole = run(*words, "hydra.sweep.dir=whole", cwd=tmp_path)
+SPAWNING_SWEEP = ["-m", *QUICK, *TWO, "trainer.strategy=ddp_spawn", "trainer.log_every_n_steps=1"]
+
+
+@pytest.mark.parametrize(
+    "seeds", [pytest.param("0", marks=pytest.mark.slow), pytest.param("0,1", marks=pytest.mark.long)]
+)
+def test_a_sweep_of_jobs_with_two_processes_and_with_one(seeds: str, tmp_path: Path) -> None:
+    words = [*SPAWNING_SWEEP, "trainer.devices=2,1", f"seed={seeds}", "hydra.sweep.dir=whole"]
+    jobs = 2 * len(seeds.split(","))
+    whole = run(TRAIN, *words, cwd=tmp_path, timeout=200)
     assert whole.returncode == 0, whole.stderr
-    assert whole.stdout.count("2 processes with batches of 10: 20 images a step.") == 2
-    assert whole.stdout.count("epoch 1/1 |") == 2
+    assert whole.stdout.count("2 processes with batches of 10: 20 images a step.") == jobs // 2
+    assert whole.stdout.count("epoch 1/1 |") == jobs
     assert whole.stderr == ""
-    many = [*words, "trainer.limit_train_batches=1.0", "trainer.max_epochs=200", "hydra.sweep.dir=cut"]
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "train.py", *many], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    assert [Run(tmp_path / f"whole/{job}").results().steps for job in range(jobs)] == [5] * jobs  # type: ignore[union-attr]
+
+
+@pytest.mark.slow
+def test_a_job_with_two_processes_saves_when_the_sweep_is_terminated(tmp_path: Path) -> None:
+    many = [*SPAWNING_SWEEP, "seed=0,1", "trainer.limit_train_batches=1.0", "trainer.max_epochs=200"]
+    process = Forked(TRAIN, *many, "hydra.sweep.dir=cut", cwd=tmp_path)
     last = Run(tmp_path / "cut/0").last
     wait_for(last, process)
-    os.kill(process.pid, signal.SIGTERM)
-    told, _ = process.communicate(timeout=60)
+    process.send_signal(signal.SIGTERM)
+    told = process.printed(60)
     assert process.returncode == 143, told
     assert "Saved at step" in told
     assert "To go on:" in told
     assert 0 < torch.load(last, weights_only=True)["global_step"] < 40_000
-    varied = run(*words, "seed=0", "trainer.devices=1,2", "hydra.sweep.dir=varied", cwd=tmp_path)
-    assert varied.returncode == 0, varied.stderr
-    assert [Run(tmp_path / f"varied/{job}").results().steps for job in (0, 1)] == [5, 5]  # type: ignore[union-attr]
-    assert varied.stdout.count("2 processes with batches of 10") == 1
-    diverging = ["optimizer=sgd", "scheduler=none", "optimizer.lr=1e30", "hydra.sweep.dir=diverged"]
-    done = run(*words, *diverging, "hydra/launcher=joblib", cwd=tmp_path)
+
+
+@pytest.mark.long
+def test_jobs_at_once_with_two_processes_each_that_diverge(tmp_path: Path) -> None:
+    diverging = ["optimizer=sgd", "scheduler=none", "optimizer.lr=1e30", "seed=0,1", "hydra.sweep.dir=diverged"]
+    done = run_cold(TRAIN, *SPAWNING_SWEEP, *diverging, "hydra/launcher=joblib", cwd=tmp_path, timeout=300)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout
     assert done.stdout.count("failed: the loss is") >= 2
@@ -89,49 +142,74 @@ def test_a_sweep_of_two_processes_each(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_installed_command_starts_its_second_process(tmp_path: Path) -> None:
     words = [*QUICK, *TWO, "trainer.strategy=ddp", "hydra.run.dir=here"]
-    done = run_python("-m", "digits", "train", *words, cwd=tmp_path)
+    done = run("-m", "digits", "train", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert Run(tmp_path / "here").results() is not None
-
-
-NORMALISED = "model.blocks=[{channels: 4, kernel_size: 3, normalisation: batch}]"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("others", [[], [NORMALISED, "averaging=ema", "data/augment=affine"]])
 def test_two_processes_cut_off_within_an_epoch_go_on_to_the_same_end(others: list[str], tmp_path: Path) -> None:
-    """Killed, told to stop, and interrupted, as a shell does it: Ctrl-C goes to all processes."""
-    words = [*MANY_STEPS, *TWO, *others, "trainer.strategy=ddp", "callbacks.checkpoint.every_n_steps=1"]
-    assert run(*words, "hydra.run.dir=whole", cwd=tmp_path).returncode == 0
+    """Both killed; the first terminated, which tells the other; both interrupted, as Ctrl-C goes to all processes."""
+    words = [*MANY_STEPS, *others, "trainer.max_epochs=1", "callbacks.checkpoint.every_n_steps=1"]
+    with two_processes(*words, "hydra.run.dir=whole", cwd=tmp_path) as processes:
+        ended(processes)
     last = Run(tmp_path / "cut").last
-    for number, to_all, expected in (
-        (signal.SIGKILL, True, -signal.SIGKILL),
-        (signal.SIGTERM, False, 143),
-        (signal.SIGINT, True, 130),
+    for number, told, code in (
+        (signal.SIGKILL, 2, -signal.SIGKILL),
+        (signal.SIGTERM, 1, 143),
+        (signal.SIGINT, 2, 130),
     ):
         before = saved_at(last)
-        process = subprocess.Popen(
-            [sys.executable, ROOT / "train.py", *words, "hydra.run.dir=cut"], cwd=tmp_path, start_new_session=True
-        )
-        while saved_at(last) == before:
-            assert process.poll() is None
-            time.sleep(0.002)
-        (os.killpg if to_all else os.kill)(process.pid, number)
-        assert process.wait(60) == expected
+        with two_processes(*words, "hydra.run.dir=cut", cwd=tmp_path) as processes:
+            while saved_at(last) == before:
+                assert processes[0].poll() is None, processes[0].communicate()
+                time.sleep(0.002)
+            for process in processes[:told]:
+                process.send_signal(number)
+            assert [process.wait(60) for process in processes] == [code, code]
         step = torch.load(last, weights_only=True)["global_step"]
         assert 0 < step < 100
-    assert run(*words, "hydra.run.dir=cut", cwd=tmp_path).returncode == 0
+    with two_processes(*words, "hydra.run.dir=cut", cwd=tmp_path) as processes:
+        ended(processes)
     ends = [torch.load(Run(tmp_path / name).last, weights_only=True)["state_dict"] for name in ("whole", "cut")]
     assert same(*ends)
     (row,), (cut_row,) = (Run(tmp_path / name).read_metrics() for name in ("whole", "cut"))
     assert cut_row == pytest.approx(row, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("number", "to_all", "code"),
+    [
+        pytest.param(signal.SIGTERM, False, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, True, -signal.SIGKILL, marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, True, 130, marks=pytest.mark.long),  # as a terminal sends it
+    ],
+)
+def test_lightnings_second_process_ends_with_the_first(
+    number: signal.Signals, to_all: bool, code: int, tmp_path: Path
+) -> None:
+    words = [*MANY_STEPS, *TWO, "trainer.strategy=ddp", "trainer.max_epochs=50", "callbacks.checkpoint.every_n_steps=1"]
+    process = Forked(TRAIN, *words, "hydra.run.dir=cut", cwd=tmp_path, new_session=True)
+    last = Run(tmp_path / "cut").last
+    wait_for(last, process)
+    started = children(process.pid)
+    assert started
+    (os.killpg if to_all else os.kill)(process.pid, number)
+    assert process.wait(60) == code
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in started):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert 0 < torch.load(last, weights_only=True)["global_step"] < 5000
+
+
 @pytest.mark.slow
 def test_two_processes_validate_the_average_that_is_saved(tmp_path: Path) -> None:
-    """Each process has statistics of its own share of the images; those of the first count."""
-    words = [*QUICK, *TWO, NORMALISED, "averaging=ema", "trainer.strategy=ddp", "callbacks.checkpoint.monitor=val/loss"]
-    assert run(*words, "hydra.run.dir=run", cwd=tmp_path).returncode == 0
+    """Each process has statistics of its own part of the images; those of the first count."""
+    words = [*QUICK, NORMALISED, "averaging=ema", "callbacks.checkpoint.monitor=val/loss", "trainer.max_epochs=1"]
+    with two_processes(*words, "hydra.run.dir=run", cwd=tmp_path) as processes:
+        ended(processes)
     here = Run(tmp_path / "run")
     config = here.config()
     assert config
@@ -146,7 +224,7 @@ def test_two_processes_validate_the_average_that_is_saved(tmp_path: Path) -> Non
 
 
 STEPS = ["trainer.precision=32-true", "model.head.dropout=0", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+TWENTY_STEPS = [*QUICK[:-1], *STEPS, "trainer.limit_train_batches=20"]
 
 
 def losses(directory: Path) -> list[tuple[float, float]]:
@@ -176,71 +254,31 @@ def assert_same_training(one: Path, two: Path) -> None:
 def in_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training in one process, of 20 steps."""
     folder = tmp_path_factory.mktemp("in_one")
-    words = [*QUICK[:-1], *STEPS, "trainer.limit_train_batches=20", "data.batch_size=20", "hydra.run.dir=one"]
-    assert run(*words, cwd=folder).returncode == 0
+    assert run(TRAIN, *TWENTY_STEPS, "data.batch_size=20", "hydra.run.dir=one", cwd=folder).returncode == 0
     return folder / "one"
 
 
 def together(folder: Path) -> list[str]:
-    shared = ["trainer=ddp", "trainer.accelerator=cpu", "data.batch_size=10", "trainer.limit_train_batches=20"]
-    return [str(ROOT / "train.py"), *QUICK[:-1], *STEPS, *shared, f"hydra.run.dir={folder}"]
+    return [TRAIN, *STARTED_OUTSIDE, *TWENTY_STEPS, f"hydra.run.dir={folder}"]
 
 
 @pytest.mark.slow
 def test_torchrun(in_one: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*TORCHRUN, "--nproc-per-node", "2", *together(tmp_path / "two")], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = run_cold(*TORCHRUN, "--nproc-per-node", "2", *together(tmp_path / "two"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "2 processes with batches of 10: 20 images a step." in done.stdout
     assert done.stdout.count("Test accuracy") == 1
     assert_same_training(in_one, tmp_path / "two")
-    words = [word for word in together(tmp_path / "two") if word != "report=false"]
-    again = subprocess.run(
-        [*TORCHRUN, "--nproc-per-node", "2", *words], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
-    assert again.returncode == 0, again.stderr
+    words = [word for word in TWENTY_STEPS if word != "report=false"]
+    with two_processes(*words, "hydra.run.dir=two", cwd=tmp_path) as processes:
+        ended(processes)
     assert Run(tmp_path / "two").report_file.exists()  # which was missing
-
-
-def by_slurm(words: list[str], cwd: Path, port: int) -> list[subprocess.Popen[str]]:
-    """Two processes, with the variables that `srun --ntasks=2 --ntasks-per-node=2` sets, and its commands in cwd."""
-    slurm = {"JOB_ID": "7", "STEP_ID": "0", "JOB_NAME": "digits", "NTASKS": "2", "NTASKS_PER_NODE": "2", "NNODES": "1"}
-    slurm |= {"NODEID": "0", "NODELIST": "127.0.0.1"}
-    return [
-        subprocess.Popen(
-            [sys.executable, *words],
-            cwd=cwd,
-            env={
-                **os.environ,
-                **{f"SLURM_{name}": value for name, value in slurm.items()},
-                "SLURM_PROCID": str(number),
-                "SLURM_LOCALID": str(number),
-                "MASTER_PORT": str(port),
-                "PATH": f"{cwd}:{os.environ['PATH']}",
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for number in range(2)
-    ]
-
-
-def ended(processes: list[subprocess.Popen[str]]) -> tuple[list[int], list[str]]:
-    """The exit codes of processes, and what they told."""
-    try:
-        told = [process.communicate(timeout=120)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return [process.returncode for process in processes], told
 
 
 @pytest.mark.slow
 def test_slurms_processes(in_one: Path, tmp_path: Path) -> None:
-    codes, told = ended(by_slurm(together(tmp_path / "two"), tmp_path, 29513))
-    assert codes == [0, 0], told
+    with two_processes(*TWENTY_STEPS, "hydra.run.dir=two", cwd=tmp_path, by=by_slurm) as processes:
+        told = ended(processes)
     assert ["Test accuracy" in text for text in told] == [True, False]
     assert_same_training(in_one, tmp_path / "two")
 
@@ -252,34 +290,32 @@ def test_a_signal_of_slurm_ahead_of_its_end_has_the_training_submitted_again(tmp
     scontrol.write_text('#!/bin/sh\necho "$@" >> told\n')
     scontrol.chmod(0o755)
     two = Run(tmp_path / "two")
-    words = [*together(two.path), "trainer.limit_train_batches=1.0", "trainer.max_epochs=3"]
-    processes = by_slurm(words, tmp_path, 29514)
-    try:
+    words = [*TWENTY_STEPS, "trainer.limit_train_batches=1.0", "trainer.max_epochs=3", "hydra.run.dir=two"]
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    with two_processes(*words, cwd=tmp_path, by=by_slurm, PATH=path) as processes:
         wait_for(two.last, processes[0])
         processes[0].send_signal(signal.SIGUSR1)
         time.sleep(0.3)  # on another machine it may be heard later
         processes[1].send_signal(signal.SIGUSR1)
         wait_for(tmp_path / "told", processes[0])
         time.sleep(1)
-    finally:
         for process in processes:
             process.kill()
-    _, told = ended(processes)
+        told, _ = processes[0].communicate(timeout=20)
     assert {path.name for path in two.path.iterdir()}.isdisjoint({"hpc_ckpt_1.ckpt", "results.json"})
-    saved = re.search(r"Saved at step (\d+)", told[0])
+    saved = re.search(r"Saved at step (\d+)", told)
     assert saved
     assert int(saved[1]) < 600
     assert (tmp_path / "told").read_text() == "requeue 7\n"
-    codes, told = ended(by_slurm(words, tmp_path, 29514))
-    assert codes == [0, 0], told
-    assert "Continuing from" in told[0]
+    with two_processes(*words, cwd=tmp_path, by=by_slurm, PATH=path) as processes:
+        assert "Continuing from" in ended(processes)[0]
     results = two.results()
     assert results
     assert results.steps == 600
     assert {path.name for path in two.path.iterdir()} == {*RUN_FILES, "train.log"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("ip"), reason="network namespaces need root and ip"
 )
@@ -314,7 +350,7 @@ def test_two_machines(in_one: Path, tmp_path: Path) -> None:
             ]
             processes.append(
                 subprocess.Popen(
-                    ["ip", "netns", "exec", name, *TORCHRUN, *words, *together(tmp_path / "two")],
+                    ["ip", "netns", "exec", name, sys.executable, *TORCHRUN, *words, *together(tmp_path / "two")],
                     cwd=tmp_path,
                     env={**os.environ, "GLOO_SOCKET_IFNAME": end},
                     stdout=subprocess.PIPE,
@@ -333,38 +369,38 @@ def test_two_machines(in_one: Path, tmp_path: Path) -> None:
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
-@pytest.mark.slow
-@pytest.mark.alone  # timed
-@pytest.mark.parametrize(("by", "rank"), [("lightning", 1), ("torchrun", 1), ("torchrun", 0)])
+@pytest.mark.parametrize(
+    ("by", "rank"),
+    [
+        pytest.param("lightning", 1, marks=pytest.mark.slow),
+        pytest.param("torchrun", 1, marks=pytest.mark.long),
+        pytest.param("torchrun", 0, marks=pytest.mark.long),
+    ],
+)
 def test_a_worker_that_is_killed_ends_the_training_which_goes_on(
     by: str, rank: int, in_one: Path, tmp_path: Path
 ) -> None:
     words = [*together(tmp_path / "two"), "trainer.limit_train_batches=300", "callbacks.checkpoint.every_n_steps=1"]
-    start = [*TORCHRUN, "--nproc-per-node", "2"] if by == "torchrun" else [sys.executable]
-    words += [] if by == "torchrun" else ["trainer.devices=2"]
-    process = subprocess.Popen(
-        [*start, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    if by == "torchrun":
+        begin, start = start_cold, [*TORCHRUN, "--nproc-per-node", "2", *words]
+    else:
+        begin, start = Forked, [*words, "trainer.devices=2"]
+    process = begin(*start, cwd=tmp_path)
     wait_for(Run(tmp_path / "two").last, process)
     workers = [pid for pid in children(process.pid) if has_rank(pid, rank)]
     os.kill(workers[0], signal.SIGKILL)
     started = time.monotonic()
-    told, _ = process.communicate(timeout=60)
+    told = "".join(filter(None, process.communicate(timeout=60)))
     assert time.monotonic() - started < 45
     assert process.returncode not in (0, 2)
     assert "Failed: another process of this training has ended" in told
     assert "hydra.run.dir goes on" in told
-    again = subprocess.run([*start, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    again = (run_cold if by == "torchrun" else run)(*start, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "Continuing from" in again.stdout
     results = Run(tmp_path / "two").results()
     assert results
     assert results.steps == 200  # all of an epoch
-
-
-def children(pid: int) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [each for child in map(int, listed) for each in (child, *children(child))]
 
 
 def has_rank(pid: int, rank: int) -> bool:

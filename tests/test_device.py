@@ -15,7 +15,7 @@ from digits.classifier import DigitClassifier
 from digits.config import check
 from digits.data.module import Batches, Digits, MNISTDataModule, move
 
-from .conftest import composed, digits_like
+from .helpers import composed, digits_like
 
 
 @pytest.fixture

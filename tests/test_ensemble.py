@@ -14,7 +14,7 @@ from digits.errors import UserError
 from digits.trained import find
 from digits.training import train
 
-from .test_training import Compose
+from .helpers import Compose, run
 
 
 class Constant(torch.nn.Module):
@@ -78,15 +78,13 @@ def test_networks_of_other_tests_are_not_tested_together(sample_run: Path, tiny:
 @pytest.mark.slow
 def test_the_files_of_several(sample_run: Path, tmp_path: Path) -> None:
     """A single run's own evaluation stays what its training wrote."""
-    from .conftest import run_python
-
     shutil.copytree(sample_run, tmp_path / "run")
     shutil.copytree(sample_run, tmp_path / "other")
     before = (tmp_path / "run/evaluation.json").read_bytes()
-    done = run_python("-m", "digits", "evaluate", "run", "other", cwd=tmp_path)
+    done = run("-m", "digits", "evaluate", "run", "other", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("--output FOLDER keeps this.\n")
-    done = run_python("-m", "digits", "evaluate", "run", "--tta", "--output", "kept", cwd=tmp_path)
+    done = run("-m", "digits", "evaluate", "run", "--tta", "--output", "kept", cwd=tmp_path)
     assert done.stdout.endswith("Written to kept/evaluation.json\n")
     kept = evaluation.read(tmp_path / "kept")
     assert kept

@@ -15,9 +15,7 @@ from digits.network import Network
 from digits.trained import find
 from digits.training import train
 
-from .conftest import composed
-from .test_pictures import draw
-from .test_training import Compose
+from .helpers import Compose, composed, draw
 
 IMAGES, LABELS = sample.load()
 SEVEN = IMAGES[int(np.flatnonzero(LABELS == 7)[0])]

@@ -15,8 +15,7 @@ from digits.prediction import DigitReader
 from digits.run import Run
 from digits.trained import find
 
-from .conftest import run_python
-from .test_pictures import draw
+from .helpers import draw, run_cold
 
 pytestmark = pytest.mark.slow  # half a minute, most of it torch's exporter
 
@@ -68,7 +67,7 @@ def test_it_needs_no_torch(exported: tuple[Path, str], tmp_path: Path) -> None:
         "try: cli.main()\n"
         "finally: print('imported', [name for name in ('torch', 'lightning') if name in sys.modules])"
     )
-    done = run_python("-c", program, "predict", str(exported[0]), picture, "--csv", cwd=tmp_path)
+    done = run_cold("-c", program, "predict", str(exported[0]), picture, "--csv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[-1] == "imported []"

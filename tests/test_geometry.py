@@ -10,7 +10,7 @@ from digits.config import check
 from digits.geometry import Block, GeometryError, Head, Pool, layers, output_size
 from digits.network import Flatten, Network
 
-from .conftest import composed
+from .helpers import composed
 
 NO_POOL = Pool(kind="none")
 

@@ -15,8 +15,7 @@ from digits.leaderboard import leaderboard
 from digits.plan import write_plan
 from digits.run import Run
 
-from .conftest import TINY, composed
-from .test_run import results
+from .helpers import TINY, composed, finished
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def sweep(tmp_path: Path) -> Path:
         if job == "2":
             run.write_failure(ValueError("the loss is nan | at step 3"))
         elif job != "3":
-            run.write_results(results(val_accuracy=0.98 if job == "10" else 0.11, test_accuracy=0.97))
+            run.write_results(finished(val_accuracy=0.98 if job == "10" else 0.11, test_accuracy=0.97))
     return tmp_path
 
 
@@ -52,7 +51,7 @@ def test_accuracies_of_different_digits_are_not_compared(tmp_path: Path) -> None
         run = Run(tmp_path / str(job))
         run.path.mkdir()
         run.write_config(check(composed(*TINY, f"data.val_size={val_size}", f"optimizer.lr=0.0{job + 1}")))
-        run.write_results(results(val_accuracy=accuracy, test_accuracy=0.99))
+        run.write_results(finished(val_accuracy=accuracy, test_accuracy=0.99))
     board = leaderboard(tmp_path)
     assert [[job.name for job in row.jobs] for row in board.ranked] == [["2"], ["1"], ["0"]]
     assert board.best().name == "2"
@@ -77,7 +76,7 @@ def test_what_a_class_has_by_default_is_no_column(tmp_path: Path) -> None:
         run = Run(tmp_path / str(job))
         run.path.mkdir()
         run.write_config(check(composed("optimizer.lr=0.01", *words)))
-        run.write_results(results())
+        run.write_results(finished())
     assert list(leaderboard(tmp_path).rows[0].settings) == ["optimizer._target_", "optimizer.momentum"]
 
 
@@ -85,7 +84,7 @@ def test_a_job_of_one_setting_has_no_columns_of_settings(tmp_path: Path) -> None
     run = Run(tmp_path / "0")
     run.path.mkdir()
     run.write_config(check(composed(*TINY)))
-    run.write_results(results())
+    run.write_results(finished())
     assert leaderboard(tmp_path).rows[0].settings == {}
 
 
@@ -96,7 +95,7 @@ def test_it_says_by_what_it_is_ordered(
     run = Run(tmp_path / "0")
     run.path.mkdir()
     run.write_config(check(composed(*TINY)))
-    run.write_results(results(val_accuracy=val_accuracy))
+    run.write_results(finished(val_accuracy=val_accuracy))
     print_table(leaderboard(tmp_path), [])
     assert f"best {order}" in capsys.readouterr().out
 
@@ -115,7 +114,7 @@ def made(sweep: Path, *jobs: str) -> None:
         run = Run(sweep / str(number))
         run.path.mkdir()
         run.write_config(check(composed(*words.split())))
-        run.write_results(results(val_accuracy=0.9 + number / 100, test_accuracy=0.8 + number / 100))
+        run.write_results(finished(val_accuracy=0.9 + number / 100, test_accuracy=0.8 + number / 100))
         run.write_metrics([{"epoch": epoch, "val/accuracy": 0.5 + number / 100 + epoch / 10} for epoch in range(3)])
 
 
@@ -184,7 +183,7 @@ def test_a_curve_that_cannot_be_read_is_left_out(tmp_path: Path, caplog: pytest.
 def test_many_lines_are_named_beside_the_plot(tmp_path: Path) -> None:
     made(tmp_path, *(f"label_smoothing={n / 100} optimizer.lr={lr}" for n in range(8) for lr in (0.1, 0.2)))
     for job in range(16):
-        Run(tmp_path / str(job)).write_results(results(val_accuracy=0.5 + job / 100))
+        Run(tmp_path / str(job)).write_results(finished(val_accuracy=0.5 + job / 100))
     drawn = dict(figures(leaderboard(tmp_path).ranked))
     (legend,) = drawn["accuracy-optimizer.lr"].legends
     assert len(legend.get_texts()) == 8
@@ -256,7 +255,7 @@ def test_other_data_are_another_row(tmp_path: Path) -> None:
     made(tmp_path, "optimizer.lr=0.1 seed=0", "optimizer.lr=0.1 seed=1")
     run = Run(tmp_path / "1")
     sample = {"name": "mnist-sample-5k", "train": 4000, "val": 500, "test": 500, "fingerprint": "1"}
-    run.write_results(results(dataset=sample, val_accuracy=0.99))
+    run.write_results(finished(dataset=sample, val_accuracy=0.99))
     board = leaderboard(tmp_path)
     assert [row.settings["dataset"] for row in board.rows] == ["mnist", "mnist-sample-5k"]
     assert board.best().name == "0"  # though the other has more
@@ -271,7 +270,7 @@ def test_an_order_by_the_test_digits_is_told(tmp_path: Path, words: list[str]) -
         run = Run(tmp_path / str(job))
         run.path.mkdir()
         run.write_config(check(composed(*TINY, "data.val_size=0", word)))
-        run.write_results(results(val_accuracy=None, test_accuracy=0.97))
+        run.write_results(finished(val_accuracy=None, test_accuracy=0.97))
         board = leaderboard(tmp_path)
         write_files(board)
         told = "Chosen by the test digits, for want of validation digits" in (tmp_path / "leaderboard.md").read_text()
@@ -321,7 +320,7 @@ def test_sizes_and_overfitting_are_shown_where_they_tell_rows_apart(tmp_path: Pa
         run.path.mkdir()
         run.write_config(check(composed(f"optimizer.lr={rate}", f"seed={job}", "overfitting=true")))
         run.write_results(
-            results(parameters=parameters, multiply_adds=7, train_accuracy=share, val_accuracy=0.5 + job / 10)
+            finished(parameters=parameters, multiply_adds=7, train_accuracy=share, val_accuracy=0.5 + job / 10)
         )
     board = leaderboard(tmp_path)
     header, *rows = cells(board)

@@ -1,15 +1,13 @@
 """The commands as people run them: one training, a sweep, a repeat, an interruption."""
 
 import contextlib
+import functools
 import json
 import os
-import shlex
 import shutil
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,37 +22,29 @@ from digits.errors import exit_codes, handing_over, put_off
 from digits.run import Run
 from digits.training import train
 
-from .conftest import GPUS, ROOT, RUN_FILES, TINY, as_it_was, run, run_python
-
-# The smallest training that is a real one: genuine digits, no network needed.
-QUICK = [
-    *[word for word in TINY if not word.startswith(("data", "trainer.log"))],
-    "data=sample",
-    "trainer.limit_train_batches=5",
-]
+from .helpers import (
+    QUICK,
+    ROOT,
+    RUN_FILES,
+    TINY,
+    TRAIN,
+    Forked,
+    call_main,
+    gpus,
+    output_to,
+    restored,
+    results_of,
+    run,
+    run_cold,
+    wait_for,
+)
 
 
 @pytest.fixture
 def call(tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Calls the command in this process, on tiny MNIST and in a folder of its own; returns its exit code."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MNIST_ROOT", str(tiny_mnist))
-
-    def call(*words: str, before: Sequence[str] = TINY) -> int:
-        monkeypatch.setattr(sys, "argv", ["train.py", *before, *words])
-        try:
-            with as_it_was():
-                command.main()
-        except SystemExit as exit_:
-            return int(exit_.code or 0)
-        return 0
-
-    return call
-
-
-def results(run: Path) -> dict[str, object]:
-    content: dict[str, object] = json.loads((run / "results.json").read_text())
-    return content
+    return lambda *words, before=TINY: call_main(command.main, ["train.py", *before, *words])
 
 
 def test_a_sweep_ends_with_its_leaderboard(
@@ -63,7 +53,7 @@ def test_a_sweep_ends_with_its_leaderboard(
     assert call("-m", "optimizer.lr=0.1,0.01,0.0001", "hydra.sweep.dir=sweep") == 0
     jobs = [yaml.safe_load((tmp_path / f"sweep/{job}/config.yaml").read_text()) for job in range(3)]
     assert [job["optimizer"]["lr"] for job in jobs] == [0.1, 0.01, 0.0001]
-    assert all(results(tmp_path / f"sweep/{job}")["status"] == "finished" for job in range(3))
+    assert all(results_of(tmp_path / f"sweep/{job}")["status"] == "finished" for job in range(3))
     out = capsys.readouterr().out
     assert "Leaderboard" in out
     assert "optimizer.lr" in out
@@ -80,7 +70,7 @@ def test_a_job_that_fails_is_a_row_and_the_others_run(
     assert "0.01" in rows[1]
     assert rows[1].endswith("finished")
     assert "failed: the loss is" in rows[2]
-    assert results(tmp_path / "sweep/0")["status"] == "failed"
+    assert results_of(tmp_path / "sweep/0")["status"] == "failed"
     assert "1 of 2 jobs have no result" in capsys.readouterr().out
 
 
@@ -182,7 +172,7 @@ def test_the_same_sweep_again_trains_nothing_twice(
     assert call(*sweep) == 0
     assert (tmp_path / "sweep/0/results.json").stat().st_mtime_ns == before[tmp_path / "sweep/0/results.json"]
     assert capsys.readouterr().out.count("Finished before") == 1
-    assert results(tmp_path / "sweep/1")["status"] == "finished"
+    assert results_of(tmp_path / "sweep/1")["status"] == "finished"
 
 
 def test_a_sweep_in_an_experiment_needs_no_m(call: Callable[..., int], tmp_path: Path) -> None:
@@ -219,7 +209,7 @@ def test_another_configuration_ends_in_2(
     assert call("hydra.run.dir=here", "trainer.max_epochs=1") == 0
     assert call("hydra.run.dir=here", "trainer.max_epochs=1", "seed=5") == 2
     assert "seed is 0 there and 5 here" in capsys.readouterr().err
-    assert results(tmp_path / "here")["status"] == "finished"
+    assert results_of(tmp_path / "here")["status"] == "finished"
 
 
 def test_a_failure_ends_in_1_without_a_traceback(
@@ -229,17 +219,17 @@ def test_a_failure_ends_in_1_without_a_traceback(
     err = capsys.readouterr().err
     assert err.startswith("Failed: the loss is")
     assert "Traceback" not in err
-    assert results(tmp_path / "here") == {"status": "failed", "error": err.removeprefix("Failed: ").strip()}
+    assert results_of(tmp_path / "here") == {"status": "failed", "error": err.removeprefix("Failed: ").strip()}
 
 
 @pytest.mark.slow
 def test_a_process_of_its_own_from_another_folder(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
-    done = run(*QUICK, "hydra.run.dir=here", cwd=tmp_path / "elsewhere")
+    done = run_cold(TRAIN, *QUICK, "hydra.run.dir=here", cwd=tmp_path / "elsewhere")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     first = (tmp_path / "elsewhere/here/results.json").read_bytes()
-    content = results(tmp_path / "elsewhere/here")
+    content = results_of(tmp_path / "elsewhere/here")
     assert content["dataset"]["name"] == "mnist-sample-5k"
     assert float(content["train_seconds"]) < float(content["wall_seconds"])
     assert "A SAMPLE" in done.stdout
@@ -251,13 +241,14 @@ def test_a_process_of_its_own_from_another_folder(tmp_path: Path) -> None:
     blocked = tmp_path / "blocked" / "torch"
     blocked.mkdir(parents=True)
     (blocked / "__init__.py").write_text("raise SystemError('imported too early')")
-    again = run(*QUICK, "hydra.run.dir=here", cwd=tmp_path / "elsewhere", PYTHONPATH=str(tmp_path / "blocked"))
+    without = {"PYTHONPATH": str(tmp_path / "blocked")}
+    again = run_cold(TRAIN, *QUICK, "hydra.run.dir=here", cwd=tmp_path / "elsewhere", **without)
     assert again.returncode == 0, again.stderr
     assert "Finished before" in again.stdout
     assert (tmp_path / "elsewhere/here/results.json").read_bytes() == first
 
 
-@pytest.mark.skipif(bool(GPUS), reason="there is a GPU")
+@pytest.mark.skipif(bool(gpus()), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_ends_in_2(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert call("trainer.accelerator=gpu") == 2
     err = capsys.readouterr().err
@@ -268,33 +259,33 @@ def test_a_gpu_that_is_not_there_ends_in_2(call: Callable[..., int], capsys: pyt
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_says_how_to_go_on(number: signal.Signals, code: int, tmp_path: Path) -> None:
-    words = [word for word in QUICK if "max_epochs" not in word and "limit" not in word]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *words, "trainer.max_epochs=1000", "hydra.run.dir=here"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "here/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    words = [word for word in QUICK if "limit" not in word]
+    process = Forked(TRAIN, *words, "trainer.max_epochs=1000", "hydra.run.dir=here", cwd=tmp_path)
+    wait_for(tmp_path / "here/checkpoints/last.ckpt", process)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in err
-    assert f"To go on: python {ROOT / 'train.py'} " in err
+    assert f"To go on: python {TRAIN} " in err
     assert err.rstrip().endswith("hydra.run.dir=here")
     assert not (tmp_path / "here/results.json").exists()
     assert torch.load(tmp_path / "here/checkpoints/last.ckpt", weights_only=True)["epoch"] >= 0
 
 
+def nobody_reads() -> None:
+    """Have the output of this process go into a pipe that is closed at its other end, as after `| head`."""
+    reading, writing = os.pipe()
+    os.dup2(writing, 1)
+    os.close(reading)
+    os.close(writing)
+
+
 @pytest.mark.slow
 def test_a_pipe_that_nobody_reads_is_no_failure(tmp_path: Path) -> None:
-    command = shlex.join([sys.executable, str(ROOT / "train.py"), *QUICK, "trainer.max_epochs=1", "hydra.run.dir=here"])
-    done = subprocess.run(["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"], cwd=tmp_path, check=False)
-    assert done.returncode == 0
-    assert results(tmp_path / "here")["status"] == "finished"
+    words = [*QUICK, "trainer.max_epochs=1", "hydra.run.dir=here"]
+    done = run(TRAIN, *words, cwd=tmp_path, prepared=nobody_reads)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert results_of(tmp_path / "here")["status"] == "finished"
 
 
 def test_an_interruption_that_is_dropped_on_the_way(capsys: pytest.CaptureFixture[str]) -> None:
@@ -309,7 +300,7 @@ def test_an_interruption_that_is_dropped_on_the_way(capsys: pytest.CaptureFixtur
         with exit_codes():
             print("not reached")
 
-    with as_it_was(), pytest.raises(SystemExit) as ended, exit_codes():
+    with restored(), pytest.raises(SystemExit) as ended, exit_codes():
         main()
     assert ended.value.code == 143
     assert capsys.readouterr() == ("", "\nInterrupted.\n")
@@ -323,7 +314,7 @@ def test_an_interruption_that_is_dropped_before_an_exit(capsys: pytest.CaptureFi
             signal.raise_signal(signal.SIGTERM)
         sys.exit(0)
 
-    with as_it_was(), pytest.raises(SystemExit) as ended, exit_codes():
+    with restored(), pytest.raises(SystemExit) as ended, exit_codes():
         dropping()
     assert ended.value.code == 143
     assert capsys.readouterr().err == "\nInterrupted.\n"
@@ -337,7 +328,7 @@ def test_a_training_begins_not_where_an_interruption_was_dropped(
             signal.raise_signal(signal.SIGINT)
         train(tiny(), tmp_path)
 
-    with as_it_was(), pytest.raises(SystemExit) as ended, exit_codes():
+    with restored(), pytest.raises(SystemExit) as ended, exit_codes():
         dropping()
     assert ended.value.code == 130
     assert not Run(tmp_path).last.exists()
@@ -350,7 +341,7 @@ def test_an_interruption_that_another_error_hides(capsys: pytest.CaptureFixture[
         finally:
             raise AttributeError("of what was only half made")
 
-    with as_it_was(), pytest.raises(SystemExit) as ended, exit_codes():
+    with restored(), pytest.raises(SystemExit) as ended, exit_codes():
         cut_short()
     assert ended.value.code == 143
     assert capsys.readouterr().err == "\nInterrupted.\n"
@@ -370,7 +361,7 @@ def cut_short_by_a_scheduler(*args: object, **others: object) -> None:
 
 @pytest.mark.parametrize("dropped", [False, True])
 def test_a_schedulers_signal_that_another_error_hides(dropped: bool) -> None:
-    with as_it_was():
+    with restored():
         signal.signal(signal.SIGUSR2, submit_again)
         dropping = contextlib.suppress(BaseException) if dropped else contextlib.nullcontext()
         with pytest.raises(SystemExit, match="144"), handing_over(), dropping:
@@ -380,7 +371,7 @@ def test_a_schedulers_signal_that_another_error_hides(dropped: bool) -> None:
 
 def test_a_scheduler_waits_until_what_does_not_survive_it_is_over() -> None:
     done = []
-    with as_it_was():
+    with restored():
         signal.signal(signal.SIGUSR2, submit_again)
         with pytest.raises(SystemExit, match="144"), handing_over(), put_off():
             done.append(signal.raise_signal(signal.SIGUSR2))
@@ -402,7 +393,7 @@ def test_no_other_signal_keeps_a_job_from_being_submitted_again() -> None:
         finally:
             signal.raise_signal(signal.SIGINT)
 
-    with as_it_was():
+    with restored():
         errors.listen()
         signal.signal(signal.SIGUSR2, slowly)
         with pytest.raises(SystemExit, match="144"), handing_over():
@@ -413,7 +404,7 @@ def test_no_other_signal_keeps_a_job_from_being_submitted_again() -> None:
 def test_another_process_of_a_job_that_is_submitted_again_waits_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr(errors.time, "sleep", waited.append)
-    with as_it_was():
+    with restored():
         signal.signal(signal.SIGUSR2, lambda *args: None)
         with pytest.raises(errors.Interrupted), handing_over():
             cut_short_by_a_scheduler()
@@ -424,7 +415,7 @@ def test_a_job_that_a_scheduler_takes_away_has_not_failed(
     call: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "_fit", cut_short_by_a_scheduler)
-    with as_it_was():
+    with restored():
         signal.signal(signal.SIGUSR2, submit_again)
         assert call("hydra.run.dir=run") == 144
     assert not Run(tmp_path / "run").results_file.exists()
@@ -437,7 +428,7 @@ def test_a_job_that_runs_out_of_time_too_often_is_a_row(
         raise RuntimeError("Job not requeued because: timed-out too many times.")
 
     monkeypatch.setattr(training, "_fit", cut_short_by_a_scheduler)
-    with as_it_was():
+    with restored():
         signal.signal(signal.SIGUSR2, too_often)
         assert call("-m", "seed=0,1", "hydra.sweep.dir=sweep") == 1
     assert "2 of 2 jobs have no result" in capsys.readouterr().out
@@ -455,16 +446,14 @@ with exit_codes():
         signal.raise_signal(signal.SIGINT)
         print("in order")
 """
-    done = run_python("-c", program, cwd=ROOT)
+    done = run_cold("-c", program, cwd=ROOT)
     assert (done.returncode, done.stdout) == (130, "in order\n")
 
 
 def test_digits_data(tiny_mnist: Path, tmp_path: Path) -> None:
     """The real command, on files that are not the official ones: named, refused, left as they are."""
     before = {path: path.read_bytes() for path in tiny_mnist.iterdir()}
-    done = run_python(
-        "-m", "digits", "data", "--root", str(tiny_mnist), "--mirror", "http://127.0.0.1:9/", cwd=tmp_path
-    )
+    done = run_cold("-m", "digits", "data", "--root", str(tiny_mnist), "--mirror", "http://127.0.0.1:9/", cwd=tmp_path)
     assert done.returncode == 2
     assert "is damaged" in done.stderr
     assert "Traceback" not in done.stderr
@@ -472,7 +461,7 @@ def test_digits_data(tiny_mnist: Path, tmp_path: Path) -> None:
 
 
 def test_digits_data_without_files_or_mirrors(tmp_path: Path) -> None:
-    done = run_python("-m", "digits", "data", "--root", "new", "--mirror", "http://127.0.0.1:9/", cwd=tmp_path)
+    done = run_cold("-m", "digits", "data", "--root", "new", "--mirror", "http://127.0.0.1:9/", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith(
         "Failed: no mirror delivered train-images-idx3-ubyte.gz (http://127.0.0.1:9/train-images"
@@ -481,7 +470,7 @@ def test_digits_data_without_files_or_mirrors(tmp_path: Path) -> None:
 
 @pytest.mark.mnist
 def test_digits_data_on_the_official_files(mnist_root: Path, tmp_path: Path) -> None:
-    done = run_python("-m", "digits", "data", "--root", str(mnist_root), cwd=tmp_path)
+    done = run_cold("-m", "digits", "data", "--root", str(mnist_root), cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout.count("verified") == 4
     assert "60,000 images of 28×28" in done.stdout
@@ -491,7 +480,7 @@ def test_digits_data_on_the_official_files(mnist_root: Path, tmp_path: Path) -> 
 def test_digits_leaderboard(call: Callable[..., int], tmp_path: Path) -> None:
     call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
     (tmp_path / "sweep/leaderboard.md").unlink()
-    done = run_python("-m", "digits", "leaderboard", "sweep", cwd=tmp_path)
+    done = run("-m", "digits", "leaderboard", "sweep", cwd=tmp_path)
     assert done.returncode == 0
     assert "Leaderboard" in done.stdout
     assert (tmp_path / "sweep/leaderboard.md").exists()
@@ -503,14 +492,16 @@ def test_a_terminal_gets_a_progress_bar(tmp_path: Path) -> None:
     import pty
 
     main, side = pty.openpty()
-    environment = {name: value for name, value in os.environ.items() if name != "MNIST_ROOT"}
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *QUICK, "hydra.run.dir=here"],
+    process = Forked(
+        TRAIN,
+        *QUICK,
+        "hydra.run.dir=here",
         cwd=tmp_path,
-        env={**environment, "TERM": "xterm", "COLUMNS": "150"},
-        stdout=side,
-        stderr=side,
+        prepared=functools.partial(output_to, os.ttyname(side)),
+        TERM="xterm",
+        COLUMNS="150",
     )
+    wait_for(tmp_path / "here", process)  # until then, it has not opened the terminal
     os.close(side)
     shown = b""
     try:

@@ -8,7 +8,7 @@ from digits.config import check
 from digits.geometry import Block, GeometryError, Head, Pool
 from digits.network import Flatten, Network, convolution
 
-from .conftest import composed
+from .helpers import composed
 
 
 def test_one_convolution_by_hand() -> None:

@@ -17,17 +17,14 @@ from digits.errors import UserError
 from digits.pictures import FAILED, FEW, NO_DIGIT, READ, UNSURE, Answer
 from digits.prediction import DigitReader, Prediction
 
+from .helpers import draw
+
 IMAGES, LABELS = sample.load()
 
 
 @pytest.fixture(scope="module")
 def reader(sample_run: Path) -> DigitReader:
     return digits.load(sample_run)
-
-
-def draw(path: Path, index: int) -> str:
-    Image.fromarray(255 - IMAGES[index]).resize((84, 84)).save(path)
-    return str(path)
 
 
 def read(reader: DigitReader, names: list[str]) -> list[Answer]:

@@ -18,7 +18,7 @@ from digits.data.photo import PictureError
 from digits.errors import RunError, UserError
 from digits.prediction import DigitReader, Prediction
 
-from .test_pictures import draw
+from .helpers import draw
 
 IMAGES, LABELS = sample.load()
 

@@ -1,4 +1,4 @@
-"""Every command of the README is run, and what it shows is what comes."""
+"""Every command of the README is and what it shows is what comes."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import pytest
 
 from digits import cli, command_line
 
-from .conftest import GPUS, ROOT, run, run_python
+from .helpers import ROOT, TRAIN, gpus, run_cold
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
@@ -22,7 +22,6 @@ EXAMPLES = re.findall(r"```console\n\$ python train\.py (.*?)\n(.*?)```", README
 # These run this test, install what it runs on, or take minutes and change files.
 OF_CI = {"make test", "make test-faults", "make lint", "make format", "make bench", "pip install -e ."}
 ON_REAL_MNIST = {"python train.py experiment=article", "python train.py experiment=fast", "digits data"}
-LONG = {"python train.py experiment=article": "trainer.max_epochs=1"}  # ten epochs take up to twelve minutes
 
 
 def test_the_readme_has_commands() -> None:
@@ -50,29 +49,33 @@ def test_a_command_is_one_that_there_is(command: str, tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize(("words", "shown"), EXAMPLES)
 def test_an_answer_is_the_one_that_is_shown(words: str, shown: str, tmp_path: Path) -> None:
-    done = run(*words.split(), cwd=tmp_path)
+    done = run_cold(TRAIN, *words.split(), cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == shown
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with the environment that is there, so that what commands write goes elsewhere."""
+    """A copy of the project, with the environment that is there, whose configurations train for two short epochs."""
     copy = tmp_path_factory.mktemp("readme")
     for name in ("Makefile", "README.md", "LICENSE", "pyproject.toml", "constraints.txt", "train.py"):
         shutil.copy2(ROOT / name, copy)
         os.utime(copy / name, (0, 0))  # older than what is installed, so that make does not install again
     for name in ("conf", "docs", "src"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (copy / "conf").rglob("*.yaml"):
+        text = re.sub(r"max_epochs: \d+", "max_epochs: 2", file.read_text(encoding="utf-8"))
+        file.write_text(re.sub("limit_train_batches: 1.0", "limit_train_batches: 20", text), encoding="utf-8")
     if (ROOT / ".venv").exists():
         (copy / ".venv").symlink_to(ROOT / ".venv")
     return copy
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("readme")
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command not in OF_CI])
 def test_a_command_does_what_the_readme_says(command: str, checkout: Path) -> None:
-    """In order, in one copy, offline on the sample; on real MNIST those that refuse anything else; long ones cut."""
+    """As written, in order, in one copy, offline on the sample; on real MNIST those that refuse anything else."""
     nowhere = dict.fromkeys(
         ("http_proxy", "https_proxy"), "http://127.0.0.1:9"
     )  # offline, even where there is a network
@@ -85,16 +88,18 @@ def test_a_command_does_what_the_readme_says(command: str, checkout: Path) -> No
     if command.startswith("make") and not (ROOT / ".venv/.installed").exists():
         pytest.skip("the environment is not the Makefile's")
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    words = [*shlex.split(command), *LONG.get(command, "").split()]
-    done = subprocess.run(words, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == (2 if "accelerator=gpu" in command and not GPUS else 0), done.stderr
+    done = subprocess.run(
+        shlex.split(command), cwd=checkout, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == (2 if "accelerator=gpu" in command and not gpus() else 0), done.stderr
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("readme")
 def test_the_python_of_the_readme(checkout: Path) -> None:
     """After the commands, which leave outputs/first behind."""
     (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    done = run_python("-c", f"{program}\nprint(sum(prediction.probabilities))", cwd=checkout)
+    done = run_cold("-c", f"{program}\nprint(sum(prediction.probabilities))", cwd=checkout)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] == "7"
     assert float(done.stdout.splitlines()[-1]) == pytest.approx(1, abs=1e-5)

@@ -2,11 +2,10 @@
 
 import dataclasses
 import html.parser
-import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,9 +15,10 @@ from digits.run import Run
 from digits.trained import find
 from digits.training import train
 
-from .test_training import Compose
+from .helpers import Compose
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="module")
@@ -75,38 +75,36 @@ def test_the_page_holds_everything_that_it_shows(page: Path) -> None:
     assert len(text) < 2_000_000
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+SEEN = """() => {
+    const images = [...document.images], drawings = [...document.querySelectorAll("svg")];
+    return {
+        images: images.filter((image) => image.naturalWidth && image.clientHeight === image.clientWidth).length,
+        drawings: drawings.filter((svg) => svg.clientHeight > 100).length,
+        fits: document.documentElement.scrollWidth <= innerWidth,
+        accuracy: document.querySelector(".figure").innerText,
+    };
+}"""
+
+
 @pytest.mark.parametrize("width", [390, 1200])
-def test_the_page_in_a_browser(page: Path, tmp_path: Path, width: int) -> None:
+def test_the_page_in_a_browser(page: Path, browser: "Browser", width: int) -> None:
     """No message on the console, every image and drawing in its shape, and nothing wider than the window."""
-    probe = """<script>addEventListener("load", () => {
-        const images = [...document.images], drawings = [...document.querySelectorAll("svg")];
-        document.title = JSON.stringify({
-            images: images.filter((image) => image.naturalWidth && image.clientHeight === image.clientWidth).length,
-            drawings: drawings.filter((svg) => svg.clientHeight > 100).length,
-            fits: document.documentElement.scrollWidth <= innerWidth,
-            text: document.querySelector(".figure").innerText,
-        });
-    });</script>"""
-    probed = tmp_path / "probed.html"
-    probed.write_text(page.read_text(encoding="utf-8") + probe, encoding="utf-8")
-    quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-    quiet += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
-    words = [str(CHROMIUM), "--headless", "--no-sandbox", *quiet, f"--window-size={width},2000"]
-    words += ["--enable-logging=stderr", "--v=0", "--dump-dom", probed.as_uri()]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
-    assert "CONSOLE" not in done.stderr
-    results = Run(page.parents[1]).results()
+    results, tested = Run(page.parents[1]).results(), evaluation.read(page.parents[1])
     assert results is not None
-    (title,) = re.findall(r"<title>(.*?)</title>", done.stdout)
-    tested = evaluation.read(page.parents[1])
     assert tested is not None
-    assert json.loads(title) == {
+    view = browser.new_page(viewport={"width": width, "height": 2000})
+    messages: list[str] = []
+    view.on("console", lambda message: messages.append(message.text))
+    view.on("pageerror", lambda error: messages.append(str(error)))
+    view.goto(page.as_uri())
+    assert view.evaluate(SEEN) == {
         "images": len(tested.worst),
         "drawings": 10,
         "fits": True,
-        "text": f"{100 * results.test_accuracy:.2f} %",
+        "accuracy": f"{100 * results.test_accuracy:.2f} %",
     }
+    view.close()
+    assert messages == []
 
 
 def test_a_training_writes_its_report(tiny: Compose, tmp_path: Path) -> None:

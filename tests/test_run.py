@@ -14,34 +14,13 @@ import yaml
 from digits.config import TrainConfig, check
 from digits.errors import Interrupted, UserError
 from digits.records import write
-from digits.run import Results, Run, differences, plain
+from digits.run import Run, differences, plain
 
-from .conftest import TINY, composed
+from .helpers import TINY, composed, finished
 
 
 def cfg(*overrides: str) -> TrainConfig:
     return check(composed(*TINY, *overrides))
-
-
-def results(**changes: Any) -> Results:
-    values: dict[str, Any] = {
-        **dict.fromkeys(("epochs", "best_epoch", "steps", "parameters", "seed"), 1),
-        "test_accuracy": 0.9,
-        "test_loss": 0.5,
-        "val_accuracy": 0.8,
-        "val_loss": 0.5,
-        "calibration_error": 0.01,
-        **dict.fromkeys(("train_seconds", "wall_seconds"), 1.0),
-        "dataset": {"name": "mnist", "train": 55_000, "val": 5_000, "test": 10_000, "fingerprint": "0"},
-        "precision": "32-true",
-        "accelerator": "cpu",
-        "recall": [0.9] * 10,
-        "confusion_matrix": [[1] * 10] * 10,
-        "versions": {"python": "3.11"},
-        "hardware": {"cores": 2},
-        "git": None,
-    }
-    return Results(**{"status": "finished", **values, **changes})
 
 
 def test_the_configuration_is_written_complete_and_resolved(tmp_path: Path) -> None:
@@ -128,15 +107,15 @@ def test_a_failure_that_cannot_be_written_down_hides_nothing(tmp_path: Path) -> 
 def test_a_refusal_leaves_the_results_alone(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.write_config(cfg())
-    run.write_results(results())
+    run.write_results(finished())
     with pytest.raises(UserError, match="another configuration"), run.claim(cfg("seed=1")):
         pass
-    assert run.results() == results()
+    assert run.results() == finished()
 
 
 def test_a_run_without_its_configuration_is_refused(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    run.write_results(results())
+    run.write_results(finished())
     with pytest.raises(UserError, match="without its config.yaml"):
         run.check(cfg())
 
@@ -144,8 +123,8 @@ def test_a_run_without_its_configuration_is_refused(tmp_path: Path) -> None:
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     run = Run(tmp_path)
     assert run.results() is None
-    run.write_results(results(recall=[0.5, *[1.0] * 9]))
-    assert run.results() == results(recall=[0.5, *[1.0] * 9])
+    run.write_results(finished(recall=[0.5, *[1.0] * 9]))
+    assert run.results() == finished(recall=[0.5, *[1.0] * 9])
     assert '"recall": [0.5, 1.0, 1.0,' in run.results_file.read_text()  # a list on a line
 
 
@@ -153,12 +132,12 @@ def test_a_run_that_finishes_while_it_is_read(tmp_path: Path, monkeypatch: pytes
     def status(run: Run) -> Any:
         monkeypatch.undo()
         before = run._status()
-        run.write_results(results())
+        run.write_results(finished())
         return before
 
     monkeypatch.setattr(Run, "_status", status)
     assert Run(tmp_path).outcome() == (None, "unfinished")
-    assert Run(tmp_path).outcome() == (results(), "finished")
+    assert Run(tmp_path).outcome() == (finished(), "finished")
 
 
 def test_a_failure_is_no_result(tmp_path: Path) -> None:
@@ -185,7 +164,7 @@ def test_a_failure_is_no_result(tmp_path: Path) -> None:
 )
 def test_values_that_no_run_writes_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     run = Run(tmp_path)
-    run.results_file.write_text(json.dumps({**asdict(results()), **change}))
+    run.results_file.write_text(json.dumps({**asdict(finished()), **change}))
     with pytest.raises(UserError, match=f"is not what a run writes \\({next(iter(change))}.*delete it to run again"):
         run.results()
 
@@ -227,8 +206,8 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 
 def test_no_value_in_results_is_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range"):
-        Run(tmp_path).write_results(results(test_loss=float("nan")))
-    json.dumps(asdict(results()), allow_nan=False)
+        Run(tmp_path).write_results(finished(test_loss=float("nan")))
+    json.dumps(asdict(finished()), allow_nan=False)
 
 
 def test_metrics_come_back(tmp_path: Path) -> None:

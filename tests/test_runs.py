@@ -11,8 +11,7 @@ from digits.errors import UserError
 from digits.run import Results, Run
 from digits.runs import listed
 
-from .conftest import composed
-from .test_run import results
+from .helpers import composed, finished
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         words = ["tags=[first,good]", "notes='as it was'"] if name.endswith("a") else ["tags=[good]"]
         run.write_config(check(composed(*words)))
         if name.endswith("a"):
-            run.write_results(results(val_accuracy=0.9876, train_seconds=75.0))
+            run.write_results(finished(val_accuracy=0.9876, train_seconds=75.0))
         if name.endswith("0"):
             run.write_failure(ValueError("the loss is nan"))
         if name.endswith("d"):

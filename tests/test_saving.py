@@ -20,8 +20,7 @@ from digits.errors import RunError, UserError, exit_codes
 from digits.run import Run
 from digits.training import train
 
-from .conftest import as_it_was
-from .test_training import Compose, figures, same, weights
+from .helpers import Compose, assert_same_runs, restored
 
 CONFIGURATIONS = {
     "dropout": ["model.head.dropout=0.5"],
@@ -80,14 +79,6 @@ def fail() -> None:
     raise KeyError("cut off")
 
 
-def assert_same_runs(one: Path, other: Path) -> None:
-    for name in ("best", "last"):
-        assert same(weights(one, name), weights(other, name))
-    assert figures(one) == figures(other)
-    assert (one / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
-    assert {path.name for path in (other / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-
-
 @pytest.mark.parametrize("words", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
 def test_within_an_epoch(words: list[str], tiny: Compose, tmp_path: Path, at: Any) -> None:
     cfg = tiny("trainer.max_epochs=3", *words)
@@ -128,7 +119,7 @@ def test_a_signal(
     caplog.set_level(logging.INFO)
     train(tiny("model.head.dropout=0.5"), tmp_path / "whole")
     at(step, lambda: signal.raise_signal(number))
-    with as_it_was(), pytest.raises(SystemExit) as ended, exit_codes():
+    with restored(), pytest.raises(SystemExit) as ended, exit_codes():
         train(tiny("model.head.dropout=0.5"), tmp_path / "cut")
     assert ended.value.code == 128 + number
     assert f"Saved at step {step} of the training: {tmp_path / 'cut/checkpoints/last.ckpt'}" in caplog.text
@@ -144,7 +135,7 @@ def test_a_schedulers_signal_is_handed_over_once_all_is_saved(
     """Submitit would end the process at once, wherever it is."""
     train(tiny("model.head.dropout=0.5"), tmp_path / "whole")
     last = Run(tmp_path / "cut").last
-    with as_it_was():
+    with restored():
         signal.signal(signal.SIGUSR2, lambda number, frame: sys.exit(f"{number} {last.exists()}"))
         at(step, lambda: signal.raise_signal(signal.SIGUSR2))
         with pytest.raises(SystemExit, match=f"{signal.SIGUSR2} True"), errors.handing_over():
@@ -162,7 +153,7 @@ def test_a_training_that_a_scheduler_lets_live_goes_on(tiny: Compose, tmp_path: 
     steps = []
     told = {3: signal.SIGUSR1, 5: signal.SIGUSR1, 7: signal.SIGTERM}
     tell = [At(step, lambda number=number: signal.raise_signal(number)) for step, number in told.items()]
-    with as_it_was():
+    with restored():
         signal.signal(signal.SIGUSR1, lambda *args: steps.append(torch.load(last, weights_only=True)["global_step"]))
         before = signal.getsignal(signal.SIGUSR1)
         with pytest.raises(SystemExit) as ended, exit_codes():
@@ -206,7 +197,7 @@ class AtTheEnd(Callback):
 
 def test_a_signal_that_comes_after_the_last_save(tiny: Compose, tmp_path: Path) -> None:
     train(tiny(), tmp_path / "whole")
-    with as_it_was(), pytest.raises(SystemExit) as ended, exit_codes():
+    with restored(), pytest.raises(SystemExit) as ended, exit_codes():
         train(tiny(), tmp_path / "cut", callbacks=[AtTheEnd()])
     assert ended.value.code == 143
     assert not Run(tmp_path / "cut").results_file.exists()
@@ -226,7 +217,7 @@ def test_a_signal_that_comes_amid_an_error_is_obeyed_by_whoever_listens(
 
     at(3, told_and_failed)
     monkeypatch.setattr(errors, "_listening", False)
-    with as_it_was():
+    with restored():
         if listening:
             errors.listen()
         with pytest.raises(KeyError):
@@ -243,7 +234,7 @@ def test_whoever_says_it_twice_does_not_wait(tiny: Compose, tmp_path: Path, at: 
         signal.raise_signal(signal.SIGTERM)
 
     at(3, twice)
-    with as_it_was(), pytest.raises(SystemExit) as ended, exit_codes():
+    with restored(), pytest.raises(SystemExit) as ended, exit_codes():
         train(tiny(), tmp_path)
     assert ended.value.code == 143
     assert not Run(tmp_path).last.exists()

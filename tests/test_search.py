@@ -4,7 +4,6 @@ import csv
 import errno
 import json
 import logging
-import os
 import random
 import shutil
 import signal
@@ -27,8 +26,7 @@ from digits.leaderboard import leaderboard
 from digits.run import Run
 from digits.search import SearchConfig
 
-from .conftest import TINY, as_it_was, composed
-from .test_main import QUICK
+from .helpers import QUICK, TINY, Forked, composed, restored, run
 
 SPACE = {"optimizer.lr": {"low": 1e-4, "high": 0.1, "log": True}, "data.batch_size": [20, 40]}
 
@@ -345,16 +343,12 @@ def test_what_cannot_be_searched(space: Any, words: list[str], message: str, tmp
 
 
 FIXED = [word for word in QUICK if not word.startswith("optimizer.lr")]
-COMMAND = [sys.executable, "-m", "digits", "search", *FIXED, "model.head.dropout=0.2"]
+COMMAND = ["-m", "digits", "search", *FIXED, "model.head.dropout=0.2"]
 
 
-def begin(folder: Path, name: str, *words: str) -> subprocess.Popen[str]:
+def begin(folder: Path, name: str, *words: str) -> Forked:
     (folder / "space.yaml").write_text(json.dumps({"space": {"optimizer.lr": {"low": 1e-4, "high": 0.1, "log": True}}}))
-    environment = {key: value for key, value in os.environ.items() if key != "MNIST_ROOT"}
-    return subprocess.Popen(
-        [*COMMAND, *words, "--space", "space.yaml", "--output", name],
-        cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    return Forked(*COMMAND, *words, "--space", "space.yaml", "--output", name, cwd=folder)
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -367,7 +361,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_pat
     rng = random.Random(0)
     started = time.monotonic()
     whole = begin(tmp_path, "the whole", "--trials", "6", "trainer.max_epochs=3")
-    out, _ = whole.communicate(timeout=120)
+    out = whole.printed(120)
     seconds = time.monotonic() - started
     assert whole.returncode == 0, out
     assert "What mattered, after the first epoch: optimizer.lr 100 %" in out
@@ -376,11 +370,11 @@ def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_pat
     while killed < 4:
         process = begin(tmp_path, "cut", "--trials", "6", "trainer.max_epochs=3")
         try:
-            process.communicate(timeout=rng.uniform(0.4, 0.95) * seconds)
+            process.wait(rng.uniform(0.4, 0.95) * seconds)
         except subprocess.TimeoutExpired:
             number = rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
             process.send_signal(number)
-            out, _ = process.communicate()
+            out = process.printed()
             at_its_end = "The best trial as an experiment" in out  # where Python no longer listens
             expected = -number if number == signal.SIGKILL else 128 + number
             assert process.returncode == expected or at_its_end, out
@@ -389,7 +383,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_pat
         else:
             shutil.rmtree(tmp_path / "cut")
     last = begin(tmp_path, "cut", "--trials", "6", "trainer.max_epochs=3")
-    out, _ = last.communicate(timeout=120)
+    out = last.printed(120)
     assert last.returncode == 0, out
     assert rows(tmp_path / "cut") == rows(tmp_path / "the whole")
 
@@ -456,7 +450,7 @@ def test_a_signal_that_comes_as_a_trial_is_given_up_ends_the_search(
         signal.raise_signal(signal.SIGTERM)
         raise optuna.TrialPruned
 
-    with as_it_was():
+    with restored():
         errors.listen()
         monkeypatch.setattr(search.Report, "on_validation_end", give_up)
         try:
@@ -469,7 +463,7 @@ def test_a_signal_that_comes_as_a_trial_is_given_up_ends_the_search(
 @pytest.mark.slow
 def test_two_processes_share_a_search(tmp_path: Path) -> None:
     both = [begin(tmp_path, "search", "--trials", "8") for _ in range(2)]
-    told = [process.communicate(timeout=200)[0] for process in both]
+    told = [process.printed(200) for process in both]
     assert [process.returncode for process in both] == [0, 0], told
     trials = [line for text in told for line in text.splitlines() if line.startswith("Trial ")]
     assert len(trials) == 8
@@ -488,6 +482,6 @@ def test_a_search_of_which_nothing_comes_ends_in_1(tmp_path: Path) -> None:
     space = {"space": {"optimizer.lr": [1e30, 2e30]}, "trials": 2}
     (tmp_path / "space.yaml").write_text(json.dumps(space))
     words = [*COMMAND, "optimizer=sgd", "scheduler=none", "--space", "space.yaml", "--output", "search"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run(*words, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert "2 of 2 jobs have no result" in done.stdout

@@ -1,16 +1,20 @@
 """Sweeps that are cut off, and that run several jobs at once: the same leaderboard in the end."""
 
+import functools
 import json
 import os
 import random
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import joblib
 import pytest
@@ -19,37 +23,42 @@ from digits import parallel, sweep
 from digits.errors import UserError
 from digits.run import Run
 
-from .conftest import ROOT, run, wait_for
-from .test_ddp import children
-from .test_main import QUICK
+from .helpers import QUICK, TRAIN, Forked, children, environment, run, run_cold, start_cold, wait_for
 
-SWEEP = ["-m", *QUICK, "trainer.max_epochs=1", "model.head.dropout=0.3", "optimizer.lr=0.01,0.001", "seed=0,1"]
+ONE_EPOCH = ["-m", *QUICK, "trainer.max_epochs=1", "model.head.dropout=0.3"]
+FOUR_JOBS = [*ONE_EPOCH, "optimizer.lr=0.01,0.001", "seed=0,1"]
+TWO_JOBS = [*ONE_EPOCH, "optimizer.lr=0.01", "seed=0,1"]
 JOBLIB, LOCAL = "hydra/launcher=joblib", "hydra/launcher=processes"
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # in every process: the order of sums depends on their number
+
+Board = list[dict[str, Any]]
 
 
-def board(sweep: Path) -> list[dict[str, object]]:
+def board(sweep: Path) -> Board:
     """What a sweep has found, without the times."""
-    rows: list[dict[str, object]] = json.loads((sweep / "leaderboard.json").read_text())["rows"]
+    rows: Board = json.loads((sweep / "leaderboard.json").read_text())["rows"]
     return [{key: value for key, value in row.items() if key != "train_seconds"} for row in rows]
 
 
-def begin(*words: str, cwd: Path) -> subprocess.Popen[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "MNIST_ROOT"}
-    return subprocess.Popen(
-        [sys.executable, ROOT / "train.py", *words],
-        cwd=cwd,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+@pytest.fixture(scope="module")
+def uncut(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Board]:
+    """The leaderboard of a sweep that runs one job after the other and is not cut off, once for all tests."""
+
+    @functools.cache
+    def uncut(*words: str) -> Board:
+        folder = tmp_path_factory.mktemp("uncut")
+        done = run(TRAIN, *words, "hydra.sweep.dir=whole", cwd=folder, **ONE_THREAD)
+        assert done.returncode == 0, done.stderr
+        return board(folder / "whole")
+
+    return uncut
 
 
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path: Path) -> None:
     rng = random.Random(0)
     started = time.monotonic()
-    done = run(*SWEEP, "hydra.sweep.dir=whole", cwd=tmp_path)
+    done = run(TRAIN, *FOUR_JOBS, "hydra.sweep.dir=whole", cwd=tmp_path)
     seconds = time.monotonic() - started
     assert done.returncode == 0, done.stderr
     assert re.search(r"\nJob 4 of 4, about [\d.]+ s left: optimizer.lr=0.001 seed=1\n", done.stdout)
@@ -57,46 +66,38 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path
     assert len(expected) == 2
     wanted = int(os.environ.get("SWEEP_CUTS", "3"))
     while killed < wanted:
-        process = begin(*SWEEP, "hydra.sweep.dir=cut", cwd=tmp_path)
+        process = Forked(TRAIN, *FOUR_JOBS, "hydra.sweep.dir=cut", cwd=tmp_path)
         try:
-            process.communicate(timeout=rng.uniform(0.1, 0.9) * seconds)
+            process.wait(rng.uniform(0.1, 0.9) * seconds)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.communicate()
+            process.wait()
             killed += 1
         else:
             assert board(tmp_path / "cut") == expected
             shutil.rmtree(tmp_path / "cut")
-    assert run(*SWEEP, "hydra.sweep.dir=cut", cwd=tmp_path).returncode == 0
+    assert run(TRAIN, *FOUR_JOBS, "hydra.sweep.dir=cut", cwd=tmp_path).returncode == 0
     assert board(tmp_path / "cut") == expected
 
 
 @pytest.mark.slow
-def test_a_job_that_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    words = [*SWEEP[:-2], "seed=0,1", "trainer.limit_train_batches=200", "callbacks.checkpoint.every_n_steps=10"]
-    process = begin(*words, "hydra.sweep.dir=cut", cwd=tmp_path)
+def test_a_job_that_is_killed_goes_on_from_its_checkpoint(tmp_path: Path, uncut: Callable[..., Board]) -> None:
+    words = [*TWO_JOBS, "trainer.limit_train_batches=1.0", "callbacks.checkpoint.every_n_steps=1"]
+    process = Forked(TRAIN, *words, "hydra.sweep.dir=cut", cwd=tmp_path, **ONE_THREAD)
     wait_for(tmp_path / "cut/1/checkpoints/last.ckpt", process)
     process.kill()
-    process.communicate()
+    process.wait()
     assert not (tmp_path / "cut/1/results.json").exists()
-    assert run(*words, "hydra.sweep.dir=cut", cwd=tmp_path).returncode == 0
+    assert run(TRAIN, *words, "hydra.sweep.dir=cut", cwd=tmp_path, **ONE_THREAD).returncode == 0
     assert "Continuing from" in (tmp_path / "cut/1/train.log").read_text()
-    assert run(*words, "hydra.sweep.dir=whole", cwd=tmp_path).returncode == 0
-    assert board(tmp_path / "cut") == board(tmp_path / "whole")
+    assert board(tmp_path / "cut") == uncut(*words)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_jobs_that_outlive_their_sweep_are_waited_for(tmp_path: Path) -> None:
     """As submitit's do, and a cluster's: the same command, while they train, ends with what they find."""
-    words = [
-        *SWEEP[:-2],
-        "seed=0,1",
-        LOCAL,
-        "trainer.limit_train_batches=1.0",
-        "trainer.max_epochs=9",
-        "hydra.sweep.dir=cut",
-    ]
-    process = begin(*words, cwd=tmp_path)
+    words = [*TWO_JOBS, LOCAL, "trainer.limit_train_batches=1.0", "trainer.max_epochs=9", "hydra.sweep.dir=cut"]
+    process = start_cold(TRAIN, *words, cwd=tmp_path)
     for job in range(2):
         wait_for(tmp_path / f"cut/{job}/config.yaml", process)
     process.kill()
@@ -107,7 +108,7 @@ def test_jobs_that_outlive_their_sweep_are_waited_for(tmp_path: Path) -> None:
     assert len(left) >= 2
     for pid in left:
         os.kill(pid, signal.SIGSTOP)
-    again = begin(*words, cwd=tmp_path)
+    again = start_cold(TRAIN, *words, cwd=tmp_path)
     told = [tmp_path / f"cut/{job}/train.log" for job in range(2)]
     while not all("Another process is training in" in file.read_text() for file in told):
         assert again.poll() is None
@@ -121,54 +122,52 @@ def test_jobs_that_outlive_their_sweep_are_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_jobs_at_once_share_the_cores(tmp_path: Path) -> None:
-    words = [*SWEEP[:-2], "seed=0,1", JOBLIB, "hydra.launcher.n_jobs=2", "hydra.sweep.dir=here"]
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-    done = subprocess.run([sys.executable, ROOT / "train.py", *words], cwd=tmp_path, env=environment, check=False)
-    assert done.returncode == 0
-    threads = [json.loads((tmp_path / f"here/{job}/results.json").read_text())["hardware"]["threads"] for job in (0, 1)]
-    assert threads == [max(1, joblib.cpu_count() // 2)] * 2
-
-
-@pytest.mark.slow
-def test_jobs_at_once_of_which_nobody_reads(tmp_path: Path) -> None:
-    with begin(*SWEEP[:-2], "seed=0,1", JOBLIB, "hydra.sweep.dir=here", cwd=tmp_path) as process:
+def test_jobs_at_once_share_the_cores_and_go_on_when_nobody_reads(tmp_path: Path) -> None:
+    words = [*TWO_JOBS, JOBLIB, "hydra.launcher.n_jobs=2", "hydra.sweep.dir=here"]
+    threads = {key: value for key, value in environment().items() if key != "OMP_NUM_THREADS"}
+    with subprocess.Popen(
+        [sys.executable, TRAIN, *words], cwd=tmp_path, env=threads, text=True, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout
         process.stdout.readline()
         process.stdout.close()
         assert process.wait(120) == 0
+    hardware = [json.loads((tmp_path / f"here/{job}/results.json").read_text())["hardware"] for job in (0, 1)]
+    assert [each["threads"] for each in hardware] == [max(1, joblib.cpu_count() // 2)] * 2
     assert (tmp_path / "here/leaderboard.md").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("launcher", [JOBLIB, LOCAL])
+@pytest.mark.parametrize(
+    "launcher", [pytest.param(JOBLIB, marks=pytest.mark.slow), pytest.param(LOCAL, marks=pytest.mark.long)]
+)
 def test_jobs_at_once(launcher: str, tmp_path: Path) -> None:
-    """One thread a job on both sides: the order of sums depends on their number."""
-    words = [*SWEEP, "optimizer.lr=0.01,1e30,0.001", "optimizer=sgd", "scheduler=none"]
-    one_by_one = run(*words, "hydra.sweep.dir=a", cwd=tmp_path, OMP_NUM_THREADS="1")
-    together = run(*words, launcher, "hydra.sweep.dir=b", cwd=tmp_path, OMP_NUM_THREADS="1")
+    words = [*ONE_EPOCH, "optimizer.lr=0.01,1e30,0.001", "seed=0", "optimizer=sgd", "scheduler=none"]
+    one_by_one = run(TRAIN, *words, "hydra.sweep.dir=a", cwd=tmp_path, **ONE_THREAD)
+    together = run_cold(TRAIN, *words, launcher, "hydra.sweep.dir=b", cwd=tmp_path, **ONE_THREAD)
     assert one_by_one.returncode == together.returncode == 1  # for the rate that diverges
     assert board(tmp_path / "a") == board(tmp_path / "b")
     assert "Traceback" not in together.stderr
     assert "loss of the batch" not in together.stdout  # of several jobs, lines would mix
     lines = [line for line in together.stdout.splitlines() if line.startswith("Job ")]
-    assert len(lines) == 6
-    assert sum("failed: the loss is" in line for line in lines) == 2
-    assert lines[-1].endswith("6 done")
+    assert len(lines) == 3
+    assert sum("failed: the loss is" in line for line in lines) == 1
+    assert lines[-1].endswith("3 done")
     assert all("s left" in line for line in lines[:-1])
-    again = run(*words, launcher, "hydra.sweep.dir=b", cwd=tmp_path, OMP_NUM_THREADS="1")
+    again = run_cold(TRAIN, *words, launcher, "hydra.sweep.dir=b", cwd=tmp_path, **ONE_THREAD)
     assert again.returncode == 1
     lines = [line for line in again.stdout.splitlines() if line.startswith("Job ")]
-    assert len(lines) == 2  # those that had failed
-    assert lines[-1].endswith("6 done")
+    assert len(lines) == 1  # the one that had failed
+    assert lines[-1].endswith("3 done")
     assert board(tmp_path / "a") == board(tmp_path / "b")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_jobs_at_once_that_are_cut_off(number: signal.Signals, code: int, tmp_path: Path) -> None:
-    words = [*SWEEP, JOBLIB, "trainer.limit_train_batches=400", "callbacks.checkpoint.every_n_steps=20"]
-    process = begin(*words, "hydra.sweep.dir=cut", cwd=tmp_path)
+def test_jobs_at_once_that_are_cut_off(
+    number: signal.Signals, code: int, tmp_path: Path, uncut: Callable[..., Board]
+) -> None:
+    words = [*TWO_JOBS, "trainer.limit_train_batches=1.0", "trainer.max_epochs=3"]
+    process = start_cold(TRAIN, *words, JOBLIB, "hydra.sweep.dir=cut", cwd=tmp_path, **ONE_THREAD)
     wait_for(tmp_path / "cut/0/checkpoints/last.ckpt", process)
     process.send_signal(number)
     told, _ = process.communicate(timeout=60)  # the pipe is open until the last job has ended too
@@ -176,16 +175,15 @@ def test_jobs_at_once_that_are_cut_off(number: signal.Signals, code: int, tmp_pa
     assert "Traceback" not in told
     if number != signal.SIGKILL:
         assert "Interrupted. To go on: python" in told
-    assert run(*words, "hydra.sweep.dir=cut", cwd=tmp_path).returncode == 0
-    assert run(*words, "hydra.sweep.dir=whole", cwd=tmp_path).returncode == 0
-    assert board(tmp_path / "cut") == board(tmp_path / "whole")
+    assert run(TRAIN, *words, "hydra.sweep.dir=cut", cwd=tmp_path, **ONE_THREAD).returncode == 0
+    assert board(tmp_path / "cut") == uncut(*words)
 
 
 @pytest.mark.slow
-def test_a_job_that_runs_out_of_time_goes_on(tmp_path: Path) -> None:
+def test_a_job_that_runs_out_of_time_goes_on(tmp_path: Path, uncut: Callable[..., Board]) -> None:
     """By submitit's signal, upon which it, or Slurm, submits the job again."""
-    words = [*SWEEP, LOCAL, "trainer.limit_train_batches=1.0", "trainer.max_epochs=6"]
-    process = begin(*words, "hydra.sweep.dir=cut", cwd=tmp_path)
+    words = [*TWO_JOBS, "trainer.limit_train_batches=1.0", "trainer.max_epochs=6"]
+    process = start_cold(TRAIN, *words, LOCAL, "hydra.sweep.dir=cut", cwd=tmp_path, **ONE_THREAD)
     wait_for(tmp_path / "cut/0/checkpoints/last.ckpt", process)
     begun = jobs_in(tmp_path)
     assert begun
@@ -197,8 +195,7 @@ def test_a_job_that_runs_out_of_time_goes_on(tmp_path: Path) -> None:
     saved = re.search(r"Saved at step (\d+)", told)
     assert saved
     assert "Continuing from" in told[saved.end() :]
-    assert run(*words, "hydra.sweep.dir=whole", cwd=tmp_path).returncode == 0
-    assert board(tmp_path / "cut") == board(tmp_path / "whole")
+    assert board(tmp_path / "cut") == uncut(*words)
 
 
 def jobs_in(folder: Path) -> list[int]:
@@ -215,11 +212,12 @@ def _is_job(pid: int, folder: Path) -> bool:
         return False
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("launcher", [JOBLIB, LOCAL])
+@pytest.mark.parametrize(
+    "launcher", [pytest.param(JOBLIB, marks=pytest.mark.slow), pytest.param(LOCAL, marks=pytest.mark.long)]
+)
 def test_a_job_whose_process_is_killed_ends_the_sweep_which_goes_on(launcher: str, tmp_path: Path) -> None:
-    words = [*SWEEP, launcher, "trainer.limit_train_batches=400", "hydra.sweep.dir=cut"]
-    process = begin(*words, cwd=tmp_path)
+    words = [*TWO_JOBS, "trainer.limit_train_batches=1.0", "hydra.sweep.dir=cut"]
+    process = start_cold(TRAIN, *words, launcher, cwd=tmp_path)
     wait_for(tmp_path / "cut/0/config.yaml", process)
     if launcher == JOBLIB:
         workers = [pid for pid in children(process.pid) if b"loky" in Path(f"/proc/{pid}/cmdline").read_bytes()]
@@ -231,13 +229,13 @@ def test_a_job_whose_process_is_killed_ends_the_sweep_which_goes_on(launcher: st
     why = "'s process was killed, for want of memory perhaps" if launcher == JOBLIB else " ended without a result: Job "
     assert re.search(rf"Failed: a job{why}.*\. To go on: python", told), told
     assert "Traceback" not in told
-    assert run(*words, cwd=tmp_path).returncode == 0
+    assert run(TRAIN, *words, cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("srun") is not None, reason="there is Slurm")
 def test_without_slurm_it_is_said(tmp_path: Path) -> None:
-    done = run(*SWEEP, "hydra/launcher=slurm", "hydra.sweep.dir=here", cwd=tmp_path)
+    done = run(TRAIN, *TWO_JOBS, "hydra/launcher=slurm", "hydra.sweep.dir=here", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "Error: hydra/launcher=slurm: there is no Slurm on this machine (srun).\n"
 
@@ -245,17 +243,29 @@ def test_without_slurm_it_is_said(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_one_at_once_is_as_one_by_one(tmp_path: Path) -> None:
     """In this process, which a shell's end does not concern, and whose lines do not mix."""
-    done = run(*SWEEP, JOBLIB, "hydra.launcher.n_jobs=1", "hydra.sweep.dir=here", cwd=tmp_path)
+    done = run(TRAIN, *TWO_JOBS, JOBLIB, "hydra.launcher.n_jobs=1", "hydra.sweep.dir=here", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Test accuracy") == 4
+    assert done.stdout.count("Test accuracy") == 2
 
 
 @pytest.mark.slow
-def test_jobs_at_once_with_pages_of_their_own(tmp_path: Path) -> None:
-    words = [*SWEEP, JOBLIB, "logger=many", "hydra.sweep.dir=here"]
-    done = run(*words, cwd=tmp_path, timeout=300, WANDB_MODE="offline")
+@pytest.mark.filterwarnings("ignore")  # the loggers' own
+def test_jobs_at_once_with_all_loggers_have_pages_of_their_own(tmp_path: Path) -> None:
+    words = [*TWO_JOBS, "logger=many", "notes='as it was'", "hydra.sweep.dir=here"]
+    done = run_cold(TRAIN, *words, JOBLIB, "tags=[first]", cwd=tmp_path, timeout=300, WANDB_MODE="offline")
     assert done.returncode == 0, done.stderr
-    assert all(list((tmp_path / f"here/{job}/wandb").glob("offline-run-*")) for job in range(4))
+    for job in range(2):
+        assert list((tmp_path / f"here/{job}/wandb").glob("offline-run-*/*.wandb"))
+        assert list((tmp_path / f"here/{job}/tensorboard").glob("events.*"))
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        accuracies = database.execute("select value from latest_metrics where key = 'val/accuracy'").fetchall()
+        told = dict(database.execute("select key, value from tags").fetchall())
+    rows = [Run(tmp_path / f"here/{job}").read_metrics()[-1] for job in range(2)]
+    assert sorted(value for (value,) in accuracies) == pytest.approx(sorted(row["val/accuracy"] for row in rows))
+    assert told["mlflow.note.content"] == "as it was"
+    assert "first" in told
+    again = run(TRAIN, *words, "tags=[second]", cwd=tmp_path, WANDB_MODE="offline")
+    assert again.returncode == 0, again.stderr  # what is said of a run is free
 
 
 @pytest.mark.parametrize(

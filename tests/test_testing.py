@@ -21,7 +21,7 @@ from digits.run import Run
 from digits.trained import find
 from digits.training import train
 
-from .test_training import Compose
+from .helpers import Compose
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@
 import csv
 import json
 import logging
-import sqlite3
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from lightning import Callback
-from omegaconf import DictConfig
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from digits import checkpoint, testing, training
@@ -27,24 +24,7 @@ from digits.run import Run
 from digits.trained import find
 from digits.training import train
 
-from .conftest import GPUS, RUN_FILES, TINY, composed, run
-from .test_main import QUICK
-
-Compose = Callable[..., DictConfig]
-
-
-def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
-    return state
-
-
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
-
-
-def figures(run: Path) -> dict[str, Any]:
-    content = json.loads((run / "results.json").read_text())
-    return {key: value for key, value in content.items() if key not in ("train_seconds", "wall_seconds")}
+from .helpers import RUN_FILES, TINY, Compose, composed, gpus, repeatable, same, see_a_gpu, weights
 
 
 class StopAt(Callback):
@@ -128,7 +108,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tiny: Compo
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         train(tiny(f"seed={seed}"), tmp_path / name)
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
-    assert figures(tmp_path / "a") == figures(tmp_path / "b")
+    assert repeatable(tmp_path / "a") == repeatable(tmp_path / "b")
     assert (tmp_path / "a/metrics.csv").read_bytes() == (tmp_path / "b/metrics.csv").read_bytes()
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
@@ -140,7 +120,7 @@ def test_the_default_training_repeats_to_the_bit(model: str, tmp_path: Path) -> 
     for name in ("a", "b"):
         train(composed(*words, "trainer.max_epochs=2"), tmp_path / name)
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
-    assert figures(tmp_path / "a") == figures(tmp_path / "b")
+    assert repeatable(tmp_path / "a") == repeatable(tmp_path / "b")
 
 
 def test_a_finished_run_is_not_run_again(tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +159,7 @@ def test_a_run_that_was_cut_off_goes_on_as_if_nothing_had_happened(
     train(cfg, tmp_path / "cut")
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert same(weights(tmp_path / "whole", "best"), weights(tmp_path / "cut", "best"))
-    assert figures(tmp_path / "whole") == figures(tmp_path / "cut")
+    assert repeatable(tmp_path / "whole") == repeatable(tmp_path / "cut")
     assert (tmp_path / "whole/metrics.csv").read_bytes() == (tmp_path / "cut/metrics.csv").read_bytes()
 
 
@@ -260,7 +240,7 @@ def test_a_validation_loss_that_is_no_number_ends_the_run(
     assert not Run(tmp_path).read_metrics()
 
 
-@pytest.mark.skipif(bool(GPUS), reason="there is a GPU")
+@pytest.mark.skipif(bool(gpus()), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(tiny: Compose, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="trainer.accelerator=cpu"):
         train(tiny("trainer.accelerator=gpu"), tmp_path)
@@ -384,7 +364,7 @@ def test_precision_auto_is_decided_and_said(
     assert "memory format channels_last, optimizer fused." in caplog.text
 
 
-@pytest.mark.parametrize("accelerator", ["cpu", *GPUS])
+@pytest.mark.parametrize("accelerator", ["cpu", *gpus()])
 def test_on_every_accelerator_that_there_is(accelerator: str, tiny: Compose, tmp_path: Path) -> None:
     """Cut off there, it goes on; its checkpoint gives the accuracy that was written, on the processor."""
     words = ["trainer.precision=bf16-mixed", "averaging=ema", "data/augment=erase", "model.head.dropout=0.1"]
@@ -402,6 +382,14 @@ def test_on_every_accelerator_that_there_is(accelerator: str, tiny: Compose, tmp
         int((classifier(normalise(images)).argmax(1) == labels).sum()) for images, labels in data.test_dataloader()
     )
     assert results.test_accuracy == correct / 50
+
+
+def test_a_gpu_that_is_not_asked_for_is_no_warning(
+    tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    see_a_gpu(monkeypatch)
+    assert train(tiny("trainer.max_epochs=1"), tmp_path).accelerator == "cpu"
+    assert not [warning for warning in recwarn if "GPU" in str(warning.message)]
 
 
 def test_tensorboard(tiny: Compose, tmp_path: Path) -> None:
@@ -452,8 +440,7 @@ def test_the_fast_experiment_is_fast_and_right(mnist_root: Path, tmp_path: Path)
     assert results.train_seconds < 4
 
 
-@pytest.mark.slow
-@pytest.mark.alone  # on all cores
+@pytest.mark.long
 @pytest.mark.mnist
 def test_the_compact_experiment_is_small_and_right(mnist_root: Path, tmp_path: Path) -> None:
     """Two tenths of a percent are left for one seed and another processor; the README has five seeds."""
@@ -467,8 +454,7 @@ def test_the_compact_experiment_is_small_and_right(mnist_root: Path, tmp_path: P
     assert changed["rotated"][15] >= 0.98
 
 
-@pytest.mark.slow
-@pytest.mark.alone  # on all cores
+@pytest.mark.long
 @pytest.mark.mnist
 def test_the_accurate_experiment_begins_well(mnist_root: Path, tmp_path: Path) -> None:
     """With 200 of its 7,504 steps; the README has the figures of all."""
@@ -479,10 +465,9 @@ def test_the_accurate_experiment_begins_well(mnist_root: Path, tmp_path: Path) -
     assert results.test_accuracy >= 0.97
 
 
-@pytest.mark.slow
-@pytest.mark.alone  # on all cores
+@pytest.mark.long
 @pytest.mark.mnist
-@pytest.mark.parametrize("accelerator", ["cpu", *GPUS])
+@pytest.mark.parametrize("accelerator", ["cpu", *gpus()])
 def test_ten_epochs_of_the_articles_network_reach_what_was_promised(
     accelerator: str, mnist_root: Path, tmp_path: Path
 ) -> None:
@@ -490,26 +475,6 @@ def test_ten_epochs_of_the_articles_network_reach_what_was_promised(
     assert results.parameters == 3_199_106
     assert results.dataset["name"] == "mnist"
     assert results.test_accuracy >= 0.992
-
-
-@pytest.mark.slow  # half a minute, most of it wandb's
-@pytest.mark.filterwarnings("ignore")  # theirs
-def test_all_loggers_at_once(tmp_path: Path) -> None:
-    words = [*QUICK, "logger=many", "tags=[first]", "notes='as it was'", "hydra.run.dir=here"]
-    done = run(*words, cwd=tmp_path, timeout=300, WANDB_MODE="offline")
-    assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "here/tensorboard").glob("events.*"))
-    assert list((tmp_path / "here/wandb").glob("offline-run-*/*.wandb"))
-    with sqlite3.connect(tmp_path / "mlflow.db") as database:
-        metrics = dict(database.execute("select key, value from latest_metrics").fetchall())
-        told = dict(database.execute("select key, value from tags").fetchall())
-    row = Run(tmp_path / "here").read_metrics()[-1]
-    assert metrics["val/accuracy"] == pytest.approx(row["val/accuracy"])
-    assert told["mlflow.note.content"] == "as it was"
-    assert "first" in told
-    assert (
-        run(*words, "tags=[second]", cwd=tmp_path, WANDB_MODE="offline").returncode == 0
-    )  # what is said of it is free
 
 
 @pytest.mark.parametrize("package", ["tensorboard", "wandb", "mlflow"])

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, run, run_python
-from .test_main import QUICK, results
+from .helpers import QUICK, ROOT, TRAIN, results_of, run, run_cold
 
 
 @pytest.mark.slow
@@ -19,20 +18,20 @@ def test_the_wheel_trains_as_the_checkout_does(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("digits-*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--target", str(tmp_path / "installed"), str(wheel)], check=True)
     environment = {"PYTHONPATH": str(tmp_path / "installed")}
-    where = run_python("-c", "import digits; print(digits.__file__)", cwd=tmp_path, **environment)
+    where = run_cold("-c", "import digits; print(digits.__file__)", cwd=tmp_path, **environment)
     assert where.stdout.strip() == str(tmp_path / "installed/digits/__init__.py")
 
-    shown = run_python("-m", "digits", "train", "--cfg", "job", "--resolve", cwd=tmp_path, **environment)
+    shown = run_cold("-m", "digits", "train", "--cfg", "job", "--resolve", cwd=tmp_path, **environment)
     assert shown.returncode == 0, shown.stderr
-    assert shown.stdout == run("--cfg", "job", "--resolve", cwd=tmp_path).stdout
+    assert shown.stdout == run_cold(TRAIN, "--cfg", "job", "--resolve", cwd=tmp_path).stdout
 
     command = tmp_path / "installed/bin/digits"
     assert os.access(command, os.X_OK)
     words = [*QUICK, "trainer.max_epochs=1"]
-    trained = run_python(str(command), "train", *words, "hydra.run.dir=installed-run", cwd=tmp_path, **environment)
+    trained = run_cold(str(command), "train", *words, "hydra.run.dir=installed-run", cwd=tmp_path, **environment)
     assert trained.returncode == 0, trained.stderr
-    assert run(*words, "hydra.run.dir=checkout-run", cwd=tmp_path).returncode == 0
-    wheels, checkouts = results(tmp_path / "installed-run"), results(tmp_path / "checkout-run")
+    assert run(TRAIN, *words, "hydra.run.dir=checkout-run", cwd=tmp_path).returncode == 0
+    wheels, checkouts = results_of(tmp_path / "installed-run"), results_of(tmp_path / "checkout-run")
     assert wheels["git"] is None
     for name in ("test_accuracy", "test_loss", "val_loss", "dataset", "steps"):
         assert wheels[name] == checkouts[name]

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra._internal.utils import get_args_parser  # the parser that hydra.main itself uses
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -83,7 +83,7 @@ def check(arguments: Sequence[str], program: str = "python train.py", writes: bo
     if args.hydra_help or args.shell_completion or args.info:
         return
     overrides = _overrides(args.overrides)
-    with initialize_config_dir(str(config.directory()), version_base="1.3"):
+    with config.composing():
         groups = {_key(override): _options(_key(override), args.config_dir) for override in overrides}
         choices = [override for override in overrides if groups[_key(override)] or "/" in _key(override)]
         for choice in choices:

@@ -7,11 +7,13 @@ before anything slow begins.
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,6 +21,12 @@ from omegaconf.errors import OmegaConfBaseException
 from digits.errors import UserError, did_you_mean, first_line
 from digits.geometry import IMAGE_SIZE, Block, GeometryError, Head, layers
 from digits.keys import Rule, key, shown
+
+NEXT_HYDRA = not hydra.__version__.startswith("1.3.")
+"""Whether Hydra is 1.4 or newer, which has no ``version_base`` and asks which classes YAML may name."""
+
+EXECUTION_WHITELIST = ["digits.console.*", "digits.sweep.*", "hydra_plugins.*"]
+"""What Hydra 1.4 may create from YAML: the screen's log handler, the callback around a sweep, and launchers."""
 
 OFFICIAL_TRAIN_SIZE = 60_000
 SAMPLE_TRAIN_SIZE = 4_500
@@ -301,7 +309,8 @@ SCHEMAS: dict[str | None, dict[str, type]] = {
 # Their names start with "base_", by which command_line leaves them out of the lists of options.
 for group, schemas in SCHEMAS.items():
     for name, schema in schemas.items():
-        ConfigStore.instance().store(name=name, node=schema, group=group, provider="digits")
+        once: dict[str, Any] = {"replace": True} if NEXT_HYDRA else {}  # Hydra 1.4 warns of a name it has already
+        ConfigStore.instance().store(name=name, node=schema, group=group, provider="digits", **once)
 
 
 def directory() -> Path:
@@ -309,6 +318,19 @@ def directory() -> Path:
     package = Path(__file__).resolve().parent
     installed = package / "conf"
     return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def entry_point(function: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+    """Have Hydra read the command line, compose ``conf/train.yaml``, and call a function with it for each job."""
+    by_version: dict[str, Any] = {"execution_whitelist": EXECUTION_WHITELIST} if NEXT_HYDRA else {"version_base": "1.3"}
+    main = hydra.main(config_path=str(directory()), config_name="train", **by_version)(function)
+    return cast(Callable[[], Any], main)
+
+
+def composing() -> AbstractContextManager[Any]:
+    """Within it, `hydra.compose` reads ``conf/``."""
+    by_version: dict[str, Any] = {} if NEXT_HYDRA else {"version_base": "1.3"}
+    return hydra.initialize_config_dir(str(directory()), **by_version)
 
 
 def check(cfg: DictConfig | TrainConfig, multirun: bool = False) -> TrainConfig:

@@ -111,6 +111,7 @@ def hush() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("torch.multiprocessing").setLevel(logging.ERROR)  # which of several processes it ends, and how
     for message in (
+        ".*GPU available but not used.*",  # trainer.accelerator=cpu asks for that
         ".*does not have many workers.*",  # the digits are in memory: a worker would only copy them
         ".*Total length of `list` across ranks is zero.*",  # with data.val_size=0 there is nothing to validate on
         ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has summed over the processes already

@@ -34,12 +34,12 @@ def configuration(words: Sequence[str]) -> TrainConfig:
     Raises:
         UserError: If it cannot be composed.
     """
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
 
     from digits import command_line
 
     command_line.check(list(words), "digits explain")
-    with initialize_config_dir(str(config.directory()), version_base="1.3"):
+    with config.composing():
         return config.check(compose("train", list(words)))
 
 

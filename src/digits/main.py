@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -59,7 +58,7 @@ def main() -> None:
         sys.argv[1:] = command_line.in_order(sys.argv[1:])
         try:
             with told_by_us():
-                hydra.main(version_base="1.3", config_path=str(config.directory()), config_name="train")(run_job)()
+                config.entry_point(run_job)()
         except (Interrupted, Exception) as error:
             interruption = interruption_of(error)
             if interruption and HydraConfig.initialized():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import filelock
 import yaml
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from lightning import Callback, LightningModule, Trainer
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -141,7 +141,7 @@ def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory:
         words = [*overrides, *space.words(study.best_trial.params)]
     except ValueError:
         return None
-    with initialize_config_dir(str(config.directory()), version_base="1.3"):
+    with config.composing():
         hydra_config = compose("train", words, return_hydra_config=True).hydra
     choices = {
         group: choice
@@ -309,7 +309,7 @@ def _logged(directory: Path) -> Iterator[None]:
 
 
 def _composed(words: Sequence[str]) -> Any:
-    with initialize_config_dir(str(config.directory()), version_base="1.3"):
+    with config.composing():
         return compose("train", ["report=false", *words])
 
 

@@ -14,8 +14,7 @@ from typing import Any, cast
 
 import filelock
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_class
 from lightning import Callback, Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
@@ -290,9 +289,9 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Callback
     if cfg.trainer.strategy == "ddp_spawn":
         callbacks.insert(0, Spawned())
     if cfg.averaging:
-        callbacks.append(instantiate(asdict(cfg.averaging)))
+        callbacks.append(_built(asdict(cfg.averaging)))
     if early := cfg.callbacks.early_stopping:
-        callbacks.append(instantiate(asdict(early), mode=early.mode))
+        callbacks.append(_built(asdict(early), mode=early.mode))
     if sys.stdout.isatty():
         callbacks.append(ProgressBar(refresh_rate=20))
     arguments = {**asdict(cfg.trainer), "precision": precision}
@@ -315,6 +314,12 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Callback
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         raise UserError(f"trainer: {first_line(error)}.") from error
+
+
+def _built(node: Mapping[str, Any], **more: Any) -> Any:
+    """Create what ``_target_`` names, one of the few classes that the schema allows there."""
+    arguments = {**node, **more}
+    return get_class(arguments.pop("_target_"))(**arguments)
 
 
 def _loggers(cfg: TrainConfig, run: Run) -> list[Logger]:
@@ -340,10 +345,8 @@ def _loggers(cfg: TrainConfig, run: Run) -> list[Logger]:
 
 def _logger(package: str, node: Mapping[str, Any], arguments: Mapping[str, Any]) -> Logger:
     try:
-        logger: Logger = instantiate(node, **arguments)
-    except InstantiationException as error:
-        if not isinstance(error.__cause__, ModuleNotFoundError):
-            raise
+        logger: Logger = _built(node, **arguments)
+    except ModuleNotFoundError as error:
         raise UserError(f"logger={package} needs a package: pip install 'digits[{package}]'.") from error
     _ = logger.experiment  # type: ignore[attr-defined]  # begins its page
     return logger

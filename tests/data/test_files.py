@@ -13,7 +13,7 @@ import pytest
 from digits.data import files
 from digits.errors import UserError
 
-from ..conftest import Mirror, idx
+from ..helpers import Mirror, idx
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
 StartMirror = Callable[[dict[str, bytes]], Mirror]

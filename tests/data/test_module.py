@@ -16,7 +16,7 @@ from digits.data.module import Batches, Digits, MNISTDataModule, move, stratifie
 from digits.data.normalisation import MEAN, STD, normalise
 from digits.errors import UserError
 
-from ..conftest import digits_like
+from ..helpers import digits_like
 
 
 def module(root: Path, **arguments: object) -> MNISTDataModule:

@@ -1,11 +1,7 @@
 """A person's picture becomes a digit of MNIST, in whatever form and on whatever paper it comes; or is refused."""
 
-import io
 import itertools
-import struct
-import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,26 +9,11 @@ from PIL import Image, ImageOps
 
 from digits.data import photo, sample
 
+from ..helpers import bomb, encoded, paper
+
 DIGITS, LABELS = sample.load()
 SEVEN = DIGITS[np.flatnonzero(LABELS == 7)[3]]
 WIDTH, HEIGHT = 240, 200
-
-
-def paper(
-    digit: np.ndarray = SEVEN,
-    side: int = 110,
-    at: tuple[int, int] = (90, 50),
-    ink: tuple[int, int, int] = (20, 20, 30),
-    colour: tuple[int, int, int] = (240, 238, 225),
-    noise: float = 2.0,
-) -> Image.Image:
-    """A digit drawn on paper."""
-    cover = Image.new("L", (WIDTH, HEIGHT))
-    cover.paste(Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC), at)
-    picture = np.array(Image.composite(Image.new("RGB", cover.size, ink), Image.new("RGB", cover.size, colour), cover))
-    return Image.fromarray(
-        (picture + np.random.default_rng(0).normal(0, noise, picture.shape)).clip(0, 255).astype("u1")
-    )
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
@@ -41,12 +22,6 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
     assert one.dtype == other.dtype == np.uint8
     shifted = (np.roll(one.astype(float), shift, (0, 1)) for shift in itertools.product((-1, 0, 1), repeat=2))
     return min(float(np.abs(image - other).mean()) for image in shifted)
-
-
-def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return file.getvalue()
 
 
 def test_digits_of_mnist_stay_as_they_are() -> None:
@@ -200,16 +175,6 @@ def test_large_pictures_are_made_smaller_first() -> None:
     large = paper().convert("RGBA").resize((4800, 4000))
     assert photo._upright(large).size == (2400, 2000)
     assert difference(photo.digit(large), photo.digit(paper())) < 6
-
-
-def bomb() -> bytes:
-    """A PNG of a few bytes that says it has 30,000×30,000 pixels."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(

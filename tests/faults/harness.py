@@ -29,7 +29,7 @@ from digits.data import sample
 from digits.errors import exit_codes, handing_over
 from digits.run import Run
 
-from ..conftest import composed
+from ..helpers import composed
 
 COMMON = [
     "data=sample",

@@ -16,8 +16,7 @@ from digits.data import files, photo
 from digits.errors import UserError
 from digits.run import Run
 
-from ..conftest import digits_like, idx
-from ..data.test_photo import encoded, paper
+from ..helpers import digits_like, encoded, idx, paper
 
 pytestmark = pytest.mark.slow  # half a minute
 

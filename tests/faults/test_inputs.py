@@ -15,7 +15,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import filelock
 import numpy as np
@@ -31,9 +31,7 @@ from digits.data import files
 from digits.plan import write_plan
 from digits.run import Run
 
-from ..conftest import ROOT, TINY, as_it_was, idx, run_python
-from ..data.test_photo import bomb
-from ..test_pictures import draw
+from ..helpers import ROOT, TINY, TRAIN, Done, bomb, call_main, draw, environment, idx, run
 
 pytestmark = pytest.mark.slow  # half a minute
 
@@ -160,14 +158,6 @@ CASES = {
 SHORT = [word for word in TINY if not word.startswith(("data.batch", "data.val", "trainer.acc"))]
 
 
-class Done(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
 class Payload:
     """Runs code where it is unpickled."""
 
@@ -265,18 +255,9 @@ def type_in(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
 
     def type_in(command: str, *more: str) -> Done:
         program, *words = shlex.split(command)
-        if program == "python":
-            monkeypatch.setattr(sys, "argv", [*words, *more])
-            main = training_command.main
-        else:
-            monkeypatch.setattr(sys, "argv", [program, *words])
-            main = cli.main
-        code = 0
-        try:
-            with as_it_was():
-                main()
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
+        code = call_main(
+            *((training_command.main, [*words, *more]) if program == "python" else (cli.main, [program, *words]))
+        )
         return Done(code, *capfd.readouterr())
 
     return type_in
@@ -312,15 +293,15 @@ def test_wrong_input(command: str, type_in: Callable[..., Done], place: Path) ->
     before = set(place.rglob("*"))
     trains = command.startswith("python") and any(word in command for word in ("run.dir", "data.", "data=", "gpu"))
     done = type_in(command, *(short(command) if trains else []))
-    assert done.code in (1, 2)
-    assert "Traceback" not in done.err + done.out
-    assert 1 <= len(done.err.splitlines()) <= 2, done.err
-    assert re.match(r"(Error|Failed): \S", done.err)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr + done.stdout
+    assert 1 <= len(done.stderr.splitlines()) <= 2, done.stderr
+    assert re.match(r"(Error|Failed): \S", done.stderr)
     left = {path.relative_to(place) for path in set(place.rglob("*")) - before}
     shutil.rmtree(place / "new", ignore_errors=True)
     shutil.rmtree(place / "outputs", ignore_errors=True)
     assert {path.parts[0] for path in left if path.name not in LEFT} <= {"new", "outputs"}  # with a training's log
-    see(command, done.code, done.err)
+    see(command, done.returncode, done.stderr)
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -341,35 +322,46 @@ def test_interrupted(
     words = [word for word in TINY if word != "report=false"]
     done = type_in("python train.py", *words, "hydra.run.dir=new", f"data.root={data}")
     monkeypatch.setattr(room, name, done_before)
-    assert done.code == code
-    assert done.err.strip().startswith("Interrupted. To go on: python train.py")
+    assert done.returncode == code
+    assert done.stderr.strip().startswith("Interrupted. To go on: python train.py")
     again = type_in("python train.py", *words, "hydra.run.dir=new", f"data.root={tiny_mnist}")
-    assert again.code == 0
+    assert again.returncode == 0
     assert Run(place / "new").results() is not None
     assert not [path for path in (place / "new").rglob(".*") if path.name not in (".lock", ".hydra")]
     shutil.rmtree(place / "new")
-    told = re.sub("go on: .*", "go on: python train.py … hydra.run.dir=new", done.err)
-    see(f"{word} while {phase}", done.code, told)
+    told = re.sub("go on: .*", "go on: python train.py … hydra.run.dir=new", done.stderr)
+    see(f"{word} while {phase}", done.returncode, told)
+
+
+EVALUATE, PREDICT = "-m digits evaluate run", "-m digits predict run seven.png"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    "command", ["train.py data=sample", "-m digits evaluate run", "-m digits predict run seven.png"]
+    ("command", "moments"),
+    [
+        (PREDICT, (0.05, 0.3, 1.0)),  # before a line of ours, amid our imports, amid torch's
+        *(
+            pytest.param(command, (0.05, 0.15, 0.3, 0.6, 1.0, 1.6), marks=pytest.mark.long)
+            for command in (f"{TRAIN} data=sample", EVALUATE, PREDICT)
+        ),
+    ],
 )
-def test_interrupted_while_it_is_imported(command: str, number: signal.Signals, place: Path) -> None:
-    """At moments all over the first two seconds, from before Python runs a line of ours to after its work is done.
+def test_interrupted_while_it_is_imported(
+    command: str, moments: tuple[float, ...], number: signal.Signals, place: Path
+) -> None:
+    """At moments of the first seconds, from before Python runs a line of ours to after its work is done.
 
-    Until our first line, ``import signal``, is run, an interruption is Python's to tell of.
+    Until our first line, ``import signal``, is run, Python reports an interruption itself.
     """
-    environment = {name: value for name, value in os.environ.items() if name != "MNIST_ROOT"}
-    words = shlex.split(command.replace("train.py", str(ROOT / "train.py")))
-    finishes = "train.py" not in command
-    whole = run_python(*words, cwd=place).stdout if finishes else ""
-    for seconds in (0.05, 0.15, 0.3, 0.6, 1.0, 1.6):
+    words = shlex.split(command)
+    finishes = TRAIN not in command
+    whole = run(*words, cwd=place).stdout if finishes else ""
+    for seconds in moments:
         process = subprocess.Popen(
             [sys.executable, *words],
             cwd=place,
-            env=environment,
+            env=environment(),
             text=True,
             stderr=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -7,8 +7,7 @@ import pytest
 from digits import config
 from digits.training import train
 
-from ..conftest import composed
-from ..test_training import figures, same, weights
+from ..helpers import composed, repeatable, same, weights
 
 SHORT = [
     "data=sample",
@@ -27,12 +26,11 @@ CHOICES = [
 
 
 @pytest.mark.slow
-@pytest.mark.alone  # with as many threads as a training has
 @pytest.mark.parametrize("choice", CHOICES)
 def test_the_same_bits(choice: str, tmp_path: Path) -> None:
     for name in ("a", "b"):
         train(composed(choice, *SHORT), tmp_path / name)
     for checkpoint in ("best", "last"):
         assert same(weights(tmp_path / "a", checkpoint), weights(tmp_path / "b", checkpoint))
-    assert figures(tmp_path / "a") == figures(tmp_path / "b")
+    assert repeatable(tmp_path / "a") == repeatable(tmp_path / "b")
     assert (tmp_path / "a/metrics.csv").read_bytes() == (tmp_path / "b/metrics.csv").read_bytes()

@@ -1,0 +1,515 @@
+"""What the tests share: small configurations and data, processes to start, and what to compare.
+
+Nothing here imports torch before it needs it: some tests run where only Hydra is installed.
+"""
+
+import contextlib
+import copy
+import ctypes
+import functools
+import http.server
+import io
+import json
+import logging
+import multiprocessing
+import os
+import runpy
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from hydra import compose
+from omegaconf import DictConfig
+from PIL import Image
+
+from digits import config, errors
+
+if TYPE_CHECKING:
+    import pytest
+    from torch import Tensor
+
+    from digits.run import Results
+
+Compose = Callable[..., DictConfig]
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAIN = str(ROOT / "train.py")
+
+RUN_FILES = {"config.yaml", "metrics.csv", "evaluation.json", "results.json", "checkpoints", ".lock"}
+"""What a training leaves in its directory; ``train.log`` and the report are optional."""
+
+# A network and a training small enough to finish in a second.
+TINY = [
+    "model.blocks=[{channels: 4, kernel_size: 3, padding: 1}]",
+    "model.head.hidden=[8]",
+    "trainer.max_epochs=2",
+    "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
+    "trainer.log_every_n_steps=5",
+    "optimizer.lr=0.001",
+    "data.batch_size=20",
+    "data.val_size=40",
+    "report=false",
+]
+
+# The smallest training on genuine digits; it needs no network.
+QUICK = [
+    *[word for word in TINY if not word.startswith(("data", "trainer.log"))],
+    "data=sample",
+    "trainer.limit_train_batches=5",
+]
+
+LINUX_CAPABILITY_VERSION_3, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 0x20080522, 1, 2  # from Linux's capability.h
+
+
+def gpus() -> list[str]:
+    """Values of ``trainer.accelerator`` that this machine has, besides ``cpu``."""
+    import torch
+
+    available = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return [name for name, there in available.items() if there]
+
+
+def see_a_gpu(monkeypatch: "pytest.MonkeyPatch") -> None:
+    """Have Lightning believe, where it decides whether to warn, that there is a GPU."""
+    from lightning.pytorch.accelerators import CUDAAccelerator
+    from lightning.pytorch.trainer import setup
+
+    class Seen(CUDAAccelerator):
+        @staticmethod
+        def is_available() -> bool:
+            return True
+
+    monkeypatch.setattr(setup, "CUDAAccelerator", Seen)
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The configuration that a command line composes."""
+    return copy.deepcopy(_composed(*overrides))
+
+
+@functools.cache  # composing takes longer than a tiny training
+def _composed(*overrides: str) -> DictConfig:
+    with config.composing():
+        return compose("train", list(overrides))
+
+
+# Data
+
+
+def digits_like(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, 28, 28) uint8 and labels (n,) uint8 that a small network learns at once: each class a bright row."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 10
+    images = rng.integers(0, 40, (n, 28, 28))
+    images[np.arange(n), 2 * labels + 4] = 200
+    return images.astype(np.uint8), labels.astype(np.uint8)
+
+
+def idx(array: np.ndarray) -> bytes:
+    """An IDX file of bytes."""
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+
+
+@functools.cache
+def sample_digits() -> tuple[np.ndarray, np.ndarray]:
+    """The 5,000 genuine digits of the sample: images (5000, 28, 28) uint8 and labels (5000,) uint8, sorted by label."""
+    from digits.data import sample
+
+    return sample.load()
+
+
+def draw(path: Path, index: int) -> str:
+    """Write a picture, dark on white, of one digit of the sample, and return its name."""
+    images, _ = sample_digits()
+    Image.fromarray(255 - images[index]).resize((84, 84)).save(path)
+    return str(path)
+
+
+def paper(
+    digit: np.ndarray | None = None,
+    side: int = 110,
+    at: tuple[int, int] = (90, 50),
+    ink: tuple[int, int, int] = (20, 20, 30),
+    colour: tuple[int, int, int] = (240, 238, 225),
+    noise: float = 2.0,
+) -> Image.Image:
+    """A picture, 240 by 200 pixels, of a digit drawn on paper: a seven by default."""
+    if digit is None:
+        images, labels = sample_digits()
+        digit = images[np.flatnonzero(labels == 7)[3]]
+    cover = Image.new("L", (240, 200))
+    cover.paste(Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC), at)
+    picture = np.array(Image.composite(Image.new("RGB", cover.size, ink), Image.new("RGB", cover.size, colour), cover))
+    noisy = picture + np.random.default_rng(0).normal(0, noise, picture.shape)
+    return Image.fromarray(noisy.clip(0, 255).astype("u1"))
+
+
+def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    """A picture as a file's content."""
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def bomb() -> bytes:
+    """A PNG of a few bytes that says it has 30,000×30,000 pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+class Mirror:
+    """A server of files on the loopback interface, which behaves well unless a test says otherwise."""
+
+    def __init__(self, contents: dict[str, bytes]) -> None:
+        self.requests: list[str] = []
+        self.answer: Callable[[http.server.BaseHTTPRequestHandler, bytes], None] = self.send
+        mirror = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                name = self.path.rpartition("/")[2]
+                mirror.requests.append(name)
+                mirror.answer(self, contents.get(name, b""))
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self.server.server_port}/mnist/"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @staticmethod
+    def send(handler: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
+        """The file, or 404 for one that is not there."""
+        handler.send_response(200 if content else 404)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+
+# Runs
+
+
+def finished(**changes: Any) -> "Results":
+    """The results of a finished run, with some values changed."""
+    from digits.run import Results
+
+    values: dict[str, Any] = {
+        **dict.fromkeys(("epochs", "best_epoch", "steps", "parameters", "seed"), 1),
+        "test_accuracy": 0.9,
+        "test_loss": 0.5,
+        "val_accuracy": 0.8,
+        "val_loss": 0.5,
+        "calibration_error": 0.01,
+        **dict.fromkeys(("train_seconds", "wall_seconds"), 1.0),
+        "dataset": {"name": "mnist", "train": 55_000, "val": 5_000, "test": 10_000, "fingerprint": "0"},
+        "precision": "32-true",
+        "accelerator": "cpu",
+        "recall": [0.9] * 10,
+        "confusion_matrix": [[1] * 10] * 10,
+        "versions": {"python": "3.11"},
+        "hardware": {"cores": 2},
+        "git": None,
+    }
+    return Results(**{"status": "finished", **values, **changes})
+
+
+def results_of(run: Path) -> dict[str, Any]:
+    """What ``results.json`` says."""
+    content: dict[str, Any] = json.loads((run / "results.json").read_text())
+    return content
+
+
+def repeatable(run: Path) -> dict[str, Any]:
+    """What ``results.json`` says, without the times."""
+    return {key: value for key, value in results_of(run).items() if key not in ("train_seconds", "wall_seconds")}
+
+
+def weights(run: Path, name: str = "last") -> dict[str, "Tensor"]:
+    """The weights in a checkpoint of a run."""
+    import torch
+
+    state: dict[str, Tensor] = torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"]
+    return state
+
+
+def same(one: "Mapping[str, Tensor]", other: "Mapping[str, Tensor]") -> bool:
+    """Whether weights are equal to the last bit."""
+    import torch
+
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def assert_same_runs(one: Path, other: Path) -> None:
+    """Two runs have the same weights to the last bit, the same results and the same rows of metrics."""
+    for name in ("best", "last"):
+        assert same(weights(one, name), weights(other, name))
+    assert repeatable(one) == repeatable(other)
+    assert (one / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
+    assert {path.name for path in (other / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+# Commands, called in this process
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Afterwards, restore what a command that is called in this process sets up: log handlers and signal handlers."""
+    root = logging.getLogger()
+    handlers, raising = root.handlers[:], logging.raiseExceptions
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, *errors.SCHEDULERS)}
+    try:
+        yield
+    finally:
+        for number, listener in signals.items():
+            signal.signal(number, listener)
+        errors._forget()
+        for handler in root.handlers:
+            if handler not in handlers:
+                handler.close()
+        root.handlers, logging.raiseExceptions = handlers, raising
+
+
+def call_main(main: Callable[[], object], argv: list[str]) -> int:
+    """Call a command's main function with a command line, and return its exit code."""
+    before, sys.argv = sys.argv, argv
+    try:
+        with restored():
+            main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+# Processes that start cold, as a user's do: five seconds of imports and more
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of a process that a test starts: without MNIST_ROOT and without tracebacks."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("MNIST_ROOT", "HYDRA_FULL_ERROR")}
+    return {**kept, **changes}
+
+
+def run_cold(
+    *words: str, cwd: Path, timeout: float = 120, prepared: Callable[[], None] | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python WORDS`` to its end."""
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=cwd,
+        env=environment(**env),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        preexec_fn=prepared,
+    )
+
+
+def start_cold(*words: str, cwd: Path, new_session: bool = False, **env: str) -> subprocess.Popen[str]:
+    """Start ``python WORDS``; its errors go where its output goes."""
+    return subprocess.Popen(
+        [sys.executable, *words],
+        cwd=cwd,
+        env=environment(**env),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=new_session,
+    )
+
+
+# Processes that are forked from one that has imported torch: a tenth of a second
+
+_FORKING = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+
+
+@functools.cache
+def _warm_up() -> None:
+    """Start the process to fork from. It looks for `tests.warm` in its working directory."""
+    multiprocessing.set_forkserver_preload(["tests.warm"])
+    with contextlib.chdir(ROOT):
+        forkserver.ensure_running()
+
+
+class Forked:
+    """A process of its own in which torch is imported already, with the methods of `subprocess.Popen` that tests use.
+
+    Its output goes into files, and is read from them at its end.
+
+    Args:
+        words: After ``python``: train.py and its overrides, or ``-m digits`` and a command.
+        cwd: Its working directory.
+        prepared: Called in it before it begins.
+        new_session: Whether it leads a process group of its own.
+        env: Environment variables, in addition to those of `environment`.
+    """
+
+    def __init__(
+        self,
+        *words: str,
+        cwd: Path,
+        prepared: Callable[[], None] | None = None,
+        new_session: bool = False,
+        **env: str,
+    ) -> None:
+        _warm_up()
+        folder = tempfile.mkdtemp(prefix="digits-test-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._files = [Path(folder, name) for name in ("out", "err")]
+        arguments = (words, str(cwd), environment(**env), self._files, prepared, new_session)
+        # A daemon is killed when pytest ends, so that one that hangs in a failed test does not keep pytest waiting.
+        self._process = _FORKING.Process(target=_begin, args=arguments, daemon=True)
+        self._process.start()
+        assert self._process.pid
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, or minus the number of the signal that ended it; None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """The same."""
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end.
+
+        Raises:
+            TimeoutExpired: If it does not come within so many seconds.
+        """
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("forked", timeout or 0)
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end, and return what it wrote to standard output and standard error."""
+        self.wait(timeout)
+        out, err = (file.read_text(encoding="utf-8") for file in self._files if file.exists())
+        return out, err
+
+    def printed(self, timeout: float | None = None) -> str:
+        """Wait for its end, and return all that it wrote."""
+        return "".join(self.communicate(timeout))
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it."""
+        self.send_signal(signal.SIGKILL)
+
+
+def run(
+    *words: str, cwd: Path, timeout: float = 120, prepared: Callable[[], None] | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python WORDS`` to its end, forked from a process that has imported torch."""
+    process = Forked(*words, cwd=cwd, prepared=prepared, **env)
+    try:
+        out, err = process.communicate(timeout)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(words, process.wait(), out, err)
+
+
+def _begin(
+    words: tuple[str, ...],
+    cwd: str,
+    env: dict[str, str],
+    files: list[Path],
+    prepared: Callable[[], None] | None,
+    new_session: bool,
+) -> None:
+    """What a forked process does."""
+    import torch
+
+    for stream, file in enumerate(files, start=1):
+        file.touch()
+        output_to(str(file), stream)
+    if new_session:
+        os.setsid()
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    torch.set_num_threads(int(env.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # it may have children
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which the server of forks ignores
+    if prepared:
+        prepared()
+    if words[0] == "-m":
+        sys.argv = list(words[1:])
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = list(words)
+        runpy.run_path(words[0], run_name="__main__")
+
+
+def without_privileges() -> None:
+    """Have this process respect the permissions of files: drop the capabilities by which root ignores them."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return
+    header = struct.pack("Ii", LINUX_CAPABILITY_VERSION_3, 0)
+    sets = ctypes.create_string_buffer(24)  # effective, permitted, inheritable; twice, for capabilities from 32 on
+    libc = ctypes.CDLL(None)
+    assert libc.capget(header, sets) == 0
+    kept = ~(1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH)
+    effective, permitted, *others = struct.unpack("6I", sets)
+    assert libc.capset(header, struct.pack("6I", effective & kept, permitted & kept, *others)) == 0
+
+
+def wait_for(path: Path, process: "subprocess.Popen[str] | Forked", seconds: float = 120) -> None:
+    """Wait until a process has written a file."""
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"no {path} within {seconds} s"
+        time.sleep(0.005)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and theirs."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [each for child in map(int, listed) for each in (child, *children(child))]
+
+
+def output_to(path: str, *streams: int) -> None:
+    """Have this process write standard output (1) or error (2), or both, to a file, a terminal or a named pipe."""
+    file = os.open(path, os.O_WRONLY)
+    for stream in streams or (1, 2):
+        os.dup2(file, stream)
+        text = open(stream, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+        setattr(sys, {1: "stdout", 2: "stderr"}[stream], text)
+    os.close(file)
