@@ -18,9 +18,9 @@ help: ## list the commands
 train: $(VENV)/.installed ## train the network (MNIST_ROOT or data/ holds the digits; otherwise they are fetched)
 	$(BIN)/python train.py $(ARGS)
 
-# Each test process computes with one thread, and tests of the README that build on each other stay in one process.
+# Each test process computes with one thread.
 PYTEST := $(BIN)/python -m pytest
-AT_ONCE := --numprocesses auto --maxprocesses 4 --dist loadgroup
+AT_ONCE := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test: $(VENV)/.installed-dev ## run the tests, in a minute or two; with CI set, the slow ones too
 ifdef ARGS

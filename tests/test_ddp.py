@@ -75,14 +75,16 @@ def ended(processes: Iterable[Forked]) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
-def test_two_processes_train_what_one_trains(strategy: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("strategy", "command"), [("ddp", ["-m", "digits", "train"]), ("ddp_spawn", [TRAIN])], ids=["ddp", "ddp_spawn"]
+)
+def test_two_processes_train_what_one_trains(strategy: str, command: list[str], tmp_path: Path) -> None:
     """Same images in each step, so the same weights but for the order of sums. Lightning starts the second process."""
     words = [*QUICK, "model.head.dropout=0"]
     one = [*words, "data.batch_size=20", "trainer.max_epochs=1", "hydra.run.dir=one"]
     assert run(TRAIN, *one, cwd=tmp_path).returncode == 0
     two = [*words, *TWO, f"trainer.strategy={strategy}", "hydra.run.dir=two"]
-    done = run(TRAIN, *two, cwd=tmp_path)
+    done = run(*command, *two, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert "strides" not in done.stderr  # which torch would say of gradients in another memory format than the weights'
@@ -102,18 +104,15 @@ def test_two_processes_train_what_one_trains(strategy: str, tmp_path: Path) -> N
 SPAWNING_SWEEP = ["-m", *QUICK, *TWO, "trainer.strategy=ddp_spawn", "trainer.log_every_n_steps=1"]
 
 
-@pytest.mark.parametrize(
-    "seeds", [pytest.param("0", marks=pytest.mark.slow), pytest.param("0,1", marks=pytest.mark.long)]
-)
-def test_a_sweep_of_jobs_with_two_processes_and_with_one(seeds: str, tmp_path: Path) -> None:
-    words = [*SPAWNING_SWEEP, "trainer.devices=2,1", f"seed={seeds}", "hydra.sweep.dir=whole"]
-    jobs = 2 * len(seeds.split(","))
+@pytest.mark.long
+def test_a_sweep_of_jobs_with_two_processes_and_with_one(tmp_path: Path) -> None:
+    words = [*SPAWNING_SWEEP, "trainer.devices=2,1", "seed=0,1", "hydra.sweep.dir=whole"]
     whole = run(TRAIN, *words, cwd=tmp_path, timeout=200)
     assert whole.returncode == 0, whole.stderr
-    assert whole.stdout.count("2 processes with batches of 10: 20 images a step.") == jobs // 2
-    assert whole.stdout.count("epoch 1/1 |") == jobs
+    assert whole.stdout.count("2 processes with batches of 10: 20 images a step.") == 2
+    assert whole.stdout.count("epoch 1/1 |") == 4
     assert whole.stderr == ""
-    assert [Run(tmp_path / f"whole/{job}").results().steps for job in range(jobs)] == [5] * jobs  # type: ignore[union-attr]
+    assert [Run(tmp_path / f"whole/{job}").results().steps for job in range(4)] == [5] * 4  # type: ignore[union-attr]
 
 
 @pytest.mark.slow
@@ -137,14 +136,6 @@ def test_jobs_at_once_with_two_processes_each_that_diverge(tmp_path: Path) -> No
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout
     assert done.stdout.count("failed: the loss is") >= 2
-
-
-@pytest.mark.slow
-def test_the_installed_command_starts_its_second_process(tmp_path: Path) -> None:
-    words = [*QUICK, *TWO, "trainer.strategy=ddp", "hydra.run.dir=here"]
-    done = run("-m", "digits", "train", *words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert Run(tmp_path / "here").results() is not None
 
 
 @pytest.mark.slow
@@ -369,38 +360,43 @@ def test_two_machines(in_one: Path, tmp_path: Path) -> None:
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
-@pytest.mark.parametrize(
-    ("by", "rank"),
-    [
-        pytest.param("lightning", 1, marks=pytest.mark.slow),
-        pytest.param("torchrun", 1, marks=pytest.mark.long),
-        pytest.param("torchrun", 0, marks=pytest.mark.long),
-    ],
-)
-def test_a_worker_that_is_killed_ends_the_training_which_goes_on(
-    by: str, rank: int, in_one: Path, tmp_path: Path
-) -> None:
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_training_which_goes_on(tmp_path: Path) -> None:
+    words = [*TWENTY_STEPS, "trainer.limit_train_batches=300", "callbacks.checkpoint.every_n_steps=1"]
+    with two_processes(*words, "hydra.run.dir=two", cwd=tmp_path) as processes:
+        wait_for(Run(tmp_path / "two").last, processes[0])
+        processes[1].kill()
+        started = time.monotonic()
+        told = processes[0].printed(60)
+        assert time.monotonic() - started < 45
+        assert processes[0].returncode == 1
+    assert "Failed: another process of this training has ended" in told
+    assert "hydra.run.dir goes on" in told
+    with two_processes(*words, "hydra.run.dir=two", cwd=tmp_path) as processes:
+        assert "Continuing from" in ended(processes)[0]
+    results = Run(tmp_path / "two").results()
+    assert results
+    assert results.steps == 200  # all of an epoch
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("by", "rank"), [("lightning", 1), ("torchrun", 1), ("torchrun", 0)])
+def test_a_worker_that_is_killed_ends_the_training_which_goes_on(by: str, rank: int, tmp_path: Path) -> None:
     words = [*together(tmp_path / "two"), "trainer.limit_train_batches=300", "callbacks.checkpoint.every_n_steps=1"]
-    if by == "torchrun":
-        begin, start = start_cold, [*TORCHRUN, "--nproc-per-node", "2", *words]
-    else:
-        begin, start = Forked, [*words, "trainer.devices=2"]
-    process = begin(*start, cwd=tmp_path)
+    start = [*TORCHRUN, "--nproc-per-node", "2", *words] if by == "torchrun" else [*words, "trainer.devices=2"]
+    process = start_cold(*start, cwd=tmp_path)
     wait_for(Run(tmp_path / "two").last, process)
     workers = [pid for pid in children(process.pid) if has_rank(pid, rank)]
     os.kill(workers[0], signal.SIGKILL)
     started = time.monotonic()
-    told = "".join(filter(None, process.communicate(timeout=60)))
+    told, _ = process.communicate(timeout=60)
     assert time.monotonic() - started < 45
     assert process.returncode not in (0, 2)
     assert "Failed: another process of this training has ended" in told
     assert "hydra.run.dir goes on" in told
-    again = (run_cold if by == "torchrun" else run)(*start, cwd=tmp_path)
+    again = run_cold(*start, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "Continuing from" in again.stdout
-    results = Run(tmp_path / "two").results()
-    assert results
-    assert results.steps == 200  # all of an epoch
 
 
 def has_rank(pid: int, rank: int) -> bool:

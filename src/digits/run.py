@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import filelock
 import yaml
 from annotated_types import Len
-from omegaconf import OmegaConf
 from typing_extensions import TypedDict  # the one that pydantic takes before Python 3.12
 
 from digits.config import TrainConfig
@@ -194,7 +193,7 @@ class Run:
         Raises:
             UserError: Naming the keys that differ.
         """
-        before, now = self.config(), plain(cfg)
+        before, now = self.config(), asdict(cfg)
         if before is None:
             if self.last.exists() or self.previous.exists() or self.results():
                 raise UserError(f"{self.path} holds a run without its config.yaml; choose another hydra.run.dir.")
@@ -264,7 +263,7 @@ class Run:
 
     def write_config(self, cfg: TrainConfig) -> None:
         """Write ``config.yaml``, which makes the directory one of this configuration."""
-        write(self.config_file, yaml.safe_dump(plain(cfg), sort_keys=False, allow_unicode=True))
+        write(self.config_file, yaml.safe_dump(asdict(cfg), sort_keys=False, allow_unicode=True))
 
     def write_results(self, results: Results) -> None:
         """Write ``results.json``, last and whole."""
@@ -335,13 +334,6 @@ class _Status:
 
     status: str = UNFINISHED
     error: str = ""
-
-
-def plain(cfg: TrainConfig) -> dict[str, Any]:
-    """A configuration as plain values, complete and resolved."""
-    content = OmegaConf.to_container(OmegaConf.structured(cfg), resolve=True)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:

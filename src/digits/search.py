@@ -8,7 +8,7 @@ import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,7 +27,7 @@ from digits.errors import RunError, UserError, first_line
 from digits.journal import check_installed, open_study, sampler
 from digits.keys import key
 from digits.records import as_json, save
-from digits.run import FREE, PRUNED, Results, Run, plain
+from digits.run import FREE, PRUNED, Results, Run
 
 if TYPE_CHECKING:
     import optuna
@@ -314,7 +314,7 @@ def _composed(words: Sequence[str]) -> Any:
 
 
 def _plain(words: Sequence[str]) -> dict[str, Any]:
-    return plain(config.check(_composed(words)))
+    return asdict(config.check(_composed(words)))
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
