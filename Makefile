@@ -18,10 +18,10 @@ help: ## list the commands
 train: $(VENV)/.installed ## train the network (MNIST_ROOT or data/ holds the digits; otherwise they are fetched)
 	$(BIN)/python train.py $(ARGS)
 
-# Each test process computes with one thread.
 PYTEST := $(BIN)/python -m pytest
 AT_ONCE := --numprocesses auto --maxprocesses 4 --dist worksteal
 
+# Of several test processes at once, each computes with one thread.
 test: $(VENV)/.installed-dev ## run the tests, in a minute or two; with CI set, the slow ones too
 ifdef ARGS
 	$(PYTEST) $(if $(CI),,-m "not slow and not long") $(ARGS)
@@ -32,16 +32,16 @@ else
 	OMP_NUM_THREADS=1 $(PYTEST) -m "not slow and not long" $(AT_ONCE)
 endif
 
-test-all: $(VENV)/.installed-dev ## run every test, in an hour on a quiet machine
-	OMP_NUM_THREADS=1 $(PYTEST) -m "not alone and not long" $(AT_ONCE)
-	$(PYTEST) -m "alone or long"
-	$(MAKE) test-faults
+test-all: $(VENV)/.installed-dev ## run every test, in more than an hour, on a quiet machine
+	CI=1 $(MAKE) test ARGS=
+	$(PYTEST) -m long
+	$(MAKE) test-faults ARGS=
 
 test-faults: $(VENV)/.installed-dev ## cut trainings off in every way, 270 times, and compare their ends, in a quarter of an hour
 	$(BIN)/python -W ignore -m tests.faults.harness $(or $(ARGS),45)
 
 test-hydra: $(VENV)-hydra/.installed ## check the command line with the next Hydra, in an environment of its own without torch
-	$(VENV)-hydra/bin/python -m pytest -m "not slow" -k "not every_target" tests/test_command_line.py tests/test_config.py tests/test_keys.py
+	$(VENV)-hydra/bin/python -m pytest -m "not slow" tests/test_command_line.py tests/test_config.py tests/test_keys.py
 
 lint: $(VENV)/.installed-dev ## check format, style and types
 	$(BIN)/ruff format --check
@@ -66,13 +66,13 @@ $(VENV)/.installed-dev: $(REQUIREMENTS)
 	$(call install,.[dev])
 	@touch $(VENV)/.installed $@
 
-# What composing, help, wrong words and completion need, beside the newest release candidate of Hydra.
+# The next Hydra, and what composing, help, wrong words and completion need.
 NEXT_HYDRA := hydra-core==1.4.0rc3 omegaconf>=2.4 hydra-joblib-launcher hydra-submitit-launcher
 WITHOUT_TORCH := annotated-types filelock numpy pillow pydantic pytest pytest-timeout PyYAML rich typer typing_extensions
 
 $(VENV)-hydra/.installed: $(REQUIREMENTS) Makefile
 	@$(PYTHON) -m venv $(VENV)-hydra
-	@$(VENV)-hydra/bin/python -m pip install --quiet --pre $(foreach each,$(NEXT_HYDRA) $(WITHOUT_TORCH),'$(each)')
+	@$(VENV)-hydra/bin/python -m pip install --quiet $(foreach each,$(NEXT_HYDRA) $(WITHOUT_TORCH),'$(each)')
 	@$(VENV)-hydra/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 

@@ -3,6 +3,7 @@
 Nothing here imports torch before it needs it: some tests run where only Hydra is installed.
 """
 
+import atexit
 import contextlib
 import copy
 import ctypes
@@ -27,6 +28,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -386,10 +388,17 @@ class Forked:
         folder = tempfile.mkdtemp(prefix="digits-test-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._files = [Path(folder, name) for name in ("out", "err")]
-        arguments = (words, str(cwd), environment(**env), self._files, prepared, new_session)
-        # A daemon is killed when pytest ends, so that one that hangs in a failed test does not keep pytest waiting.
-        self._process = _FORKING.Process(target=_begin, args=arguments, daemon=True)
+        for file in self._files:
+            file.touch()
+        ready, announce = _FORKING.Pipe(duplex=False)
+        arguments = (words, str(cwd), environment(**env), self._files, prepared, new_session, announce)
+        self._process = _FORKING.Process(target=_begin, args=arguments)
         self._process.start()
+        announce.close()
+        with contextlib.suppress(EOFError):  # where it ended before
+            ready.recv()
+        ready.close()
+        atexit.register(self.kill)  # one that a failed test has left would keep pytest waiting at its end
         assert self._process.pid
         self.pid = self._process.pid
 
@@ -410,13 +419,14 @@ class Forked:
         """
         self._process.join(timeout)
         if self.returncode is None:
-            raise subprocess.TimeoutExpired("forked", timeout or 0)
+            written = [file.read_text(encoding="utf-8") for file in self._files]
+            raise subprocess.TimeoutExpired("forked", timeout or 0, *written)
         return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Wait for its end, and return what it wrote to standard output and standard error."""
         self.wait(timeout)
-        out, err = (file.read_text(encoding="utf-8") for file in self._files if file.exists())
+        out, err = (file.read_text(encoding="utf-8") for file in self._files)
         return out, err
 
     def printed(self, timeout: float | None = None) -> str:
@@ -452,23 +462,26 @@ def _begin(
     files: list[Path],
     prepared: Callable[[], None] | None,
     new_session: bool,
+    announce: Connection,
 ) -> None:
     """What a forked process does."""
+    assert "tests.warm" in sys.modules or not hasattr(os, "fork"), "tests/warm.py cannot be imported"
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as Python has it before a command's first line
     for stream, file in enumerate(files, start=1):
-        file.touch()
         output_to(str(file), stream)
     if new_session:
         os.setsid()
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    torch.set_num_threads(int(env.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
-    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # it may have children
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which the server of forks ignores
+    if threads := env.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(int(threads))
     if prepared:
         prepared()
+    announce.send(True)
+    announce.close()
     if words[0] == "-m":
         sys.argv = list(words[1:])
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
@@ -506,10 +519,15 @@ def children(pid: int) -> list[int]:
 
 
 def output_to(path: str, *streams: int) -> None:
-    """Have this process write standard output (1) or error (2), or both, to a file, a terminal or a named pipe."""
+    """Have this process write standard output (1) or error (2), or both, to a file, a terminal or a named pipe.
+
+    Buffered as Python does it: standard output by lines only on a terminal.
+    """
     file = os.open(path, os.O_WRONLY)
     for stream in streams or (1, 2):
         os.dup2(file, stream)
-        text = open(stream, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+        by_lines = 1 if stream == 2 or os.isatty(stream) else -1
+        errors_ = "strict" if stream == 1 else "backslashreplace"
+        text = open(stream, "w", by_lines, encoding="utf-8", errors=errors_, closefd=False)  # noqa: SIM115
         setattr(sys, {1: "stdout", 2: "stderr"}[stream], text)
     os.close(file)

@@ -234,7 +234,7 @@ def test_the_whole_configuration_is_shown(tmp_path: Path, without_torch: dict[st
 
 def test_what_hydra_says_of_itself(tmp_path: Path, without_torch: dict[str, str]) -> None:
     """No warning, of this Hydra about what the next one changes."""
-    for words in (["--info"], ["--hydra-help"], ["--version"], ["--cfg", "hydra", "experiment=fast"]):
+    for words in (["--info"], ["--cfg", "hydra", "experiment=fast"]):
         done = run_cold(TRAIN, *words, cwd=tmp_path, **without_torch)
         assert (done.returncode, done.stderr) == (0, ""), words
 

@@ -180,6 +180,7 @@ def test_a_curve_that_cannot_be_read_is_left_out(tmp_path: Path, caplog: pytest.
     assert "The curve of job 1 is left out: " in caplog.text
 
 
+@pytest.mark.slow
 def test_many_lines_are_named_beside_the_plot(tmp_path: Path) -> None:
     made(tmp_path, *(f"label_smoothing={n / 100} optimizer.lr={lr}" for n in range(8) for lr in (0.1, 0.2)))
     for job in range(16):
@@ -191,6 +192,7 @@ def test_many_lines_are_named_beside_the_plot(tmp_path: Path) -> None:
     assert len(looks) == 8
 
 
+@pytest.mark.slow
 def test_many_numbers_lie_on_an_axis(tmp_path: Path) -> None:
     """0.001, 0.01 and 0.1 at equal distances, whatever lies between them."""
     rates = [0.001, 0.01, *(0.02 + n / 1000 for n in range(8)), 0.1]

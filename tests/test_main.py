@@ -4,8 +4,10 @@ import contextlib
 import functools
 import json
 import os
+import shlex
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +32,7 @@ from .helpers import (
     TRAIN,
     Forked,
     call_main,
+    environment,
     gpus,
     output_to,
     restored,
@@ -156,11 +159,13 @@ def test_a_damaged_result_is_a_row(call: Callable[..., int], tmp_path: Path) -> 
     assert (tmp_path / "sweep/0/results.json").read_text() == "{"
 
 
+@pytest.mark.slow
 def test_a_leaderboard_that_cannot_be_written_is_no_success(call: Callable[..., int], tmp_path: Path) -> None:
     (tmp_path / "sweep/leaderboard.csv").mkdir(parents=True)
     assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 2
 
 
+@pytest.mark.slow
 def test_the_same_sweep_again_trains_nothing_twice(
     call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,12 +180,14 @@ def test_the_same_sweep_again_trains_nothing_twice(
     assert results_of(tmp_path / "sweep/1")["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_sweep_in_an_experiment_needs_no_m(call: Callable[..., int], tmp_path: Path) -> None:
     words = ["experiment=lr_sweep", "trainer.max_epochs=1", "optimizer.lr=0.1,0.01", "hydra.sweep.dir=sweep"]
     assert call(*words) == 0
     assert len(list((tmp_path / "sweep").glob("*/results.json"))) == 2
 
 
+@pytest.mark.slow
 def test_the_comparison_of_networks_with_and_without_convolution(call: Callable[..., int], tmp_path: Path) -> None:
     words = ["experiment=cnn_vs_mlp", "model=mlp,strided", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep"]
     assert call(*words, before=[word for word in TINY if not word.startswith("model")]) == 0
@@ -272,18 +279,12 @@ def test_an_interruption_says_how_to_go_on(number: signal.Signals, code: int, tm
     assert torch.load(tmp_path / "here/checkpoints/last.ckpt", weights_only=True)["epoch"] >= 0
 
 
-def nobody_reads() -> None:
-    """Have the output of this process go into a pipe that is closed at its other end, as after `| head`."""
-    reading, writing = os.pipe()
-    os.dup2(writing, 1)
-    os.close(reading)
-    os.close(writing)
-
-
 @pytest.mark.slow
 def test_a_pipe_that_nobody_reads_is_no_failure(tmp_path: Path) -> None:
-    words = [*QUICK, "trainer.max_epochs=1", "hydra.run.dir=here"]
-    done = run(TRAIN, *words, cwd=tmp_path, prepared=nobody_reads)
+    """In a process that starts cold, and ends as Python does, with its buffers."""
+    command = shlex.join([sys.executable, TRAIN, *QUICK, "trainer.max_epochs=1", "hydra.run.dir=here"])
+    words = ["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"]
+    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert results_of(tmp_path / "here")["status"] == "finished"
 
@@ -421,6 +422,7 @@ def test_a_job_that_a_scheduler_takes_away_has_not_failed(
     assert not Run(tmp_path / "run").results_file.exists()
 
 
+@pytest.mark.slow
 def test_a_job_that_runs_out_of_time_too_often_is_a_row(
     call: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

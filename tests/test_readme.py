@@ -1,4 +1,4 @@
-"""Every command of the README is and what it shows is what comes."""
+"""Every command of the README is run, and its output is the one shown."""
 
 import os
 import re
@@ -57,7 +57,7 @@ def test_an_answer_is_the_one_that_is_shown(words: str, shown: str, tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project, with the environment that is there, whose configurations train for two short epochs."""
+    """A copy of the project, with the environment that is there, whose configurations train for few batches."""
     copy = tmp_path_factory.mktemp("readme")
     for name in ("Makefile", "README.md", "LICENSE", "pyproject.toml", "constraints.txt", "train.py"):
         shutil.copy2(ROOT / name, copy)
@@ -88,15 +88,19 @@ def test_the_commands_do_what_the_readme_says(checkout: Path) -> None:
     """
     proxies = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")  # offline where there is a network too
     offline = {**proxies, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    failed = {}
+    failed, left_out = {}, []
     started: set[str] = set()
     for command in COMMANDS:
         words = shlex.split(command)
-        if command in OF_CI or (words[0] == "make" and not (ROOT / ".venv/.installed").exists()):
+        if command in OF_CI:
+            continue
+        if words[0] == "make" and not (ROOT / ".venv/.installed").exists():
+            left_out.append(f"{command} (the environment is not the Makefile's)")
             continue
         env = dict(offline)
         if command in ON_REAL_MNIST:
             if "MNIST_ROOT" not in os.environ:
+                left_out.append(f"{command} (MNIST_ROOT is not set)")
                 continue
             env["MNIST_ROOT"] = str(Path(os.environ["MNIST_ROOT"]).absolute())
         kind = " ".join(words[:2])
@@ -107,7 +111,8 @@ def test_the_commands_do_what_the_readme_says(checkout: Path) -> None:
             cold = environment(**env, PYTHONPATH=str(checkout / "src"))
             done = subprocess.run(words, cwd=checkout, env=cold, capture_output=True, text=True, check=False)
         started.add(kind)
-        if done.returncode != (2 if "accelerator=gpu" in command and not gpus() else 0):
+        expected = 2 if "accelerator=gpu" in command and not gpus() else 0
+        if done.returncode != expected or "Traceback" in done.stderr or "Exception ignored" in done.stderr:
             failed[command] = done.stderr
     assert not failed
 
@@ -116,3 +121,5 @@ def test_the_commands_do_what_the_readme_says(checkout: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] == "7"
     assert float(done.stdout.splitlines()[-1]) == pytest.approx(1, abs=1e-5)
+    if left_out:
+        pytest.skip(f"all others passed; not run: {', '.join(left_out)}")

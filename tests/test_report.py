@@ -125,6 +125,7 @@ def test_a_report_that_fails_costs_no_result(
     assert f"No report: no space. Once that is put right: digits report {tmp_path / 'run'}" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_run_that_was_not_evaluated_is(sample_run: Path, tmp_path: Path) -> None:
     shutil.copytree(sample_run, tmp_path / "run")
     (tmp_path / "run/evaluation.json").unlink()
@@ -132,6 +133,7 @@ def test_a_run_that_was_not_evaluated_is(sample_run: Path, tmp_path: Path) -> No
     assert evaluation.read(tmp_path / "run") == evaluation.read(sample_run)
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_another_checkpoint_is_done_anew(sample_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(sample_run, run)
@@ -153,6 +155,7 @@ def test_without_metrics_and_with_a_name_that_html_would_take_for_its_own(sample
     assert "<b>&" not in text
 
 
+@pytest.mark.slow
 def test_what_cannot_have_a_report(sample_run: Path, tmp_path: Path) -> None:
     shutil.copy(sample_run / "checkpoints/best.ckpt", tmp_path / "mine.ckpt")
     with pytest.raises(UserError, match="not in the directory of a finished run"):
@@ -163,6 +166,7 @@ def test_what_cannot_have_a_report(sample_run: Path, tmp_path: Path) -> None:
         report.write(*find(tmp_path / "run").finished_run())
 
 
+@pytest.mark.slow
 def test_the_report_is_not_part_of_the_configuration(tiny: Compose, tmp_path: Path) -> None:
     results = train(tiny(), tmp_path / "run")
     assert not Run(tmp_path / "run").report_file.exists()

@@ -14,7 +14,7 @@ import yaml
 from digits.config import TrainConfig, check
 from digits.errors import Interrupted, UserError
 from digits.records import write
-from digits.run import Run, differences, plain
+from digits.run import Run, differences
 
 from .helpers import TINY, composed, finished
 
@@ -28,7 +28,7 @@ def test_the_configuration_is_written_complete_and_resolved(tmp_path: Path) -> N
     with run.claim(cfg()):
         run.write_config(cfg())
         content = yaml.safe_load(run.config_file.read_text())
-    assert content == plain(cfg())
+    assert content == asdict(cfg())
     assert content["optimizer"]["lr"] == 0.001
     assert Path(content["data"]["root"]).is_absolute()
     assert "hydra" not in content

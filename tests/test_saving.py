@@ -47,6 +47,10 @@ CONFIGURATIONS = {
 }
 
 
+# Within an epoch, at the end of one, and at the end of the last.
+STEPS = [3, pytest.param(10, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.slow)]
+
+
 class At(Callback):
     """Does something at the end of a training step, counted over all epochs from 1."""
 
@@ -79,7 +83,13 @@ def fail() -> None:
     raise KeyError("cut off")
 
 
-@pytest.mark.parametrize("words", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, id=name, marks=[] if name == "dropout" else pytest.mark.slow)
+        for name, words in CONFIGURATIONS.items()
+    ],
+)
 def test_within_an_epoch(words: list[str], tiny: Compose, tmp_path: Path, at: Any) -> None:
     cfg = tiny("trainer.max_epochs=3", *words)
     train(cfg, tmp_path / "whole")
@@ -106,7 +116,7 @@ def test_every_so_many_steps_or_seconds(tiny: Compose, tmp_path: Path, at: Any) 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [3, 10, 20])  # within an epoch, at the end of one, and of the last
+@pytest.mark.parametrize("step", STEPS)
 def test_a_signal(
     number: signal.Signals,
     step: int,
@@ -128,7 +138,7 @@ def test_a_signal(
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
 
 
-@pytest.mark.parametrize("step", [3, 10, 20])
+@pytest.mark.parametrize("step", STEPS)
 def test_a_schedulers_signal_is_handed_over_once_all_is_saved(
     step: int, tiny: Compose, tmp_path: Path, at: Any
 ) -> None:

@@ -42,7 +42,7 @@ def board(sweep: Path) -> Board:
 
 @pytest.fixture(scope="module")
 def uncut(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Board]:
-    """The leaderboard of a sweep that runs one job after the other and is not cut off, once for all tests."""
+    """The leaderboard of a sweep that is not cut off, one job after the other; the tests of a process share it."""
 
     @functools.cache
     def uncut(*words: str) -> Board:
@@ -157,7 +157,9 @@ def test_jobs_at_once_that_are_cut_off(
     assert "Traceback" not in told
     if number != signal.SIGKILL:
         assert "Interrupted. To go on: python" in told
-    assert run(TRAIN, *words, "hydra.sweep.dir=cut", cwd=tmp_path, **ONE_THREAD).returncode == 0
+    again = [*words, JOBLIB, "hydra.sweep.dir=cut"]
+    done = run_cold(TRAIN, *again, cwd=tmp_path, **ONE_THREAD)
+    assert done.returncode == 0, done.stderr
     assert board(tmp_path / "cut") == uncut(*words)
 
 
@@ -197,9 +199,12 @@ def _is_job(pid: int, folder: Path) -> bool:
 @pytest.mark.parametrize(
     "launcher", [pytest.param(JOBLIB, marks=pytest.mark.slow), pytest.param(LOCAL, marks=pytest.mark.long)]
 )
-def test_a_job_whose_process_is_killed_ends_the_sweep_which_goes_on(launcher: str, tmp_path: Path) -> None:
-    words = [*TWO_JOBS, "trainer.limit_train_batches=1.0", "hydra.sweep.dir=cut"]
-    process = start_cold(TRAIN, *words, launcher, cwd=tmp_path)
+def test_a_job_whose_process_is_killed_ends_the_sweep_which_goes_on(
+    launcher: str, tmp_path: Path, uncut: Callable[..., Board]
+) -> None:
+    whole = [*TWO_JOBS, "trainer.limit_train_batches=1.0"]
+    words = [*whole, "hydra.sweep.dir=cut"]
+    process = start_cold(TRAIN, *words, launcher, cwd=tmp_path, **ONE_THREAD)
     wait_for(tmp_path / "cut/0/config.yaml", process)
     if launcher == JOBLIB:
         workers = [pid for pid in children(process.pid) if b"loky" in Path(f"/proc/{pid}/cmdline").read_bytes()]
@@ -211,11 +216,12 @@ def test_a_job_whose_process_is_killed_ends_the_sweep_which_goes_on(launcher: st
     why = "'s process was killed, for want of memory perhaps" if launcher == JOBLIB else " ended without a result: Job "
     assert re.search(rf"Failed: a job{why}.*\. To go on: python", told), told
     assert "Traceback" not in told
-    again = run_cold(TRAIN, *words, launcher, cwd=tmp_path)
+    again = run_cold(TRAIN, *words, launcher, cwd=tmp_path, **ONE_THREAD)
     assert again.returncode == 0, again.stderr
     lines = [line for line in again.stdout.splitlines() if line.startswith("Job ")]
     assert 1 <= len(lines) <= 2  # those that had no result
     assert lines[-1].endswith("2 done")
+    assert board(tmp_path / "cut") == uncut(*whole)
 
 
 @pytest.mark.slow

@@ -23,10 +23,13 @@ from digits.geometry import IMAGE_SIZE, Block, GeometryError, Head, layers
 from digits.keys import Rule, key, shown
 
 NEXT_HYDRA = not hydra.__version__.startswith("1.3.")
-"""Whether Hydra is 1.4 or newer, which has no ``version_base`` and asks which classes YAML may name."""
+"""Whether Hydra is 1.4 or newer: it warns of ``version_base``, and asks which classes YAML may name."""
 
 EXECUTION_WHITELIST = ["digits.console.*", "digits.sweep.*", "hydra_plugins.*"]
 """What Hydra 1.4 may create from YAML: the screen's log handler, the callback around a sweep, and launchers."""
+
+BEHAVIOUR: dict[str, Any] = {} if NEXT_HYDRA else {"version_base": "1.3"}
+REPLACE: dict[str, Any] = {"replace": True} if NEXT_HYDRA else {}  # a schema that is stored twice
 
 OFFICIAL_TRAIN_SIZE = 60_000
 SAMPLE_TRAIN_SIZE = 4_500
@@ -309,8 +312,7 @@ SCHEMAS: dict[str | None, dict[str, type]] = {
 # Their names start with "base_", by which command_line leaves them out of the lists of options.
 for group, schemas in SCHEMAS.items():
     for name, schema in schemas.items():
-        once: dict[str, Any] = {"replace": True} if NEXT_HYDRA else {}  # Hydra 1.4 warns of a name it has already
-        ConfigStore.instance().store(name=name, node=schema, group=group, provider="digits", **once)
+        ConfigStore.instance().store(name=name, node=schema, group=group, provider="digits", **REPLACE)
 
 
 def directory() -> Path:
@@ -322,15 +324,14 @@ def directory() -> Path:
 
 def entry_point(function: Callable[[DictConfig], Any]) -> Callable[[], Any]:
     """Have Hydra read the command line, compose ``conf/train.yaml``, and call a function with it for each job."""
-    by_version: dict[str, Any] = {"execution_whitelist": EXECUTION_WHITELIST} if NEXT_HYDRA else {"version_base": "1.3"}
-    main = hydra.main(config_path=str(directory()), config_name="train", **by_version)(function)
+    trusted: dict[str, Any] = {"execution_whitelist": EXECUTION_WHITELIST} if NEXT_HYDRA else {}
+    main = hydra.main(config_path=str(directory()), config_name="train", **BEHAVIOUR, **trusted)(function)
     return cast(Callable[[], Any], main)
 
 
 def composing() -> AbstractContextManager[Any]:
     """Within it, `hydra.compose` reads ``conf/``."""
-    by_version: dict[str, Any] = {} if NEXT_HYDRA else {"version_base": "1.3"}
-    return hydra.initialize_config_dir(str(directory()), **by_version)
+    return hydra.initialize_config_dir(str(directory()), **BEHAVIOUR)
 
 
 def check(cfg: DictConfig | TrainConfig, multirun: bool = False) -> TrainConfig:

@@ -255,9 +255,10 @@ def type_in(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
 
     def type_in(command: str, *more: str) -> Done:
         program, *words = shlex.split(command)
-        code = call_main(
-            *((training_command.main, [*words, *more]) if program == "python" else (cli.main, [program, *words]))
-        )
+        if program == "python":
+            code = call_main(training_command.main, [*words, *more])
+        else:
+            code = call_main(cli.main, [program, *words])
         return Done(code, *capfd.readouterr())
 
     return type_in

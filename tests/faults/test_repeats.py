@@ -26,6 +26,7 @@ CHOICES = [
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # with as many threads as a training has
 @pytest.mark.parametrize("choice", CHOICES)
 def test_the_same_bits(choice: str, tmp_path: Path) -> None:
     for name in ("a", "b"):
