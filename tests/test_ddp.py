@@ -39,6 +39,9 @@ from .helpers import (
     wait_for,
 )
 
+# On a machine with a GPU, Lightning says so of each Trainer that these tests build themselves, for the CPU.
+pytestmark = pytest.mark.filterwarnings("ignore:GPU available but not used")
+
 TWO = ["trainer.devices=2", "data.batch_size=10", "trainer.max_epochs=1"]
 NORMALISED = "model.blocks=[{channels: 4, kernel_size: 3, normalisation: batch}]"
 MANY_STEPS = [*QUICK[:-1], "trainer.limit_train_batches=100"]
