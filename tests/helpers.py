@@ -478,10 +478,10 @@ def _begin(
     os.environ.update(env)
     if threads := env.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
-    if prepared:
-        prepared()
     announce.send(True)
     announce.close()
+    if prepared:
+        prepared()
     if words[0] == "-m":
         sys.argv = list(words[1:])
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
