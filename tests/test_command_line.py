@@ -107,7 +107,7 @@ RIGHT = [
     "optimizer=sgd optimizer.momentum=0.8",
     "callbacks=early_stopping callbacks.early_stopping.patience=5",
     "trainer.gradient_clip_val=null trainer.limit_train_batches=5",
-    "hydra.run.dir=/tmp/some/where hydra.job.chdir=false",
+    "hydra.run.dir=some/where hydra.job.chdir=false",
     "model.blocks=[{channels:8},{channels:16,pool:{kind:none}}]",
     "trainer=ddp trainer.accelerator=cpu trainer.devices=2",
     "-m trainer.strategy=ddp_spawn trainer.devices=2 seed=1,2",
@@ -122,7 +122,8 @@ RIGHT = [
 
 
 @pytest.mark.parametrize("words", RIGHT)
-def test_what_is_right_passes(words: str) -> None:
+def test_what_is_right_passes(words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a directory that is asked for is made
     command_line.check(words.split())
 
 
