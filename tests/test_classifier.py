@@ -15,11 +15,12 @@ from digits.errors import UserError
 
 from .helpers import TINY, composed
 
-# On a machine with a GPU, Lightning says so of each Trainer that these tests build themselves, for the CPU.
-pytestmark = pytest.mark.filterwarnings("ignore:GPU available but not used")
-
-# The trainings here have no validation set, and Lightning remarks on it.
-pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
+pytestmark = [
+    # The trainings here have no validation set, and Lightning remarks on it.
+    pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`"),
+    # On a machine with a GPU, Lightning remarks on each Trainer that these tests build themselves, for the CPU.
+    pytest.mark.filterwarnings("ignore:GPU available but not used"),
+]
 
 ADAM = {"_target_": "torch.optim.Adam", "lr": 0.01}
 

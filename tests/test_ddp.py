@@ -39,7 +39,7 @@ from .helpers import (
     wait_for,
 )
 
-# On a machine with a GPU, Lightning says so of each Trainer that these tests build themselves, for the CPU.
+# On a machine with a GPU, Lightning remarks on each Trainer that these tests build themselves, for the CPU.
 pytestmark = pytest.mark.filterwarnings("ignore:GPU available but not used")
 
 TWO = ["trainer.devices=2", "data.batch_size=10", "trainer.max_epochs=1"]

@@ -17,7 +17,7 @@ from digits.data.module import Batches, Digits, MNISTDataModule, move
 
 from .helpers import composed, digits_like
 
-# On a machine with a GPU, Lightning says so of each Trainer that these tests build themselves, for the CPU.
+# On a machine with a GPU, Lightning remarks on each Trainer that these tests build themselves, for the CPU.
 pytestmark = pytest.mark.filterwarnings("ignore:GPU available but not used")
 
 

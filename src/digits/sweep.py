@@ -71,7 +71,7 @@ class Sweep(Callback):
                 own = str(config.trainer.devices)
                 devices = [words.get("trainer.devices", own) for words in plan.by_number(self.jobs).values()]
                 processes = max(int(each) if each.isdecimal() else 1 for each in devices)
-                with read_write(config):
+                with read_write(config.hydra):
                     config.hydra.launcher.n_jobs = at_once(config, len(self.jobs), processes)
                     config.hydra.launcher.update(batch_size="1", pre_dispatch="n_jobs")  # so that they begin in order
                 if config.hydra.launcher.n_jobs > 1:
@@ -209,7 +209,7 @@ def at_once(config: DictConfig, jobs: int, processes: int) -> int:
 def _write_out_globs(config: DictConfig) -> None:
     params = {key: f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()}
     written = command_line.written_out(list(params.values()))
-    with read_write(config):
+    with read_write(config.hydra):
         config.hydra.overrides.task = command_line.written_out(config.hydra.overrides.task)
         for key, word in zip(params, written, strict=True):
             config.hydra.sweeper.params[key] = word.partition("=")[2]
