@@ -65,13 +65,16 @@ def in_order(arguments: Sequence[str]) -> list[str]:
     return sorted(arguments, key=lambda word: "=" in word and not word.startswith("-"))
 
 
-def check(arguments: Sequence[str], program: str = "python train.py", writes: bool = True) -> None:
+def check(arguments: Sequence[str], program: str = "python train.py", writes: bool = True) -> bool:
     """Check a command line of ``train.py``; print the help and exit if that is what it asks for.
 
     Args:
         arguments: The words after the program's name.
         program: The program's name, for the help.
         writes: Whether the directory that it names, or the default one, is to be written.
+
+    Returns:
+        Whether it asks for a sweep, by ``-m`` or by an experiment that is one.
 
     Raises:
         UserError: If it asks for something that cannot be.
@@ -81,7 +84,7 @@ def check(arguments: Sequence[str], program: str = "python train.py", writes: bo
         print(help_text(program), end="")
         sys.exit()
     if args.hydra_help or args.shell_completion or args.info:
-        return
+        return False
     overrides = _overrides(args.overrides)
     with config.composing():
         groups = {_key(override): _options(_key(override), args.config_dir) for override in overrides}
@@ -115,6 +118,7 @@ def check(arguments: Sequence[str], program: str = "python train.py", writes: bo
             raise UserError("several processes are one training, in one directory: add hydra.run.dir=outputs/NAME.")
         if writes:
             _check_directory(directory, make=asked)
+    return multirun and not args.cfg
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

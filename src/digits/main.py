@@ -54,8 +54,10 @@ def main() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.raiseExceptions = debugging()  # on a full disk, train.log lacks a line, and the screen has no traceback
     with exit_codes():
-        command_line.check(sys.argv[1:], _program())
+        sweeping = command_line.check(sys.argv[1:], _program())
         sys.argv[1:] = command_line.in_order(sys.argv[1:])
+        if sweeping and not {"-m", "--multirun"}.intersection(sys.argv):
+            sys.argv.insert(1, "-m")  # Hydra 1.4 reads several values before it asks whether an experiment is a sweep
         try:
             with told_by_us():
                 config.entry_point(run_job)()
