@@ -39,6 +39,7 @@ class Sweep(Callback):
     def __init__(self) -> None:
         self.jobs: list[list[str]] = []
         self._process = os.getpid()
+        self._planned = False
         self._open: set[int] = set()  # jobs without a result
         self._began: float | None = None  # when the present job did, if it is one of them
         self._times: list[float] = []  # seconds of jobs
@@ -86,6 +87,7 @@ class Sweep(Callback):
             together = min(together, max(1, len(self._open)))
             self._progress = Progress([self._told(words) for words in self.jobs], runs, self._open, together)
             self._progress.start()
+        self._planned = True
         HydraConfig.instance().set_config(config)  # for whoever is interrupted between jobs, or while others run them
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -118,6 +120,8 @@ class Sweep(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print and write the leaderboard; a job without a result makes the exit code 1."""
+        if not self._planned:
+            return  # the sweep was refused; Hydra 1.4 calls this all the same
         from digits.comparison import print_table, write_files
         from digits.leaderboard import leaderboard
 
