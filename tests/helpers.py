@@ -321,9 +321,7 @@ def environment(**changes: str) -> dict[str, str]:
     return {**kept, **changes}
 
 
-def run_cold(
-    *words: str, cwd: Path, timeout: float = 120, prepared: Callable[[], None] | None = None, **env: str
-) -> subprocess.CompletedProcess[str]:
+def run_cold(*words: str, cwd: Path, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
     """Run ``python WORDS`` to its end."""
     return subprocess.run(
         [sys.executable, *words],
@@ -333,12 +331,11 @@ def run_cold(
         text=True,
         timeout=timeout,
         check=False,
-        preexec_fn=prepared,
     )
 
 
-def start_cold(*words: str, cwd: Path, new_session: bool = False, **env: str) -> subprocess.Popen[str]:
-    """Start ``python WORDS``; its errors go where its output goes."""
+def start_cold(*words: str, cwd: Path, **env: str) -> subprocess.Popen[str]:
+    """Start ``python WORDS``; its standard error goes into its standard output."""
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=cwd,
@@ -346,7 +343,6 @@ def start_cold(*words: str, cwd: Path, new_session: bool = False, **env: str) ->
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=new_session,
     )
 
 
@@ -408,14 +404,14 @@ class Forked:
         return self._process.exitcode
 
     def poll(self) -> int | None:
-        """The same."""
+        """The exit code, as `subprocess.Popen.poll` returns it."""
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end.
 
         Raises:
-            TimeoutExpired: If it does not come within so many seconds.
+            TimeoutExpired: If it still runs after so many seconds.
         """
         self._process.join(timeout)
         if self.returncode is None:

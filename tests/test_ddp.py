@@ -85,9 +85,9 @@ def two_processes(
 
 def ended(processes: Iterable[Forked]) -> list[str]:
     """What the processes printed, after they have ended well."""
-    told = [process.printed(120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
-    return told
+    printed = [process.printed(120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], printed
+    return printed
 
 
 @pytest.mark.slow
@@ -162,7 +162,7 @@ def test_two_processes_cut_off_within_an_epoch_go_on_to_the_same_end(others: lis
     with two_processes(*words, "hydra.run.dir=whole", cwd=tmp_path) as processes:
         ended(processes)
     last = Run(tmp_path / "cut").last
-    for number, told, code in (
+    for number, receivers, code in (
         (signal.SIGKILL, 2, -signal.SIGKILL),
         (signal.SIGTERM, 1, 143),
         (signal.SIGINT, 2, 130),
@@ -172,7 +172,7 @@ def test_two_processes_cut_off_within_an_epoch_go_on_to_the_same_end(others: lis
             while saved_at(last) == before:
                 assert processes[0].poll() is None, processes[0].communicate()
                 time.sleep(0.002)
-            for process in processes[:told]:
+            for process in processes[:receivers]:
                 process.send_signal(number)
             assert [process.wait(60) for process in processes] == [code, code]
         step = torch.load(last, weights_only=True)["global_step"]
