@@ -10,7 +10,6 @@ from digits.training import train
 from ..helpers import composed, repeatable, same, weights
 
 SHORT = [
-    "data=sample",
     "data.batch_size=50",
     "trainer.accelerator=cpu",
     "trainer.max_epochs=2",
@@ -28,9 +27,11 @@ CHOICES = [
 @pytest.mark.slow
 @pytest.mark.alone  # with as many threads as a training has
 @pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.usefixtures("tiny_mnist")
 def test_the_same_bits(choice: str, tmp_path: Path) -> None:
+    val_size = min(40, composed(choice).data.val_size)  # none where the choice has none
     for name in ("a", "b"):
-        train(composed(choice, *SHORT), tmp_path / name)
+        train(composed(choice, *SHORT, f"data.val_size={val_size}"), tmp_path / name)
     for checkpoint in ("best", "last"):
         assert same(weights(tmp_path / "a", checkpoint), weights(tmp_path / "b", checkpoint))
     assert repeatable(tmp_path / "a") == repeatable(tmp_path / "b")
