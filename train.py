@@ -7,6 +7,6 @@ if __name__ == "__main__":
     from digits.errors import exit_codes
 
     with exit_codes():  # from the first of the other imports on
-        from digits.main import main
+        from digits.cli.train import main
 
         main()

@@ -11,9 +11,10 @@ import torch
 from common import QUICK, machine, spread, write
 from loop import configuration, plain_step
 
-from digits import config, device
+from digits import config
 from digits.data import MNISTDataModule
 from digits.data.augmentation import Augmentation
+from digits.training import hardware as device
 
 STEPS = 20 if QUICK else 200
 WARM_UP = 10

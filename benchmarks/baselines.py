@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
-from digits.data.files import parse_idx
+from digits.data.download import parse_idx
 
 MEAN, STD = 0.1307, 0.3081
 

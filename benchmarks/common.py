@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from digits import provenance
-from digits.data import files
-from digits.data.files import Found
+from digits.data import download as files
+from digits.data.download import Found
+from digits.training import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = "--quick" in sys.argv  # fewer repeats: some minutes for all of them together

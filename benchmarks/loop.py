@@ -23,10 +23,12 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from digits import config, device, training
+from digits import config
 from digits.config import TrainConfig
 from digits.data import MNISTDataModule, normalise
-from digits.network import build_network
+from digits.model.network import build_network
+from digits.training import hardware as device
+from digits.training import train as training
 
 REPEATS = 1 if QUICK else 10
 

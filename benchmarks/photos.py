@@ -16,7 +16,7 @@ import numpy.typing as npt
 from common import QUICK, machine, official, run, write
 from PIL import Image, ImageFilter
 
-from digits.data.files import parse_idx
+from digits.data.download import parse_idx
 
 PICTURES = 100  # of each kind
 MANY = 5_000

@@ -11,10 +11,11 @@ import torch
 from common import QUICK, machine, official, spread, write
 from hydra import compose
 
-from digits import config, device
-from digits.classifier import DigitClassifier
+from digits import config
 from digits.data import normalise
-from digits.data.files import parse_idx
+from digits.data.download import parse_idx
+from digits.model.classifier import DigitClassifier
+from digits.training import hardware as device
 
 BATCH_SIZE = 500
 REPEATS = 5 if QUICK else 20

@@ -16,8 +16,9 @@ import numpy as np
 from common import QUICK, last_line, machine, official, run, write
 from hydra import compose
 
-from digits import config, training
-from digits.data.module import MNISTDataModule, _Raw
+from digits import config
+from digits.data.mnist import MNISTDataModule, _Raw
+from digits.training import train as training
 
 REPEATS = {1: 1, 2: 1} if QUICK else {1: 3, 10: 3, 50: 1}  # of each size
 IMAGE = 28 * 28  # bytes

@@ -32,7 +32,7 @@ def pretend_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def tiny_contents(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """Four small IDX files, 240 images to train and 50 to test, that count as the official ones."""
-    from digits.data import files
+    from digits.data import download as files
 
     train_images, train_labels = digits_like(240, seed=1)
     test_images, test_labels = digits_like(50, seed=2)
@@ -65,7 +65,7 @@ def tiny(tiny_mnist: Path) -> Callable[..., DictConfig]:
 @pytest.fixture(scope="session")
 def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a finished run on the sample, with a network that reads most digits; for reading only."""
-    from digits.training import train
+    from digits.training.train import train
 
     directory = tmp_path_factory.mktemp("sample") / "run"
     blocks = "model.blocks=[{channels: 8, kernel_size: 5, padding: 2, normalisation: batch}, {channels: 8, padding: 0}]"

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import pytest
     from torch import Tensor
 
-    from digits.run import Results
+    from digits.runs.run import Results
 
 Compose = Callable[..., DictConfig]
 
@@ -213,7 +213,7 @@ class Mirror:
 
 def finished(**changes: Any) -> "Results":
     """The results of a finished run, with some values changed."""
-    from digits.run import Results
+    from digits.runs.run import Results
 
     values: dict[str, Any] = {
         **dict.fromkeys(("epochs", "best_epoch", "steps", "parameters", "seed"), 1),

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from digits import cli, command_line
+from digits import overrides as command_line
+from digits.cli import app as cli
 
 from .helpers import ROOT, TRAIN, environment, gpus, run, run_cold
 

@@ -5,7 +5,7 @@
 
 TYPE_CHECKING = False  # not from typing: the less is imported before Ctrl-C is obeyed, the better
 if TYPE_CHECKING:
-    from digits.prediction import DigitReader, Prediction, load
+    from digits.prediction.predict import DigitReader, Prediction, load
 
 __all__ = ["DigitReader", "Prediction", "load"]
 
@@ -14,6 +14,6 @@ def __getattr__(name: str) -> object:
     """Import a name only when it is asked for: the commands begin with this file too."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from digits import prediction
+    from digits.prediction import predict as prediction
 
     return getattr(prediction, name)

@@ -9,7 +9,7 @@ def main() -> None:
     from digits.errors import exit_codes
 
     with exit_codes():
-        from digits.cli import main as command
+        from digits.cli.app import main as command
 
         command()
 

@@ -19,13 +19,13 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digits.errors import UserError, did_you_mean, first_line
-from digits.geometry import IMAGE_SIZE, Block, GeometryError, Head, layers
 from digits.keys import Rule, key, shown
+from digits.model.geometry import IMAGE_SIZE, Block, GeometryError, Head, layers
 
 NEXT_HYDRA = not hydra.__version__.startswith("1.3.")
 """Whether Hydra is 1.4 or newer: it warns of ``version_base``, and asks which classes YAML may name."""
 
-EXECUTION_WHITELIST = ["digits.console.*", "digits.sweep.*", "hydra_plugins.*"]
+EXECUTION_WHITELIST = ["digits.console.*", "digits.sweeps.sweep.*", "hydra_plugins.*"]
 """What Hydra 1.4 may create from YAML: the screen's log handler, the callback around a sweep, and launchers."""
 
 BEHAVIOUR: dict[str, Any] = {} if NEXT_HYDRA else {"version_base": "1.3"}
@@ -188,17 +188,17 @@ class AveragingConfig:
 
 @dataclass
 class EMAConfig(AveragingConfig):
-    """`digits.averaging.EMA`."""
+    """`digits.model.averaging.EMA`."""
 
-    _target_: str = key(MISSING, "class", one_of=("digits.averaging.EMA",))
+    _target_: str = key(MISSING, "class", one_of=("digits.model.averaging.EMA",))
     decay: float = key(0.998, "what stays of the average at a step", at_least=0, below=1)
 
 
 @dataclass
 class LastEpochsConfig(AveragingConfig):
-    """`digits.averaging.LastEpochs`."""
+    """`digits.model.averaging.LastEpochs`."""
 
-    _target_: str = key(MISSING, "class", one_of=("digits.averaging.LastEpochs",))
+    _target_: str = key(MISSING, "class", one_of=("digits.model.averaging.LastEpochs",))
     epochs: int = key(3, "last epochs, whose ends are averaged", at_least=1)
 
 

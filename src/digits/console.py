@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from digits.geometry import Layer
+from digits.model.geometry import Layer
 
 if TYPE_CHECKING:
-    from digits.evaluation import Evaluation
+    from digits.evaluation.metrics import Evaluation
 
 
 class ScreenHandler(logging.Handler):

@@ -176,7 +176,7 @@ def importing() -> Iterator[None]:
 
     They stay out of its sight until the exit, where some would complain of leaks if they were not collected.
     """
-    if "digits.training" in sys.modules or not gc.isenabled():
+    if "digits.training.train" in sys.modules or not gc.isenabled():
         yield
         return
     gc.disable()

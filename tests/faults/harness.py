@@ -24,10 +24,11 @@ from typing import Any
 import torch
 from lightning import Callback
 
-from digits import report, training  # noqa: F401  # the report's imports take a second
 from digits.data import sample
 from digits.errors import exit_codes, handing_over
-from digits.run import Run
+from digits.explanation import report  # noqa: F401  # the report's imports take a second
+from digits.runs.run import Run
+from digits.training import train as training  # the report's imports take a second
 
 from ..helpers import composed
 

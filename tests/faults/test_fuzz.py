@@ -11,10 +11,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from digits import checkpoint, evaluation
-from digits.data import files, photo
+from digits.data import download as files
 from digits.errors import UserError
-from digits.run import Run
+from digits.evaluation import metrics as evaluation
+from digits.prediction import photo
+from digits.runs import checkpoint
+from digits.runs.run import Run
 
 from ..helpers import digits_like, encoded, idx, paper
 

@@ -24,12 +24,13 @@ import torch
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from PIL import Image
 
-from digits import cli, report
-from digits import main as training_command
-from digits.classifier import DigitClassifier
-from digits.data import files
-from digits.plan import write_plan
-from digits.run import Run
+from digits.cli import app as cli
+from digits.cli import train as training_command
+from digits.data import download as files
+from digits.explanation import report
+from digits.model.classifier import DigitClassifier
+from digits.runs.run import Run
+from digits.sweeps.plan import write_plan
 
 from ..helpers import ROOT, TINY, TRAIN, Done, bomb, call_main, draw, environment, idx, run
 

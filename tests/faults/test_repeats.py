@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from digits import config
-from digits.training import train
+from digits.training.train import train
 
 from ..helpers import composed, repeatable, same, weights
 

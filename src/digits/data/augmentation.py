@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from digits.geometry import IMAGE_SIZE
+from digits.model.geometry import IMAGE_SIZE
 
 HALF = IMAGE_SIZE / 2  # pixels for a unit of grid_sample, whose image reaches from -1 to 1
 

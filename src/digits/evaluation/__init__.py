@@ -1,0 +1,1 @@
+"""How well a trained network reads the test set."""

@@ -1,0 +1,177 @@
+"""How well a trained network reads the test set: what ``evaluation.json`` says, digit by digit, and where it errs."""
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Interval, Len
+from PIL import Image
+
+from digits.errors import UserError
+from digits.model.geometry import CLASSES, IMAGE_SIZE
+from digits.runs.files import Amount, Count, Share, as_json, parsed, rounded, save
+
+FILE = "evaluation.json"
+Z95 = 1.959964  # standard normal quantile of a 95 % interval
+Digit = Annotated[int, Interval(ge=0, lt=CLASSES)]
+OfEachDigit = Len(CLASSES, CLASSES)
+
+
+@dataclass(frozen=True)
+class DigitFigures:
+    """How one digit is read.
+
+    Attributes:
+        digit: Which, 0 to 9.
+        images: How many of it there are.
+        precision: Share of what was read as it that is it; 0 to 1, as the next two.
+        recall: Share of it that was read as it.
+        f1: Harmonic mean of the two.
+    """
+
+    digit: Digit
+    images: Count
+    precision: Share
+    recall: Share
+    f1: Share
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The answers of about one confidence; a network is calibrated if they are right as often as it is sure.
+
+    Attributes:
+        above: The least confidence in the bin, 0 to 1.
+        images: Answers in it.
+        confidence: Their mean confidence.
+        accuracy: Share of them that is right.
+    """
+
+    above: Share
+    images: Count
+    confidence: Share
+    accuracy: Share
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An image that was read as another digit.
+
+    Attributes:
+        index: Of the image in the test set.
+        digit: What it is.
+        answer: What it was read as.
+        confidence: Probability of the answer, 0 to 1.
+        probability: Of the right digit.
+        png: The image, a PNG in base64.
+    """
+
+    index: Count
+    digit: Digit
+    answer: Digit
+    confidence: Share
+    probability: Share
+    png: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ``evaluation.json`` says.
+
+    Attributes:
+        dataset: Name of the data set.
+        images: Size of the test set.
+        test_accuracy: Share of the test set, 0 to 1.
+        test_loss: Mean cross-entropy, in nats.
+        calibration_error: Expected calibration error, 0 to 1.
+        digits: Figures of each digit.
+        confusion_matrix: Images by digit (row) and answer (column).
+        reliability: Answers by confidence; without the empty bins.
+        mistakes: How many there are.
+        worst: Those with the least probability of the right digit, worst first.
+        examples: The first image of each digit in the test set, each a PNG in base64.
+        checkpoints: Files of the networks that read it together; none where it is the run's own.
+        tta: Whether they looked at shifted copies as well.
+    """
+
+    dataset: str
+    images: Count
+    test_accuracy: Share
+    test_loss: Amount
+    calibration_error: Share
+    digits: Annotated[Sequence[DigitFigures], OfEachDigit]
+    confusion_matrix: Annotated[Sequence[Annotated[Sequence[Count], OfEachDigit]], OfEachDigit]
+    reliability: Annotated[Sequence[ReliabilityBin], Len(1)]
+    mistakes: Count
+    worst: Sequence[Mistake]
+    examples: Annotated[Sequence[str], OfEachDigit]
+    checkpoints: Sequence[str] = field(default_factory=list)
+    tta: bool = False
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the test accuracy, 95 %, with the test digits as the sample that they are."""
+        return interval(self.test_accuracy, self.images)
+
+    def write(self, folder: Path) -> Path:
+        """Write ``evaluation.json``, whole, into a run directory.
+
+        Raises:
+            UserError: If it cannot be written.
+        """
+        return save(folder / FILE, as_json(asdict(self)))
+
+
+def interval(accuracy: float, images: int) -> tuple[float, float]:
+    """What an accuracy, 0 to 1, on so many images says of images in general: its 95 % interval (Wilson, 1927)."""
+    middle = (accuracy + Z95**2 / (2 * images)) / (1 + Z95**2 / images)
+    half = Z95 / (1 + Z95**2 / images) * math.sqrt(accuracy * (1 - accuracy) / images + Z95**2 / (4 * images**2))
+    return rounded(middle - half), rounded(middle + half)
+
+
+def read(folder: Path) -> Evaluation | None:
+    """What ``evaluation.json`` in a run directory says; None where there is none.
+
+    Raises:
+        UserError: If the file is not what an evaluation writes.
+    """
+    path = folder / FILE
+    try:
+        evaluation = parsed(Evaluation, path.read_text(encoding="utf-8"))
+        for png in (*evaluation.examples, *(mistake.png for mistake in evaluation.worst)):
+            image_of(png)
+        return evaluation
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is not what an evaluation writes ({error}); digits evaluate writes it anew."
+        ) from error
+
+
+def png_of(image: npt.NDArray[np.uint8]) -> str:
+    """An image, (28, 28) uint8, as an evaluation keeps it: a PNG in base64."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def image_of(png: str) -> npt.NDArray[np.uint8]:
+    """An image of an evaluation, (28, 28) uint8.
+
+    Raises:
+        ValueError: If it is none.
+        OSError: If it is damaged.
+    """
+    with Image.open(io.BytesIO(base64.b64decode(png)), formats=["PNG"]) as image:
+        if (image.mode, image.size) != ("L", (IMAGE_SIZE, IMAGE_SIZE)):
+            raise ValueError(f"an image of {image.size[0]}×{image.size[1]} in mode {image.mode} is no digit of MNIST")
+        return np.asarray(image)

@@ -1,0 +1,247 @@
+"""What the article teaches, on a person's own network: layers, feature maps, filters, and the pixels that matter."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from digits import config
+from digits.config import AugmentConfig, TrainConfig
+from digits.console import layer_table
+from digits.errors import UserError
+from digits.model.geometry import CLASSES, layers
+from digits.runs.find import Trained
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from digits.model.network import Network
+
+Image = npt.NDArray[np.uint8]
+Values = npt.NDArray[np.float32]
+
+CHANGED = 11  # copies of each digit that show its augmentation
+STAGES = {"conv": "convolution", "norm": "normalisation", "activation": "activation", "pool": "pooling"}
+
+
+def configuration(words: Sequence[str]) -> TrainConfig:
+    """What a command line composes, such as ``model=article``.
+
+    Raises:
+        UserError: If it cannot be composed.
+    """
+    from hydra import compose
+
+    from digits import overrides as command_line
+
+    command_line.check(list(words), "digits explain")
+    with config.composing():
+        return config.check(compose("train", list(words)))
+
+
+def table_of_configuration(cfg: TrainConfig) -> str:
+    """The layers of a network that is not trained yet."""
+    return layer_table(layers(cfg.model.blocks, cfg.model.head))
+
+
+def table_of(trained: Trained) -> str:
+    """The layers of a trained network."""
+    from digits.runs import checkpoint
+
+    return layer_table(checkpoint.table(trained.checkpoint))
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What became of one digit on its way through a network.
+
+    Attributes:
+        image: (28, 28) uint8.
+        blocks: Of each block, its layers by name, and what came out of each, (channels, height, width) float32.
+        vectors: The layers after the blocks by name, and what came out of each, (features,) float32.
+        probabilities: Of the ten digits.
+    """
+
+    image: Image
+    blocks: Sequence[Sequence[tuple[str, Values]]]
+    vectors: Sequence[tuple[str, Values]]
+    probabilities: Sequence[float]
+
+    @property
+    def digit(self) -> int:
+        """What it was read as."""
+        return int(np.argmax(self.probabilities))
+
+
+def follow(network: "Network", image: Image) -> Pass:
+    """Send a digit, (28, 28) uint8, through a network, and keep what comes out of every layer."""
+    import torch
+
+    from digits.data import normalise
+
+    with torch.no_grad():
+        features, blocks, vectors = normalise(torch.from_numpy(image[None].copy())), [], []
+        for block in network.blocks:
+            stages = []
+            for name, layer in block.named_children():
+                features = layer(features)
+                stages.append((STAGES[name], features[0].numpy()))
+            blocks.append(stages)
+        for name, layer in network.head.named_children():
+            features = layer(features)
+            vectors.append((name, features[0].numpy()))
+        probabilities = features[0].softmax(0)
+    return Pass(image, blocks, vectors, probabilities.tolist())
+
+
+def importance(network: "Network", image: Image, digit: int) -> Values:
+    """How much each pixel spoke for a digit, beside a blank image, (28, 28) float32.
+
+    Integrated gradients (Sundararajan et al., 2017, https://arxiv.org/abs/1703.01365).
+    """
+    import torch
+    from captum.attr import IntegratedGradients
+
+    from digits.data import normalise
+
+    values, blank = (normalise(torch.from_numpy(pixels[None].copy())) for pixels in (image, np.zeros_like(image)))
+    attributed: Tensor = IntegratedGradients(network).attribute(values, blank, target=digit, n_steps=64)
+    return attributed[0, 0].detach().float().numpy()
+
+
+def pixels_of(image: Path | None, digit: int | None) -> Image:
+    """The digit in a picture, or one of MNIST's, (28, 28) uint8.
+
+    Args:
+        image: A picture of a digit.
+        digit: 0 to 9: take a digit of MNIST's sample instead.
+
+    Raises:
+        UserError: If the picture cannot be read, or has no digit.
+    """
+    from digits.data import sample
+    from digits.prediction.predict import prepared
+
+    if image is not None:
+        return prepared(image)
+    images, labels = sample.load()
+    drawn: Image = images[np.flatnonzero(labels == digit)[0]]
+    return drawn
+
+
+def explain(trained: Trained, pixels: Image) -> Iterator[Path]:
+    """Draw a network's way with a digit into the folder ``explanation`` of its run.
+
+    Args:
+        trained: The network.
+        pixels: (28, 28) uint8, a digit as MNIST has it.
+
+    Yields:
+        The files, as they are written.
+
+    Raises:
+        UserError: If the network cannot be read, or the folder cannot be written.
+    """
+    from digits.explanation.drawing import png
+    from digits.runs import checkpoint
+    from digits.runs.files import write, writing
+
+    network = checkpoint.network(trained.checkpoint)
+    folder = trained.home / "explanation"
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+        for name, figure in figures(network, pixels):
+            write(folder / f"{name}.png", png(figure))
+            yield folder / f"{name}.png"
+
+
+def augmentation_of(trained: Trained) -> AugmentConfig | None:
+    """The augmentation that a network was trained with.
+
+    Raises:
+        UserError: If the checkpoint does not say.
+    """
+    from digits.runs import checkpoint
+
+    try:
+        arguments = dict(checkpoint.read(trained.checkpoint)["datamodule_hyper_parameters"])  # Lightning's name
+        del arguments["seed"]
+        return config.data(arguments).augment
+    except (KeyError, TypeError, ValueError, UserError) as error:
+        raise UserError(f"{trained.checkpoint} does not say what it was trained on: {error}") from error
+
+
+def draw_augmentation(augment: AugmentConfig | None, home: Path) -> Path:
+    """Draw digits before and after augmentation, as ``explanation/augmentation.png`` in a folder.
+
+    Raises:
+        UserError: If there is none, or the folder cannot be written.
+    """
+    import torch
+
+    from digits.data import sample
+    from digits.data.augmentation import Augmentation
+    from digits.explanation import drawing
+    from digits.runs.files import write, writing
+
+    if augment is None:
+        raise UserError("data.augment is null there: its digits stay as they are. See data/augment=affine, for one.")
+    images, labels = sample.load()
+    before = images[[np.flatnonzero(labels == digit)[0] for digit in range(CLASSES)]]
+    copies = torch.from_numpy(before).repeat_interleave(CHANGED, 0)
+    after = Augmentation(**asdict(augment))(copies, torch.Generator().manual_seed(0)).numpy()
+    file = home / "explanation" / "augmentation.png"
+    with writing(file.parent):
+        file.parent.mkdir(exist_ok=True)
+        write(file, drawing.png(drawing.augmentation(before, after.reshape(CLASSES, CHANGED, *before.shape[1:]))))
+    return file
+
+
+def figures(network: "Network", image: Image) -> Iterator[tuple[str, "Figure"]]:
+    """Name and drawing of everything that there is to see of a digit, (28, 28) uint8, in a network."""
+    from digits.explanation import drawing
+
+    seen = follow(network, image)
+    yield "input", drawing.digit(seen.image.astype(np.float32))
+    yield "sizes", drawing.sizes(list(_steps(seen)), seen.probabilities)
+    for number, stages in enumerate(seen.blocks, start=1):
+        yield f"block{number}", drawing.block(number, [(name.capitalize(), maps) for name, maps in stages])
+    for name, title, weights in _filters(network):
+        yield name, drawing.filters(title, weights)
+    title = f"Which pixels made it a {seen.digit} ({100 * max(seen.probabilities):.1f} %)"
+    mattered = importance(network, image, seen.digit)
+    yield "pixels", drawing.pixels(seen.image.astype(np.float32), mattered, title)
+
+
+def _steps(seen: Pass) -> Iterator[tuple[str, Values]]:
+    """The layers that change the size, and their outputs."""
+    yield "input", seen.image[None].astype(np.float32)
+    for stages in seen.blocks:
+        outputs = dict(stages)
+        if "pooling" in outputs:
+            yield "convolution", outputs["convolution"]
+            yield stages[-1][0] if stages[-1][0] == "pooling" else f"pooling, {stages[-1][0]}", stages[-1][1]
+        else:
+            yield "convolution", stages[-1][1]
+    for name, values in seen.vectors:
+        if name != "dropout" and not name.startswith("activation"):
+            yield name.replace("hidden", "hidden layer "), values
+
+
+def _filters(network: "Network") -> Iterator[tuple[str, str, Values]]:
+    """File name, title and filters of each convolution; the templates of a network without one."""
+    blocks: Any = network.blocks  # torch has no types of what it holds
+    for number, block in enumerate(blocks, start=1):
+        weights = block.conv.weight.detach().numpy()
+        filters, channels, height, width = weights.shape
+        title = f"Block {number}: {filters} filters of {height}×{width}"
+        if channels > 1:
+            title += f", for the first of {channels} channels"
+        yield f"filters{number}", title, weights[:, 0]
+    if not blocks:
+        first: Any = next(layer for layer in network.head.children() if hasattr(layer, "weight"))
+        yield "filters", "What each unit looks for", first.weight.detach().numpy().reshape(-1, 28, 28)

@@ -1,0 +1,181 @@
+"""A trained network as an ONNX file that takes bytes and needs no torch, checked against torch before it is kept."""
+
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from digits.data import normalise, sample
+from digits.data.normalisation import MEAN, STD
+from digits.errors import RunError, UserError
+from digits.evaluation.evaluate import data_of
+from digits.model.geometry import CLASSES
+from digits.prediction import predict as prediction
+from digits.runs import checkpoint
+from digits.runs.files import save
+from digits.runs.find import Trained
+
+CHECKED = 1_000  # digits of the sample on which torch and onnxruntime have to agree
+LARGEST_DIFFERENCE = 1e-4  # of a probability; float32 sums in another order differ by 1e-6
+CALIBRATED = 500  # digits of the sample that tell the ranges of the 8 bits
+
+
+class FromBytes(nn.Module):
+    """A network with what comes before it and after it: bytes to probabilities."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(batch, 28, 28) uint8 to (batch, 10) float32, each row of which sums to 1."""
+        logits: Tensor = self.network(normalise(images))
+        return logits.softmax(1)
+
+
+def export(trained: Trained, output: Path | None = None, int8: bool = False) -> str:
+    """Write a network as ONNX.
+
+    Args:
+        trained: The network.
+        output: The file; None for ``model.onnx`` beside what else there is of the run, ``model-int8.onnx`` quantised.
+        int8: Whether weights and feature maps are quantised to one byte each, and the accuracy measured that it costs.
+
+    Returns:
+        What a person is told.
+
+    Raises:
+        UserError: If the checkpoint is none, or the file cannot be written.
+        RunError: If what was exported does not compute what the network does; nothing is written.
+    """
+    path = output or trained.home / ("model-int8.onnx" if int8 else "model.onnx")
+    if path.is_dir() or path.suffix != ".onnx":
+        raise UserError(f"--output {path} has to be a file whose name ends with .onnx.")
+    if not path.parent.is_dir():
+        raise UserError(f"--output {path}: there is no folder {path.parent}.")
+    images, _ = sample.load()
+    chosen = images[np.random.default_rng(0).permutation(len(images))]
+    told = []
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        _write_onnx(trained, file)
+        difference = _check(trained.checkpoint, file, chosen[:CHECKED])
+        told.append(f"Agrees with torch on {CHECKED:,} digits: largest difference of a probability {difference:.1e}")
+        if int8:
+            file = _quantised(file, chosen[:CALIBRATED])
+            told.append(_measured(trained, file))
+        save(path, file.read_bytes())
+    told.append(f"Written to {path}, {path.stat().st_size / 1000:,.0f} kB: uint8 (batch, 28, 28) to probabilities")
+    return "\n".join(told)
+
+
+def _write_onnx(trained: Trained, file: Path) -> None:
+    network = FromBytes(checkpoint.network(trained.checkpoint).to(memory_format=torch.contiguous_format)).eval()
+    example = torch.zeros(2, 28, 28, dtype=torch.uint8)
+    with _hushed():
+        program = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["probabilities"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+            verbose=False,
+        )
+    assert program is not None
+    program.save(file)
+    results = trained.results()
+    _describe(
+        file,
+        classes=json.dumps([str(digit) for digit in range(CLASSES)]),
+        normalisation=json.dumps({"mean": MEAN, "std": STD, "of": "pixels / 255; inside the file"}),
+        run=str(trained.home),
+        test_accuracy=json.dumps(results.test_accuracy if results else None),
+        dataset=str(results.dataset["name"]) if results else "",
+    )
+
+
+def _check(path: Path, file: Path, images: prediction.Images) -> float:
+    """The largest difference of a probability between torch and onnxruntime.
+
+    Raises:
+        RunError: If it is large, or a digit is read differently.
+    """
+    ours, theirs = prediction.load(path).probabilities(images), prediction.load(file).probabilities(images)
+    difference = float(np.abs(ours - theirs).max())
+    others = int((ours.argmax(1) != theirs.argmax(1)).sum())
+    if others or not difference <= LARGEST_DIFFERENCE:
+        raise RunError(
+            f"the exported network reads {others} of {len(images):,} digits differently, and its probabilities differ "
+            f"by up to {difference:.1e}; nothing was written"
+        )
+    return difference
+
+
+def _quantised(file: Path, images: prediction.Images) -> Path:
+    """The file with weights of 7 bits and feature maps of 8, whose ranges are those of some digits."""
+    from onnxruntime import quantization
+
+    class Digits(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+        def __init__(self) -> None:
+            self.batches = iter(np.split(images, len(images) // 50))
+
+        def get_next(self) -> dict[str, prediction.Images] | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {"images": batch}
+
+    prepared, small = file.with_name("prepared.onnx"), file.with_name("int8.onnx")
+    with _hushed():
+        quantization.shape_inference.quant_pre_process(file, prepared, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            prepared,
+            small,
+            Digits(),
+            per_channel=True,
+            reduce_range=True,  # 7 bits: with 8, sums of two products overflow on processors without VNNI
+            op_types_to_quantize=["Conv", "Gemm", "MatMul", "MaxPool"],
+        )
+    return small
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Without what the exporter and the quantiser say of their own insides."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _measured(trained: Trained, file: Path) -> str:
+    """The accuracy on the test set with all bits, and with 8, which is also noted in the file."""
+    data = data_of(checkpoint.read(trained.checkpoint))
+    test = data.test_set()
+    images, labels = test.images.numpy(), test.labels.numpy()
+    full, small = (
+        float((prediction.load(source).probabilities(images).argmax(1) == labels).mean())
+        for source in (trained.checkpoint, file)
+    )
+    _describe(file, test_accuracy=json.dumps(small), dataset=data.description.name)
+    return (
+        f"Test accuracy {100 * full:.2f} % with 32 bits, {100 * small:.2f} % with 8: "
+        f"{100 * (small - full):+.2f} points, on {data.description.name}"
+    )
+
+
+def _describe(file: Path, **about: str) -> None:
+    """Note in a file what is known about the network; what it says of the rest, it goes on saying."""
+    model = onnx.load(file)
+    onnx.helper.set_model_props(model, {**{item.key: item.value for item in model.metadata_props}, **about})
+    onnx.save(model, file)

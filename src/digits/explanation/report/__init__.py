@@ -1,0 +1,111 @@
+"""One page about a run, in one file that opens from the disk."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib as mpl
+
+from digits.console import duration
+from digits.evaluation.metrics import Evaluation, image_of, read
+from digits.explanation import drawing, plots
+from digits.explanation import explain as explanation
+from digits.keys import shown
+from digits.runs import checkpoint
+from digits.runs.files import save
+from digits.runs.find import Trained, find
+from digits.runs.run import Results, Run, flat
+
+TEMPLATE = Path(__file__).with_name("template.html")
+DRAWN_DIGIT = 7  # whose feature maps are shown
+
+
+def write(run: Run, results: Results) -> Path:
+    """Write ``report/index.html`` into a run directory.
+
+    Args:
+        run: A run that has been trained and tested.
+        results: What came of it.
+
+    Returns:
+        The file. It holds everything that it shows, and loads nothing.
+
+    Raises:
+        UserError: If the run's files are not what a run writes, or cannot be written.
+    """
+    evaluation = read(run.path)
+    if evaluation is None or evaluation.test_accuracy != results.test_accuracy:  # there is none, or it is of another
+        evaluation = _evaluate(find(run.path))
+    return save(run.report_file, _page(run, results, evaluation))
+
+
+def _evaluate(trained: Trained) -> Evaluation:
+    from digits.evaluation.evaluate import evaluate  # imports Lightning, which a page seldom needs
+
+    evaluation = evaluate(trained)
+    evaluation.write(trained.home)
+    return evaluation
+
+
+def _page(run: Run, results: Results, evaluation: Evaluation) -> str:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "digits"}):
+        return template.render(
+            name=run.path.resolve().name,
+            results=results,
+            evaluation=evaluation,
+            most_confused=_largest_beside_the_diagonal(evaluation.confusion_matrix),
+            facts=_facts(results),
+            curves=[drawing.svg(figure) for figure in _curves(run.read_metrics())],
+            reliability=drawing.svg(
+                plots.reliability([(part.confidence, part.accuracy, part.images) for part in evaluation.reliability])
+            ),
+            drawings=[drawing.svg(figure) for figure in _drawings(run, evaluation)],
+            drawn_digit=DRAWN_DIGIT,
+            layers=checkpoint.table(run.best),
+            configuration=[(key, shown(value)) for key, value in flat(run.config() or {})],
+            versions={**results.versions, **(results.git or {})},
+            hardware=results.hardware,
+        )
+
+
+def _largest_beside_the_diagonal(matrix: Sequence[Sequence[int]]) -> int:
+    return max((count for digit, row in enumerate(matrix) for answer, count in enumerate(row) if answer != digit))
+
+
+def _facts(results: Results) -> Iterator[tuple[str, str]]:
+    yield "test accuracy", f"{100 * results.test_accuracy:.2f} % of {results.dataset['test']:,} digits, read once"
+    if results.val_accuracy is not None:
+        yield "validation accuracy", f"{100 * results.val_accuracy:.2f} % of {results.dataset['val']:,} digits"
+    yield "test loss", f"{results.test_loss:.4f} nats"
+    yield "calibration error", f"{100 * results.calibration_error:.2f} %"
+    yield "data set", f"{results.dataset['name']}, {results.dataset['train']:,} digits to train"
+    yield "parameters", f"{results.parameters:,}"
+    yield "trained", f"{results.epochs} epochs, {results.steps:,} steps; epoch {results.best_epoch + 1} was tested"
+    yield "time", f"{duration(results.train_seconds)} training, {duration(results.wall_seconds)} in all"
+    yield "on", f"{results.accelerator}, {results.precision}, seed {results.seed}"
+
+
+def _curves(rows: Sequence[dict[str, float]]) -> Iterator[Any]:
+    def line(column: str, factor: float = 1) -> list[tuple[float, float]]:
+        return [(row["epoch"] + 1, factor * row[column]) for row in rows if column in row]
+
+    def lines(kind: str, factor: float = 1) -> dict[str, list[tuple[float, float]]]:
+        named = {"training": line(f"train/{kind}", factor), "validation": line(f"val/{kind}", factor)}
+        return {name: points for name, points in named.items() if points}
+
+    if rows:
+        losses = lines("loss")
+        positive = all(loss > 0 for points in losses.values() for _, loss in points)
+        yield plots.curves("Loss", "nats, logarithmic" if positive else "nats", losses, log=positive)
+        yield plots.curves("Accuracy", "%", lines("accuracy", 100))
+        yield plots.curves("Learning rate", "at the beginning of the epoch", {"lr": line("lr")})
+
+
+def _drawings(run: Run, evaluation: Evaluation) -> Iterator[Any]:
+    network = checkpoint.network(run.best)
+    for name, figure in explanation.figures(network, image_of(evaluation.examples[DRAWN_DIGIT])):
+        if name != "input":
+            yield figure

@@ -1,0 +1,1 @@
+"""The network: its geometry, its layers, and the LightningModule that trains it."""

@@ -1,0 +1,126 @@
+"""The network: blocks of convolution and pooling, then fully connected layers. Plain torch, nothing of Lightning.
+
+The shapes beside the lines are those of the article's network, ``conf/model/article.yaml``. Without blocks it is a
+fully connected network, ``conf/model/mlp.yaml``.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from digits.model.geometry import CLASSES, Block, Head, Pool, layers
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+POOLS: dict[str, type[nn.MaxPool2d | nn.AvgPool2d]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
+LARGEST_GROUP_NUMBER = 8  # of group normalisation; fewer where the channels do not divide into them
+
+
+class Network(nn.Module):
+    """A convolutional network that tells ten digits apart.
+
+    Args:
+        blocks: The convolutional blocks, first to last; none makes a fully connected network.
+        head: The fully connected layers after them.
+
+    Raises:
+        GeometryError: If the stack cannot be built.
+    """
+
+    def __init__(self, blocks: Sequence[Block], head: Head) -> None:
+        super().__init__()
+        layers(blocks, head)  # says what is wrong with a stack in terms of its layers, as torch would not
+        channels = [1, *(block.channels for block in blocks)]
+        self.blocks = nn.Sequential(*(convolution(n, block) for n, block in zip(channels, blocks, strict=False)))
+        self.head = fully_connected(blocks, head)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify digits.
+
+        Args:
+            images: (batch, 1, 28, 28) float, normalised.
+
+        Returns:
+            Logits, (batch, 10) float.
+        """
+        features: Tensor = self.blocks(images)  # (batch, 64, 7, 7)
+        logits: Tensor = self.head(features)  # (batch, 10)
+        return logits
+
+
+def build_network(model: Mapping[str, Any]) -> Network:
+    """Build the network that a plain description asks for: ``blocks`` and ``head``, as in ``conf/model``."""
+    return Network(*described(model))
+
+
+def described(model: Mapping[str, Any]) -> tuple[list[Block], Head]:
+    """The arguments of a network, from a plain description of them."""
+    blocks = [Block(**{**block, "pool": Pool(**block["pool"])}) for block in model["blocks"]]
+    return blocks, Head(**model["head"])
+
+
+def convolution(in_channels: int, block: Block) -> nn.Sequential:
+    """One block: (batch, in_channels, height, width) to (batch, block.channels, height', width')."""
+    sequence = nn.Sequential()
+    sequence.conv = nn.Conv2d(
+        in_channels,
+        block.channels,
+        block.kernel_size,
+        block.stride,
+        block.padding,
+        block.dilation,
+        bias=block.has_bias,
+    )  # (batch, 32, 28, 28)
+    if block.pools_first:
+        sequence.pool = pooling(block.pool)
+    if block.normalisation == "batch":
+        sequence.norm = nn.BatchNorm2d(block.channels)
+    elif block.normalisation == "group":
+        sequence.norm = nn.GroupNorm(math.gcd(LARGEST_GROUP_NUMBER, block.channels), block.channels)
+    if block.activation != "none":
+        sequence.activation = ACTIVATIONS[block.activation]()
+    if block.pool.kind != "none" and not block.pool.first:
+        sequence.pool = pooling(block.pool)  # (batch, 32, 14, 14)
+    return sequence
+
+
+def pooling(pool: Pool) -> nn.Module:
+    """(batch, channels, height, width) to (batch, channels, height', width')."""
+    return POOLS[pool.kind](pool.kernel_size, pool.stride)
+
+
+class Flatten(nn.Module):
+    """Feature maps, (batch, channels, height, width), to the values of one pixel after the other, (batch, features).
+
+    That is the order in which they lie in memory in torch's format ``channels_last``, so that nothing is copied, and
+    the gradient comes back in the order that the layers before this one are fast with.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, channels, height, width) to (batch, height · width · channels)."""
+        return features.permute(0, 2, 3, 1).flatten(1)
+
+
+def fully_connected(blocks: Sequence[Block], head: Head) -> nn.Sequential:
+    """The layers after the blocks: (batch, channels, height, width) to logits, (batch, 10)."""
+    sequence = nn.Sequential()
+    sequence.flatten = Flatten()  # (batch, 3136)
+    if head.dropout:
+        sequence.dropout = nn.Dropout(head.dropout)
+    (features,) = next(layer.shape for layer in layers(blocks, head) if len(layer.shape) == 1)
+    for number, units in enumerate(head.hidden, start=1):
+        sequence.add_module(f"hidden{number}", nn.Linear(features, units))  # (batch, 1000)
+        if head.activation != "none":
+            sequence.add_module(f"activation{number}", ACTIVATIONS[head.activation]())
+        features = units
+    sequence.classes = nn.Linear(features, CLASSES)  # (batch, 10)
+    return sequence

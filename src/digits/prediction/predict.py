@@ -1,0 +1,205 @@
+"""What a trained network makes of pictures; torch is imported only where it is what computes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from digits.errors import RunError, UserError, first_line
+from digits.model.geometry import CLASSES, IMAGE_SIZE
+from digits.prediction import photo
+from digits.runs.find import find
+
+ROUNDING = 1e-3  # by which a probability may exceed 1; of int8 networks
+SILENT = 4  # of onnxruntime's log
+BATCH_SIZE = 500  # images: as fast as more, and little memory
+
+Images = npt.NDArray[np.uint8]
+Probabilities = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network makes of one digit.
+
+    Attributes:
+        probabilities: Of each digit, 0 to 9; together 1.
+    """
+
+    probabilities: tuple[float, ...]
+
+    @property
+    def digit(self) -> int:
+        """The likeliest."""
+        return self.ranking[0][0]
+
+    @property
+    def probability(self) -> float:
+        """That it is."""
+        return self.ranking[0][1]
+
+    @property
+    def ranking(self) -> list[tuple[int, float]]:
+        """Every digit with its probability, likeliest first."""
+        return sorted(enumerate(self.probabilities), key=lambda pair: -pair[1])
+
+
+class DigitReader:
+    """A trained network that reads digits.
+
+    Args:
+        compute: From images, (batch, 28, 28) uint8, to probabilities, (batch, 10) float32.
+    """
+
+    def __init__(self, compute: Callable[[Images], Probabilities]) -> None:
+        self._compute = compute
+
+    @overload
+    def predict(self, picture: Image.Image | Path | str) -> Prediction: ...
+    @overload
+    def predict(self, picture: list[Any]) -> list[Prediction]: ...
+    @overload
+    def predict(self, picture: npt.NDArray[np.uint8]) -> Any: ...
+    def predict(self, picture: Any) -> Any:
+        """Read one picture, or several at once.
+
+        Args:
+            picture: An array of shape (28, 28) uint8 is a digit as MNIST has it, bright strokes on 0, and is taken as
+                it is. A path, a PIL image, or an array of another shape, (height, width) or (height, width, 3) uint8,
+                is a picture in which the digit is looked for. Several: a list of any of these, or an array
+                (batch, 28, 28) uint8 of digits as MNIST has them.
+
+        Returns:
+            A `Prediction`; of several, a list of them.
+
+        Raises:
+            PictureError: If a file cannot be read as a picture.
+            NoDigitError: If there is no digit in a picture, or several.
+            UserError: If an array is none of these.
+        """
+        if isinstance(picture, list | tuple):
+            return self.predict_images(np.stack([prepared(one) for one in picture])) if picture else []
+        if isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.shape[1:] == (IMAGE_SIZE, IMAGE_SIZE):
+            return self.predict_images(picture)
+        return self.predict_images(prepared(picture)[None])[0]
+
+    def predict_images(self, images: Images) -> list[Prediction]:
+        """Read digits as MNIST has them.
+
+        Args:
+            images: (batch, 28, 28) uint8, bright strokes on 0.
+
+        Raises:
+            UserError: If they are not.
+        """
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
+            raise UserError(
+                f"images of shape {images.shape} and {images.dtype}; they have to be (batch, 28, 28) uint8."
+            )
+        return [Prediction(tuple(row)) for row in self.probabilities(images).tolist()]
+
+    def probabilities(self, images: Images) -> Probabilities:
+        """The same as an array, (batch, 10) float32; each row sums to 1."""
+        if not len(images):
+            return np.zeros((0, 10), dtype=np.float32)
+        images = np.require(images, requirements=["C", "W"])  # torch shares memory, and takes no other
+        parts = [self._compute(images[start : start + BATCH_SIZE]) for start in range(0, len(images), BATCH_SIZE)]
+        probabilities = np.concatenate(parts)
+        if not ((probabilities >= 0) & (probabilities <= 1 + ROUNDING)).all():  # nor is one that is no number
+            raise RunError("what the network computes are no probabilities")
+        return probabilities
+
+
+def load(source: str | Path = "latest") -> DigitReader:
+    """Load a trained network.
+
+    Args:
+        source: A run directory, ``latest`` for the newest finished one, a checkpoint, or a file that
+            `digits export` wrote, for which torch is not imported.
+
+    Raises:
+        UserError: If there is none, or it cannot be read.
+    """
+    if Path(source).suffix == ".onnx":
+        return DigitReader(_onnx(Path(source)))
+    return DigitReader(_torch(find(source).checkpoint))
+
+
+def _torch(checkpoint: Path) -> Callable[[Images], Probabilities]:
+    import torch
+
+    from digits.data.normalisation import normalise
+    from digits.runs.checkpoint import network
+
+    trained = network(checkpoint)
+
+    def compute(images: Images) -> Probabilities:
+        with torch.inference_mode():
+            probabilities: Probabilities = trained(normalise(torch.from_numpy(images))).softmax(1).numpy()
+        return probabilities
+
+    return compute
+
+
+def _onnx(path: Path) -> Callable[[Images], Probabilities]:
+    import onnxruntime
+
+    if not path.is_file():
+        raise UserError(f"there is no file {path}.")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = SILENT  # what goes wrong is raised
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own, of several kinds without a name in common
+        raise UserError(f"{path} cannot be read as ONNX: {first_line(error)}.") from error
+    (taken, *_), (given, *_) = session.get_inputs(), session.get_outputs()
+    if taken.type != "tensor(uint8)" or taken.shape[1:] != [IMAGE_SIZE, IMAGE_SIZE]:
+        raise UserError(
+            f"{path} takes {taken.type} of shape {taken.shape}, not uint8 (batch, 28, 28): "
+            "it is none that digits export writes."
+        )
+
+    def compute(images: Images) -> Probabilities:
+        try:
+            probabilities: Probabilities = np.asarray(session.run([given.name], {taken.name: images})[0])
+        except Exception as error:  # onnxruntime's own again
+            raise UserError(f"{path} cannot be computed: {first_line(error)}.") from error
+        if probabilities.shape != (len(images), CLASSES) or probabilities.dtype != np.float32:
+            raise UserError(
+                f"{path} gives {probabilities.dtype} of shape {probabilities.shape}, not float32 "
+                f"({len(images)}, {CLASSES}): it is none that digits export writes."
+            )
+        return probabilities
+
+    return compute
+
+
+def prepared(picture: Any) -> Images:
+    """One picture as a digit of MNIST, (28, 28) uint8; takes and raises what `DigitReader.predict` does."""
+    if isinstance(picture, np.ndarray):
+        _check(picture)
+        if picture.shape == (IMAGE_SIZE, IMAGE_SIZE):
+            return picture
+        picture = Image.fromarray(picture)
+    elif isinstance(picture, str | Path):
+        try:
+            return photo.digit(photo.read(Path(picture)))
+        except (photo.PictureError, photo.NoDigitError) as error:
+            raise type(error)(f"{picture}: {error}") from error
+    if not isinstance(picture, Image.Image):
+        raise UserError(f"a picture is an array, a path or a PIL image, not {type(picture).__name__}.")
+    return photo.digit(picture)
+
+
+def _check(picture: npt.NDArray[Any]) -> None:
+    shaped = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (3, 4))
+    if picture.dtype != np.uint8 or not shaped or not picture.size:
+        raise UserError(
+            f"an array of shape {picture.shape} and {picture.dtype} is no picture: it has to be uint8, (28, 28) with "
+            "bright strokes on 0, or (height, width) or (height, width, 3)."
+        )

@@ -1,0 +1,292 @@
+"""The jobs of sweeps side by side: a row for each configuration, over its seeds, the best first."""
+
+import json
+import math
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from digits.errors import UserError
+from digits.evaluation.metrics import interval
+from digits.keys import shown
+from digits.runs.files import rounded
+from digits.runs.run import FAILED, FREE, PRUNED, Results, Run, differences, flat
+from digits.sweeps import plan
+
+SEED = "seed"  # the key over whose values the others are compared
+MISSING = "missing"  # the status of a job that a sweep has not begun
+MNIST = "mnist"  # the data set whose figures compare with those of others
+DATASET = "dataset"  # the column that tells apart what should not be compared
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over several seeds.
+
+    Attributes:
+        mean: Mean.
+        std: Standard deviation, n - 1 in the denominator; None of a single value.
+        min: Smallest.
+        max: Largest.
+    """
+
+    mean: float
+    std: float | None
+    min: float
+    max: float
+
+    def __format__(self, form: str) -> str:
+        """The mean, and the standard deviation where there is one: ``0.9912 ± 0.0004``."""
+        return f"{self.mean:{form}}" if self.std is None else f"{self.mean:{form}} ± {self.std:{form}}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job.
+
+    Attributes:
+        name: Of its run directory; with the sweep's where there are several sweeps.
+        run: Its run directory.
+        settings: What it was told and others were told otherwise, the seed among it.
+        results: What came out; None if it did not finish.
+        status: ``finished``, ``unfinished``, ``missing``, or ``failed: `` or ``pruned: ``
+            and why.
+    """
+
+    name: str
+    run: Run
+    settings: Mapping[str, str]
+    results: Results | None
+    status: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration, or one job that has no result.
+
+    Attributes:
+        settings: What tells it from the others.
+        jobs: Its jobs, one of each seed.
+    """
+
+    settings: Mapping[str, str]
+    jobs: Sequence[Job]
+
+    @property
+    def done(self) -> list[Results]:
+        """What came of its jobs."""
+        return [job.results for job in self.jobs if job.results]
+
+    @property
+    def status(self) -> str:
+        """That of its jobs: of a configuration with a result, they have finished."""
+        return self.jobs[0].status
+
+    @property
+    def order(self) -> tuple[bool, bool, bool, float]:
+        """The best first: on all of MNIST before a sample; by validation accuracy before by the test's; others last."""
+        if not self.done:
+            return True, True, True, 0.0
+        sampled, unvalidated = self.done[0].dataset["name"] != MNIST, self.done[0].val_accuracy is None
+        return False, sampled, unvalidated, -statistics.fmean(results.metric for results in self.done)
+
+    @property
+    def best(self) -> Job:
+        """The job with the best metric."""
+        return max(self.jobs, key=lambda job: job.results.metric if job.results else -math.inf)
+
+    def figure(self, name: str) -> Spread | None:
+        """One of the results, over the seeds; None where they do not have it."""
+        values = [value for results in self.done if (value := getattr(results, name)) is not None]
+        if not values:
+            return None
+        std = rounded(statistics.stdev(values)) if len(values) > 1 else None
+        return Spread(rounded(statistics.fmean(values)), std, min(values), max(values))
+
+    def interval(self) -> tuple[float, float]:
+        """Of the mean test accuracy, 95 %, with the test digits as the sample that they are."""
+        accuracy = statistics.fmean(results.test_accuracy for results in self.done)
+        return interval(accuracy, self.done[0].dataset["test"])
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The jobs of sweeps, best configuration first.
+
+    Attributes:
+        directory: Where its files go.
+        rows: The configurations with a result in their order, then the jobs without one.
+        again: Jobs that have the configuration and seed of another, which they name, and a result that is no more.
+    """
+
+    directory: Path
+    rows: Sequence[Row]
+    again: Mapping[str, str]
+
+    @property
+    def ranked(self) -> list[Row]:
+        """The rows that have a result."""
+        return [row for row in self.rows if row.done]
+
+    @property
+    def by_test(self) -> bool:
+        """Whether the best of several results is so by the test digits, for want of validation digits."""
+        done = [results for row in self.ranked for results in row.done]
+        return len(done) > 1 and done[0].val_accuracy is None
+
+    @property
+    def failures(self) -> int:
+        """Jobs without a result; a search gives some up, which is none."""
+        return sum(not row.done and not row.status.startswith(PRUNED) for row in self.rows)
+
+    def best(self) -> Job:
+        """The best job of the best configuration.
+
+        Raises:
+            UserError: If no job has finished.
+        """
+        if not self.ranked:
+            raise UserError(f"no job of {self.directory} has finished; the command that began it goes on with it.")
+        return self.ranked[0].best
+
+
+def leaderboard(*sweeps: Path, output: Path | None = None) -> Leaderboard:
+    """Read the jobs of sweeps.
+
+    Args:
+        sweeps: Their directories, with a run directory for each job.
+        output: Where the leaderboard's files go; None for the directory of a sweep by itself, ``leaderboard`` for
+            several.
+
+    Raises:
+        UserError: If there is no job in one of them.
+    """
+    sweeps = tuple({sweep.resolve(): sweep for sweep in sweeps}.values())  # each once
+    found = [each for sweep, prefix in zip(sweeps, _prefixes(sweeps), strict=True) for each in _find(sweep, prefix)]
+    groups: dict[str, list[_Found]] = {}
+    for each in found:
+        groups.setdefault(f"{each.configuration()} {each.fingerprint()}", []).append(each)
+    columns = _columns(found)
+    rows: list[Row] = []
+    again: dict[str, str] = {}
+    for group in groups.values():
+        by_seed = {each.config.get(SEED): each for each in reversed(group) if each.results}
+        again |= {
+            each.name: first.name
+            for each in group
+            if each.results and (first := by_seed[each.config.get(SEED)]) is not each
+        }
+        finished = [each.job(columns) for each in group if by_seed.get(each.config.get(SEED)) is each]
+        others = [each.job(columns) for each in group if not each.results]
+        shown_settings = {key: value for key, value in group[0].job(columns).settings.items() if key != SEED}
+        rows += [Row(shown_settings, finished)] if finished else []
+        rows += [Row(shown_settings, [job]) for job in others]
+    rows.sort(key=lambda row: row.order)
+    default = sweeps[0] if len(sweeps) == 1 else Path("leaderboard")
+    return Leaderboard(output or default, rows, again)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a sweep's directory says of a job."""
+
+    name: str
+    run: Run
+    words: Mapping[str, str]  # what was typed for it; nothing where no sweep wrote that down
+    config: Mapping[str, Any]
+    results: Results | None
+    status: str
+
+    @cached_property
+    def _flat(self) -> dict[str, Any]:
+        return dict(flat(self.config))
+
+    def configuration(self) -> str:
+        """Equal for jobs that differ in nothing but the seed, and in what changes no result."""
+        kept = {key: value for key, value in self._flat.items() if key not in (SEED, *FREE)}
+        return json.dumps(kept or self.name, sort_keys=True)
+
+    def fingerprint(self) -> str:
+        """Of the data of a job that has finished."""
+        return str(self.results.dataset["fingerprint"]) if self.results else ""
+
+    def value(self, key: str) -> str:
+        """What the job was told, as a person types it."""
+        if key == DATASET:
+            return str(self.results.dataset["name"]) if self.results else ""
+        value = self._flat.get(key)
+        if value is None and (typed := self.words.get(key)):
+            return typed  # none, where the configuration has null
+        return shown(value) if key in self._flat else ""
+
+    def job(self, columns: Sequence[str]) -> Job:
+        return Job(self.name, self.run, {key: self.value(key) for key in columns}, self.results, self.status)
+
+
+def _prefixes(sweeps: Sequence[Path]) -> list[str]:
+    """What tells apart the jobs of several sweeps: the name of each, or as much of its path as differs."""
+    if len(sweeps) == 1:
+        return [""]
+    paths = [sweep.resolve() for sweep in sweeps]
+    if len({path.name for path in paths}) == len(paths):
+        return [f"{path.name}/" for path in paths]
+    common = os.path.commonpath([path.parent for path in paths])
+    return [f"{path.relative_to(common)}/" for path in paths]
+
+
+def _find(sweep: Path, prefix: str) -> list[_Found]:
+    if not sweep.is_dir():
+        raise UserError(f"there is no directory {sweep}.")
+    planned = plan.read(sweep)
+    runs = {path.name: Run(path) for path in sweep.glob("*/") if not path.name.startswith(".")}
+    there = {name: run for name, run in runs.items() if run.config_file.exists() or run.results_file.exists()}
+    missing = {name: Run(sweep / name) for name in planned if name not in there}
+    if not there and not missing:
+        raise UserError(f"{sweep} holds no job of a sweep.")
+    return [
+        _Found(f"{prefix}{name}", run, planned.get(name, {}), *(_read(run) if name in there else ({}, None, MISSING)))
+        for name, run in sorted({**there, **missing}.items(), key=lambda item: _natural(item[0]))
+    ]
+
+
+def _read(run: Run) -> tuple[dict[str, Any], Results | None, str]:
+    """Configuration, results and status of a job; one that cannot be read has failed."""
+    try:
+        return run.config() or {}, *run.outcome()
+    except UserError as error:
+        return {}, None, f"{FAILED}: {error}"
+
+
+def _columns(found: Sequence[_Found]) -> list[str]:
+    """The keys that tell the jobs apart: those that were typed, or else those in which their configurations differ."""
+    typed = dict.fromkeys(key for each in found for key in each.words)
+    columns = [key for key in typed if key not in FREE and len({each.value(key) for each in found}) > 1]
+    told = {tuple(each.value(key) for key in columns if key != SEED) for each in found if each.config}
+    if not all(each.words for each in found) or len(told) < len(
+        {each.configuration() for each in found if each.config}
+    ):
+        columns = _telling(differences([each.config for each in found if each.config]))
+    if len({each.value(DATASET) for each in found if each.results}) > 1:
+        columns.append(DATASET)
+    return columns
+
+
+def _telling(changed: Mapping[str, tuple[Any, ...]]) -> list[str]:
+    """The keys that tell configurations apart: where they have other classes, not what each class has by default."""
+    keys = []
+    for key, values in changed.items():
+        target = f"{key.rpartition('.')[0]}._target_"
+        classes = changed.get(target, values if key == target else ())
+        decided = classes and len(set(zip(classes, map(str, values), strict=True))) == len(set(classes))
+        if key not in FREE and (key == target or not decided):
+            keys.append(key)
+    return keys
+
+
+def _natural(name: str) -> tuple[int, int, str]:
+    """Job 10 after job 9; names that are no numbers after those that are."""
+    return (0, int(name), "") if name.isdecimal() else (1, 0, name)

@@ -1,0 +1,63 @@
+"""What a sweep is to consist of: ``sweep.json`` in its directory, written before the first job begins."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from digits.errors import UserError
+from digits.runs.files import as_json, write
+from digits.runs.run import FREE
+
+FILE = "sweep.json"
+REMEDY = "Choose another hydra.sweep.dir, or the values of then."
+
+
+def write_plan(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
+    """Write down the jobs of a sweep.
+
+    Args:
+        sweep: The sweep's directory.
+        jobs: The words of each, such as ``optimizer.lr=0.1``; it runs in the directory of its number.
+    """
+    write(sweep / FILE, as_json({"jobs": by_number(jobs)}))
+
+
+def check(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
+    """Refuse to leave out jobs that a sweep was to consist of; more of them may follow.
+
+    Raises:
+        UserError: Naming the first.
+    """
+    planned, now = read(sweep), by_number(jobs)
+    for name, words in planned.items():
+        if name not in now:
+            raise UserError(f"{sweep} holds a sweep of {len(planned)} jobs, not of {len(now)}. {REMEDY}")
+        before, today = ({key: value for key, value in each.items() if key not in FREE} for each in (words, now[name]))
+        if before != today and not (sweep / name / "config.yaml").exists():  # what has begun says more than words
+            told = " ".join(f"{key}={value}" for key, value in before.items() if today.get(key) != value)
+            told = told or "no " + ", ".join(key for key in today if key not in before)
+            raise UserError(f"{sweep} holds another sweep: its job {name} is to have {told}. {REMEDY}")
+
+
+def by_number(jobs: Sequence[Sequence[str]]) -> dict[str, dict[str, str]]:
+    """The keys and values that each job is told, by the name of its directory."""
+    told = [dict(word.lstrip("+").split("=", 1) for word in words) for words in jobs]
+    return {str(number): words for number, words in enumerate(told)}
+
+
+def read(sweep: Path) -> dict[str, Mapping[str, str]]:
+    """The keys and values that each job of a sweep was told, by the name of its directory; nothing without a plan.
+
+    Raises:
+        UserError: If the file is not one that a sweep writes.
+    """
+    try:
+        jobs = json.loads((sweep / FILE).read_text(encoding="utf-8"))["jobs"]
+        words = [word for name, job in jobs.items() for word in (name if name.isdecimal() else None, *job.values())]
+        if not all(isinstance(word, str) for word in words):
+            raise ValueError("a job is a number, with words")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UserError(f"{sweep / FILE} cannot be read ({error}); delete it to do without it.") from error
+    return {str(name): job for name, job in jobs.items()}

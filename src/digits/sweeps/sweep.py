@@ -1,0 +1,234 @@
+"""A sweep, from its plan to its leaderboard: what Hydra calls around the jobs of a multirun."""
+
+import logging
+import multiprocessing
+import os
+import shutil
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # whose way of making jobs this has to be
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, read_write
+
+from digits import config as configuration
+from digits import overrides as command_line
+from digits.console import ScreenHandler, duration, say
+from digits.errors import EXIT_FAILED, UserError, exit_codes, listen
+from digits.runs.files import changed_at
+from digits.runs.run import Run
+from digits.sweeps import jobs as parallel
+from digits.sweeps import plan
+
+log = logging.getLogger(__name__)
+EVERY = 0.5  # seconds
+ALL = -1  # of the processors, as joblib has it; its launcher's default
+
+
+class Sweep(Callback):
+    """Begins a sweep with its plan, says how far it is, and ends it with the leaderboard; Hydra makes it from YAML."""
+
+    def __init__(self) -> None:
+        self.jobs: list[list[str]] = []
+        self._process = os.getpid()
+        self._planned = False
+        self._open: set[int] = set()  # jobs without a result
+        self._began: float | None = None  # when the present job did, if it is one of them
+        self._times: list[float] = []  # seconds of jobs
+        self._progress: Progress | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For the processes of jobs, which tell no progress."""
+        return {**vars(self), "_progress": None}
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write the plan; refuse the sweep whole if the directory of a job holds a run of another configuration."""
+        for name in ("hydra", "hydra_plugins"):  # the same is said below, with what is left
+            logging.getLogger(name).setLevel(logging.WARNING)
+        directory = Path(config.hydra.sweep.dir)
+        with exit_codes():  # Hydra would make a warning of an error
+            if _launcher(config) == "SlurmLauncher" and not shutil.which("srun"):
+                raise UserError("hydra/launcher=slurm: there is no Slurm on this machine (srun).")
+            _write_out_globs(config)
+            self.jobs = jobs_of(config)
+            runs = [Run(directory / str(number)) for number, _ in enumerate(self.jobs)]
+            for words, run in zip(self.jobs, runs, strict=True):
+                if run.config_file.exists():
+                    job = configuration.check(compose(config.hydra.job.config_name, words), multirun=True)
+                    try:
+                        run.check(job)
+                    except UserError as error:
+                        raise UserError(str(error).replace("hydra.run.dir", "hydra.sweep.dir")) from error
+            plan.check(directory, self.jobs)
+            if _launcher(config) == "JoblibLauncher":
+                own = str(config.trainer.devices)
+                devices = [words.get("trainer.devices", own) for words in plan.by_number(self.jobs).values()]
+                processes = max(int(each) if each.isdecimal() else 1 for each in devices)
+                with read_write(config.hydra):
+                    config.hydra.launcher.n_jobs = at_once(config, len(self.jobs), processes)
+                    config.hydra.launcher.update(batch_size="1", pre_dispatch="n_jobs")  # so that they begin in order
+                if config.hydra.launcher.n_jobs > 1:
+                    parallel.check_one_gpu_each(config.trainer.accelerator, devices)
+                say(f"{len(self.jobs)} jobs, {config.hydra.launcher.n_jobs} at once")
+            directory.mkdir(parents=True, exist_ok=True)
+            plan.write_plan(directory, self.jobs)
+        self._open = {number for number, run in enumerate(runs) if not _outcome(run)[1]}
+        if _launcher(config) != "BasicLauncher" and config.hydra.launcher.get("n_jobs") != 1:
+            launcher = config.hydra.launcher
+            together = int(launcher.get("n_jobs") or launcher.get("array_parallelism") or len(runs))
+            together = min(together, max(1, len(self._open)))
+            self._progress = Progress([self._told(words) for words in self.jobs], runs, self._open, together)
+            self._progress.start()
+        self._planned = True
+        HydraConfig.instance().set_config(config)  # for whoever is interrupted between jobs, or while others run them
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Say which job begins, and how long it will take with the others; in parallel, that it has to be silent."""
+        if not self.jobs:
+            return  # a single run
+        self._began = time.monotonic() if config.hydra.job.num in self._open else None
+        if os.getpid() == self._process:
+            told = self._told(config.hydra.overrides.task)
+            told = f": {told}" if told else ""
+            log.info("\nJob %d of %d%s%s", config.hydra.job.num + 1, len(self.jobs), self._left(), told)
+            return
+        if _launcher(config) == "LocalLauncher":  # which begins all of them at once; joblib sees to it by itself
+            os.environ.setdefault("OMP_NUM_THREADS", "1")
+        listen()  # to signals, in a process that is another's
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, ScreenHandler):
+                handler.setLevel(logging.ERROR)
+        if _launcher(config) == "JoblibLauncher":
+            parallel.end_with_parent()
+            multiprocessing.set_start_method("spawn", force=True)  # joblib's own is unknown to torch's processes
+            if config.trainer.accelerator != "cpu":
+                parallel.take_a_gpu()
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Count it."""
+        if self._began is not None:
+            self._open.discard(config.hydra.job.num)
+            self._times.append(time.monotonic() - self._began)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Print and write the leaderboard; a job without a result makes the exit code 1."""
+        if not self._planned:
+            return  # the sweep was refused; Hydra 1.4 calls this all the same
+        from digits.sweeps.leaderboard import leaderboard
+        from digits.sweeps.tables import print_table, write_files
+
+        if self._progress:
+            self._progress.finish()
+        with exit_codes():
+            board = leaderboard(Path(config.hydra.sweep.dir))
+            print_table(board, write_files(board))
+        if board.failures:
+            sys.exit(EXIT_FAILED)
+
+    def _told(self, words: Sequence[str]) -> str:
+        """What a job was told and others were told otherwise."""
+        return " ".join(word for word in words if not all(word in others for others in self.jobs))
+
+    def _left(self) -> str:
+        return _time_left(statistics.fmean(self._times), len(self._open)) if self._times else ""
+
+
+class Progress(threading.Thread):
+    """Says what came of each job that another process runs, once it is to be read in the run directory.
+
+    Args:
+        told: What each job was told.
+        runs: Their run directories.
+        without: The numbers of those that have no result yet.
+        at_once: How many run at the same time.
+    """
+
+    def __init__(self, told: Sequence[str], runs: Sequence[Run], without: Iterable[int], at_once: int) -> None:
+        super().__init__(daemon=True)
+        self.told = told
+        self.runs = runs
+        self.at_once = at_once
+        self._written = [changed_at(run.results_file) for run in runs]
+        self._ended = set(range(len(runs))).difference(without)
+        self._began = time.monotonic()
+        self._seen = 0  # jobs that have ended since
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Look again and again."""
+        while not self._over.wait(EVERY):
+            self._look()
+        self._look()
+
+    def finish(self) -> None:
+        """Say what is left to say."""
+        self._over.set()
+        self.join()
+
+    def _look(self) -> None:
+        for number, run in enumerate(self.runs):
+            written = changed_at(run.results_file)
+            if written and written != self._written[number]:
+                self._written[number] = written
+                self._ended.add(number)
+                self._seen += 1
+                each = (time.monotonic() - self._began) / max(self._seen, self.at_once)  # others are about to end too
+                left = _time_left(each, len(self.runs) - len(self._ended))
+                told = f" ({self.told[number]})" if self.told[number] else ""
+                outcome = _outcome(run)[0]
+                say(f"Job {number + 1} of {len(self.runs)}{told}: {outcome}; {len(self._ended)} done{left}")
+
+
+def _outcome(run: Run) -> tuple[str, bool]:
+    """What came of a run, and whether it has a result."""
+    try:
+        results, state = run.outcome()
+        return (f"{100 * results.metric:.2f} %", True) if results else (state, False)
+    except (UserError, OSError) as error:
+        return str(error), False
+
+
+def _time_left(seconds: float, jobs: int) -> str:
+    """By the seconds that a job takes."""
+    return f", about {duration(seconds * jobs)} left" if jobs else ""
+
+
+def at_once(config: DictConfig, jobs: int, processes: int) -> int:
+    """How many jobs of so many processes to run at once; below -1, one less than all for each, as joblib counts."""
+    asked = int(config.hydra.launcher.n_jobs)
+    if not asked:
+        raise UserError("hydra.launcher.n_jobs=0 runs nothing; give how many jobs at once, or -1 for what fits.")
+    sane = parallel.jobs_at_once(jobs, config.trainer.accelerator, processes)
+    return sane if asked == ALL else max(1, sane + 1 + asked) if asked < 0 else asked
+
+
+def _write_out_globs(config: DictConfig) -> None:
+    params = {key: f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()}
+    written = command_line.written_out(list(params.values()))
+    with read_write(config.hydra):
+        config.hydra.overrides.task = command_line.written_out(config.hydra.overrides.task)
+        for key, word in zip(params, written, strict=True):
+            config.hydra.sweeper.params[key] = word.partition("=")[2]
+
+
+def jobs_of(config: DictConfig) -> list[list[str]]:
+    """The words of each job of a multirun, in the order of their numbers, as Hydra's own sweeper makes them."""
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    words = parser.parse_overrides([*params, *config.hydra.overrides.task])
+    (jobs,) = BasicSweeper.split_arguments(words, None)
+    return jobs
+
+
+def _launcher(config: DictConfig) -> str:
+    return str(config.hydra.launcher._target_).rpartition(".")[2]

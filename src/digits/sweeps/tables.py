@@ -1,0 +1,336 @@
+"""What a leaderboard leaves behind and prints: tables, JSON, plots, and a copy of the best run."""
+
+import csv
+import io
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from digits.console import duration
+from digits.errors import UserError, printable
+from digits.explanation import plots
+from digits.explanation.drawing import png
+from digits.runs.files import as_json, save, writing
+from digits.runs.listed import Entry
+from digits.sweeps.leaderboard import DATASET, MNIST, SEED, Job, Leaderboard, Row, Spread
+
+log = logging.getLogger(__name__)
+
+WIDEST = 10_000  # letters, of a table that is measured
+LONG, LONGEST = 8, 24  # letters, of a fraction and of words
+FIGURES = (
+    "val_accuracy",
+    "test_accuracy",
+    "val_loss",
+    "test_loss",
+    "calibration_error",
+    "train_accuracy",
+    "parameters",
+    "multiply_adds",
+    "epochs",
+    "train_seconds",
+)
+SHOWN = {
+    "val_accuracy": ".4f",
+    "test_accuracy": ".4f",
+    "train_accuracy": ".4f",
+    "val_loss": ".4f",
+    "parameters": ",.0f",
+    "multiply_adds": ",.0f",
+    "epochs": "g",
+    "train_seconds": ".1f",
+}
+"""The figures of the table, and their form; those with four decimals have their standard deviation beside them."""
+FIRST_TO_GO = ("train_seconds", "epochs", "val_loss")
+"""Those that a narrow terminal has no room for; the files have them."""
+BY_TEST = "Chosen by the test digits, for want of validation digits: the best of several is so by luck too."
+SELDOM = ("train_accuracy", "parameters", "multiply_adds")
+"""Those that are shown only where they tell rows apart."""
+
+
+def write_files(board: Leaderboard) -> list[Path]:
+    """Write ``leaderboard.csv``, ``.md`` and ``.json``, and the plots.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: If one cannot be written.
+    """
+    header, *body = cells(board)
+    lines = [_markdown(header), _markdown(["---"] * len(header)), *map(_markdown, body)]
+    files: dict[str, str | bytes] = {
+        "leaderboard.csv": _csv([_flat(record) for record in records(board)]),
+        "leaderboard.md": "\n".join(
+            [*lines, *(f"\n{note}" for note in [*map(_sampling, board.ranked[:1]), *_notes(board)])]
+        )
+        + "\n",
+        "leaderboard.json": as_json({"rows": list(records(board))}),
+        **{f"{name}.png": png(figure) for name, figure in figures(board.ranked)},
+    }
+    return [save(board.directory / name, content) for name, content in files.items()]
+
+
+def write_importance(folder: Path, shares: Mapping[str, float]) -> list[Path]:
+    """Write how much each key of a search mattered, as ``importance.json`` and a plot; nothing where it is unknown."""
+    if not shares:
+        return []
+    files: dict[str, str | bytes] = {
+        "importance.json": as_json(shares),
+        "importance.png": png(plots.shares("How much each key explains of the first epoch's accuracy", shares)),
+    }
+    return [save(folder / name, content) for name, content in files.items()]
+
+
+def copy_best(board: Leaderboard, target: Path) -> None:
+    """Copy the run directory of the best job.
+
+    Raises:
+        UserError: If the target is there already, or cannot be written.
+    """
+    best = board.best()
+    if target.exists():
+        raise UserError(f"--copy {target} is there already; name a directory that is not.")
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    with writing(target):
+        try:
+            shutil.copytree(best.run.path, unfinished, symlinks=True)
+            unfinished.rename(target)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def print_table(board: Leaderboard, files: Sequence[Path]) -> None:
+    """Print the table, as much of it as the terminal has room for, and where the files are."""
+    order = (
+        "validation accuracy"
+        if _validated(board.rows) or not board.ranked
+        else "test accuracy, for want of a validation set,"
+    )
+    console, title = _console(), f"Leaderboard, best {order} first"
+    columns = list(zip(*cells(board), strict=True))
+    for name in ("", *FIRST_TO_GO):
+        columns = [column for column in columns if column[0] != name]
+        table = _table(title, columns)
+        if Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum <= console.width:
+            break
+    console.print(table)
+    if board.ranked:
+        console.print(_sampling(board.ranked[0]), highlight=False)
+    for note in _notes(board):
+        console.print(note, style="bold", highlight=False)
+    if board.failures:
+        jobs = sum(len(row.jobs) for row in board.rows)
+        console.print(f"{board.failures} of {jobs} jobs have no result.", style="bold red")
+    names = ", ".join(path.name for path in files)
+    console.print(f"Written to {board.directory}: {names}", soft_wrap=True, highlight=False)
+
+
+def _table(title: str, columns: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left", box=None)
+    for name, *_ in columns:
+        table.add_column(name, overflow="fold", no_wrap=name not in ("job", "status"))
+    for row in zip(*(cells for _, *cells in columns), strict=True):
+        table.add_row(*(printable(" ".join(cell.split())) for cell in row))
+    return table
+
+
+def print_runs(entries: Sequence[Entry]) -> None:
+    """Print a line for each run."""
+    table = Table(box=None)
+    for name in ("when", "run", "status", "validation", "test", "data set", "time", "tags", "notes"):
+        table.add_column(name, overflow="fold")
+    for entry in entries:
+        figures = [""] * 4
+        if done := entry.results:
+            accuracies = [
+                "" if share is None else f"{100 * share:.2f} %" for share in (done.val_accuracy, done.test_accuracy)
+            ]
+            figures = [*accuracies, done.dataset["name"], duration(done.train_seconds)]
+        when = entry.time.strftime("%Y-%m-%d %H:%M")
+        row = [when, str(entry.path), entry.status, *figures, " ".join(map(str, entry.tags)), entry.notes]
+        table.add_row(*map(printable, row))
+    _console().print(table)
+
+
+def _console() -> Console:
+    console = Console(markup=False)  # what failed may have said anything
+    if not console.is_terminal:
+        console.width = 200  # a pipe has no edge to wrap at
+    return console
+
+
+def cells(board: Leaderboard) -> list[list[str]]:
+    """The table as text, the header first."""
+    seeds = any(len(row.jobs) > 1 for row in board.rows)
+    spreads = {name: [row.figure(name) for row in board.rows] for name in SHOWN}
+    names = [
+        name
+        for name, found in spreads.items()
+        if name not in SELDOM or len({spread.mean for spread in found if spread}) > 1
+    ]
+    table = [["rank", *board.rows[0].settings, *(["n"] if seeds else []), *names, "job", "status"]]
+    for place, row in enumerate(board.rows):
+        rank, n = (str(place + 1), str(len(row.jobs))) if row.done else ("", "")
+        figures = [_cell(spreads[name][place], SHOWN[name]) for name in names]
+        jobs = ", ".join(job.name for job in row.jobs)
+        if not row.done and SEED in row.jobs[0].settings:  # of a configuration, the seeds that are not to be averaged
+            jobs += f" (seed {row.jobs[0].settings[SEED]})"
+        table.append([rank, *map(_short, row.settings.values()), *([n] if seeds else []), *figures, jobs, row.status])
+    return table
+
+
+def _cell(spread: Spread | None, form: str) -> str:
+    """A figure as text, with its deviation where it is a measured one."""
+    if spread is None:
+        return ""
+    return f"{spread if form == '.4f' else spread.mean:{form}}"
+
+
+def records(board: Leaderboard) -> Iterator[dict[str, Any]]:
+    """Each row with all its figures."""
+    for rank, row in enumerate(board.rows, start=1):
+        seeds = [seed for job in row.jobs if (seed := job.settings.get(SEED))]
+        jobs = {"jobs": [job.name for job in row.jobs], **({"seeds": seeds} if seeds else {}), "status": row.status}
+        if not row.done:
+            yield {"settings": dict(row.settings), **jobs}
+            continue
+        figures = {name: asdict(spread) for name in FIGURES if (spread := row.figure(name))}
+        low, high = row.interval()
+        figures["test_accuracy"].update(ci95_low=low, ci95_high=high)
+        yield {"rank": rank, "settings": dict(row.settings), "n": len(row.jobs), **figures, **jobs}
+
+
+def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
+    """The plots of a leaderboard, each with a name.
+
+    Args:
+        rows: Configurations with a result, the best first.
+    """
+    if not rows:
+        return
+    name, metric = ("val_accuracy", "Validation accuracy") if _validated(rows) else ("test_accuracy", "Test accuracy")
+    scored = [(row, spread) for row in rows if (spread := row.figure(name))]
+    swept = [key for key in rows[0].settings if key != DATASET and len({row.settings[key] for row, _ in scored}) > 1]
+    for key in swept:
+        lines: dict[str, list[plots.Point]] = {}
+        for row, spread in scored:
+            others = _named({other: row.settings[other] for other in swept if other != key})
+            lines.setdefault(others, []).append((row.settings[key], 100 * spread.mean, 100 * (spread.std or 0)))
+        alone = all(len(points) == 1 for points in lines.values())  # as in a search: the others differ as well
+        if alone:
+            lines = {"": [point for points in lines.values() for point in points]}
+        yield f"accuracy-{key.replace('/', '-')}", plots.against(key, metric, lines, joined=not alone)
+    if len(swept) > 1:
+        values = [([_short(row.settings[key]) for key in swept], 100 * spread.mean) for row, spread in scored]
+        yield "settings", plots.parallel(metric, swept, values)
+    fitted = [
+        (_with_size(row), 100 * tested.mean, 100 * trained.mean)
+        for row in rows
+        if (trained := row.figure("train_accuracy")) and (tested := row.figure("test_accuracy"))
+    ]
+    if fitted:
+        yield "overfitting", plots.gaps("Overfitting", ("test accuracy", "accuracy on the training set"), fitted)
+    column = name.replace("val_", "val/").replace("test_", "train/")  # tested is only once
+    curves = [(_named(row.settings), _curve(job, column)) for row in rows for job in row.jobs]
+    if any(len(points) > 1 for _, points in curves):
+        title = "Validation accuracy" if _validated(rows) else "Training accuracy"
+        yield "curves", plots.together(title, [(told, points) for told, points in curves if points])
+
+
+def _short(value: str) -> str:
+    """A fraction of many digits with four, words with their beginning; the files have them all."""
+    if len(value) <= LONG or value.lstrip("-").isdecimal():
+        return value
+    try:
+        return f"{float(value):.4g}"
+    except ValueError:
+        return value if len(value) <= LONGEST else f"{value[: LONGEST - 1]}…"
+
+
+def _validated(rows: Sequence[Row]) -> bool:
+    return any(row.figure("val_accuracy") for row in rows)
+
+
+def _named(settings: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}={_short(value)}" for key, value in settings.items())
+
+
+def _notes(board: Leaderboard) -> list[str]:
+    """What is to be known of the figures."""
+    sampled = [
+        job.name for row in board.ranked for job in row.jobs if job.results and job.results.dataset["name"] != MNIST
+    ]
+    notes = []
+    if sampled:
+        which = (
+            "all jobs" if len(sampled) == sum(len(row.jobs) for row in board.ranked) else f"job {', '.join(sampled)}"
+        )
+        notes.append(f"A SAMPLE of the digits, in {which}: these figures do not compare with those of all of MNIST.")
+    if board.by_test and len(board.ranked) > 1:
+        notes.append(BY_TEST)
+    notes += [
+        f"Job {name} has the configuration of job {first}, and is left out." for name, first in board.again.items()
+    ]
+    return notes
+
+
+def _sampling(row: Row) -> str:
+    """What the first row's test accuracy says of digits in general."""
+    accuracy = row.figure("test_accuracy")
+    assert accuracy
+    seeds = f", {accuracy.min:.4f} to {accuracy.max:.4f} over {len(row.jobs)} seeds" if accuracy.std is not None else ""
+    digits = f"digits in general, of which these {row.done[0].dataset['test']:,} are a sample"
+    low, high = row.interval()
+    return f"First row: test accuracy {accuracy.mean:.4f}{seeds}; 95 % interval for {digits}: {low:.4f} to {high:.4f}."
+
+
+def _with_size(row: Row) -> str:
+    """A configuration, and how large its network is."""
+    sizes = {name.replace("_", "-"): row.figure(name) for name in ("parameters", "multiply_adds")}
+    return "\n".join([_named(row.settings), *(f"{size.mean:,.0f} {name}" for name, size in sizes.items() if size)])
+
+
+def _curve(job: Job, column: str) -> list[tuple[float, float]]:
+    try:
+        return [(row["epoch"] + 1, 100 * row[column]) for row in job.run.read_metrics() if column in row]
+    except UserError as error:
+        log.warning("The curve of job %s is left out: %s", job.name, error)
+        return []
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a CSV file: of a figure over seeds, the mean under its own name, the rest beside it."""
+    row: dict[str, Any] = {}
+    for key, value in record.items():
+        if key == "settings":
+            row.update(value)
+        elif isinstance(value, Mapping):
+            row[key] = value["mean"]
+            row.update({f"{key}_{name}": part for name, part in value.items() if name != "mean"})
+        else:
+            row[key] = " ".join(value) if isinstance(value, list) else value
+    return row
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    last = [name for name in ("jobs", "seeds", "status") if any(name in row for row in rows)]
+    columns = dict.fromkeys(column for row in rows for column in row if column not in last)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*columns, *last], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _markdown(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", r"\|") for cell in cells) + " |"

@@ -1,0 +1,1 @@
+"""One training, from a checked configuration to a run directory."""

@@ -1,0 +1,274 @@
+"""What watches a training: the article's line, a row per epoch, the clock, and the seed of each step."""
+
+import logging
+import logging.config
+import math
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
+from lightning.pytorch.profilers import PassThroughProfiler
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from digits.console import hush
+from digits.errors import RunError
+from digits.runs.files import rounded
+from digits.runs.run import Run
+from digits.training import hardware as device
+
+log = logging.getLogger(__name__)
+
+
+class DivergedError(RunError):
+    """The loss is no number any more; the message says when, and what to try."""
+
+
+class NoProfiler(PassThroughProfiler):
+    """Measures nothing, at no cost: Lightning's own opens and closes a context some sixty times a step to do so."""
+
+    _nothing = nullcontext()
+
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
+        """Do nothing."""
+        return self._nothing
+
+
+class Spawned(Callback):
+    """Has the processes that ``trainer.strategy=ddp_spawn`` begins speak as this one does; they have nothing set up."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For them: where log lines go, and which."""
+        if not HydraConfig.initialized():
+            return {"logging": None}
+        levels = [handler.level for handler in logging.getLogger().handlers]
+        return {"logging": OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True), "levels": levels}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In them, before anything else."""
+        hush()
+        if state["logging"]:
+            logging.config.dictConfig(state["logging"])
+            for handler, level in zip(logging.getLogger().handlers, state["levels"], strict=False):
+                handler.setLevel(level)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave it to the first of them to speak."""
+        if trainer.global_rank:
+            logging.disable(logging.WARNING)
+
+
+class SpeedUp(Callback):
+    """Makes the training fast, and its 32 bits exact; once the data are there, whose files leave much to free.
+
+    Args:
+        compile_network: Whether torch.compile makes the network's kernels.
+    """
+
+    def __init__(self, compile_network: bool) -> None:
+        self.compile_network = compile_network
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set the process up, and compile; in place, so that the checkpoint's names stay as they are."""
+        device.speed_up()
+        device.be_exact()
+        if self.compile_network:
+            pl_module.network.compile()  # type: ignore[union-attr]
+
+
+class BatchLines(Callback):
+    """The article's line: loss and accuracy of the batch, every so many steps (``trainer.log_every_n_steps``).
+
+    Looking at a loss waits for the device, so the steps in between are looked at then too: all of them must be numbers.
+    """
+
+    def __init__(self) -> None:
+        self._since: list[tuple[Tensor, int, float]] = []  # loss, number and learning rate of the steps since the line
+        self._lr = 0.0  # of the next step
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the learning rate of the first step."""
+        self._lr = _lr(trainer)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: tuple[Tensor, Tensor],
+        batch_idx: int,
+    ) -> None:
+        """Log the line, if it is time."""
+        self._since.append((outputs["loss"].detach(), trainer.global_step, self._lr))
+        self._lr = _lr(trainer)  # the scheduler has moved it already
+        if (batch_idx + 1) % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return
+        self._check()
+        right = (outputs["logits"].argmax(1) == batch[1]).float().mean()
+        both = trainer.strategy.reduce(torch.stack([outputs["loss"].detach().float(), right]), reduce_op="mean")
+        loss, accuracy = both.tolist()  # of all processes
+        loss *= trainer.accumulate_grad_batches  # which Lightning has divided it by
+        log.info(
+            "epoch %d/%s, step %d/%d: loss of the batch %.4f, accuracy %.2f %%",
+            trainer.current_epoch + 1,
+            trainer.max_epochs,
+            batch_idx + 1,
+            int(trainer.num_training_batches),
+            loss,
+            100 * accuracy,
+        )
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the last steps of the epoch, before a network that is lost is validated."""
+        self._check()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the last steps of an epoch without validation."""
+        self._check()
+
+    def _check(self) -> None:
+        losses = torch.stack([loss for loss, *_ in self._since]).tolist() if self._since else []
+        for value, (_, step, lr) in zip(losses, self._since, strict=True):
+            _check_finite("the loss", value, step, lr)
+        self._since.clear()
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's bar, counting epochs from 1 as the log's lines do."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
+
+
+class EpochRows(Checkpoint):
+    """A row of ``metrics.csv`` and a line of the log for every epoch.
+
+    It is a ``Checkpoint`` for its place in Lightning's order: after the classifier has logged the epoch, and, listed
+    before `Checkpoints`, before ``last.ckpt`` says that the epoch is over.
+
+    Args:
+        run: Where ``metrics.csv`` goes; None writes none.
+    """
+
+    def __init__(self, run: Run | None) -> None:
+        self.run = run
+        self.rows: list[dict[str, float]] = []
+        self._lr = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take over the rows of the epochs that a continued run has behind it."""
+        if self.run and trainer.current_epoch:
+            self.rows = [row for row in self.run.read_metrics() if row["epoch"] < trainer.current_epoch]
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the learning rate that the epoch begins with; at its end, it may be the next epoch's."""
+        self._lr = _lr(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """That learning rate."""
+        return {"lr": self._lr}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it over in an epoch that was cut off."""
+        self._lr = state_dict["lr"]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the row and the line."""
+        metrics = {name: rounded(value) for name, value in trainer.callback_metrics.items()}
+        for name in ("train/loss", "val/loss"):
+            _check_finite(name, metrics.get(name, 0.0), trainer.global_step, _lr(trainer))
+        position = {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": self._lr}
+        self.rows = [*self.rows, {**position, **dict(sorted(metrics.items()))}]
+        if self.run and trainer.is_global_zero:
+            self.run.write_metrics(self.rows)
+        parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+        for stage, word in (("train", "training"), ("val", "validation")):
+            if f"{stage}/loss" in metrics:
+                loss, accuracy = metrics[f"{stage}/loss"], metrics[f"{stage}/accuracy"]
+                parts.append(f"{word} loss {loss:.4f}, accuracy {100 * accuracy:.2f} %")
+        log.info("%s", " | ".join(parts))
+
+
+class Stopwatch(Callback):
+    """Seconds from the first batch to the last optimizer step of each epoch, summed up; also over a continued run."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._started = 0.0
+        self._last_step = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start; where a run goes on within an epoch, none begins."""
+        self._start()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start."""
+        self._start()
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        """Take the time; on a GPU, of the last batch of an epoch only once the device has done its work."""
+        if trainer.is_last_batch and trainer.strategy.root_device.type in ("cuda", "mps"):
+            torch.accelerator.synchronize()
+        self._last_step = time.perf_counter()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop: evaluation is left out."""
+        self._stop()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop, if no validation came first."""
+        self._stop()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seconds so far."""
+        return {"seconds": self.seconds + self._last_step - self._started}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the seconds of a checkpoint."""
+        self.seconds = state_dict["seconds"]
+
+    def _start(self) -> None:
+        self._started = self._last_step = time.perf_counter()
+
+    def _stop(self) -> None:
+        self.seconds += self._last_step - self._started
+        self._started = self._last_step
+
+
+class StepSeed(Callback):
+    """Makes the random numbers of a step, those of dropout, a function of seed, epoch, batch and process.
+
+    So a run that goes on from ``last.ckpt`` draws what an uninterrupted one draws, whatever was drawn in between.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: tuple[Tensor, Tensor], batch_idx: int
+    ) -> None:
+        """Seed the generator of the processor, and that of the device that computes."""
+        sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, batch_idx, trainer.global_rank])
+        seed = int(sequence.generate_state(1)[0])
+        if pl_module.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # without the detours of torch.manual_seed, a twentieth of a step
+        else:
+            torch.manual_seed(seed)
+
+
+def _lr(trainer: Trainer) -> float:
+    rate: float = trainer.optimizers[0].param_groups[0]["lr"]
+    return rate
+
+
+def _check_finite(name: str, value: float, step: int, lr: float) -> None:
+    if not math.isfinite(value):
+        raise DivergedError(
+            f"{name} is {value} at step {step}, with a learning rate of {lr:.3g}: "
+            "try a smaller optimizer.lr, or trainer.gradient_clip_val=1"
+        )

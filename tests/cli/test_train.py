@@ -1,0 +1,529 @@
+"""The commands as people run them: one training, a sweep, a repeat, an interruption."""
+
+import contextlib
+import functools
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra.core.utils import JobReturn
+from omegaconf import DictConfig, OmegaConf
+
+from digits import errors
+from digits.cli import train as command
+from digits.errors import exit_codes, handing_over, put_off
+from digits.runs.run import Run
+from digits.sweeps import jobs as parallel
+from digits.sweeps import plan, sweep
+from digits.training import train as training
+from digits.training.train import train
+
+from ..helpers import (
+    QUICK,
+    ROOT,
+    RUN_FILES,
+    TINY,
+    TRAIN,
+    Forked,
+    call_main,
+    environment,
+    gpus,
+    output_to,
+    restored,
+    results_of,
+    run,
+    run_cold,
+    wait_for,
+)
+
+
+@pytest.fixture
+def call(tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Calls the command in this process, on tiny MNIST and in a folder of its own; returns its exit code."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *words, before=TINY: call_main(command.main, ["train.py", *before, *words])
+
+
+def test_a_sweep_ends_with_its_leaderboard(
+    call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("-m", "optimizer.lr=0.1,0.01,0.0001", "hydra.sweep.dir=sweep") == 0
+    jobs = [yaml.safe_load((tmp_path / f"sweep/{job}/config.yaml").read_text()) for job in range(3)]
+    assert [job["optimizer"]["lr"] for job in jobs] == [0.1, 0.01, 0.0001]
+    assert all(results_of(tmp_path / f"sweep/{job}")["status"] == "finished" for job in range(3))
+    out = capsys.readouterr().out
+    assert "Leaderboard" in out
+    assert "optimizer.lr" in out
+    assert len((tmp_path / "sweep/leaderboard.csv").read_text().splitlines()) == 4
+    assert (tmp_path / "sweep/leaderboard.md").exists()
+
+
+def test_a_job_that_fails_is_a_row_and_the_others_run(
+    call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ["-m", "optimizer=sgd", "scheduler=none", "optimizer.lr=1e30,0.01", "hydra.sweep.dir=sweep"]
+    assert call(*sweep) == 1
+    rows = (tmp_path / "sweep/leaderboard.csv").read_text().splitlines()
+    assert "0.01" in rows[1]
+    assert rows[1].endswith("finished")
+    assert "failed: the loss is" in rows[2]
+    assert results_of(tmp_path / "sweep/0")["status"] == "failed"
+    assert "1 of 2 jobs have no result" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_another_sweep_in_the_same_directory_is_refused_and_spoils_nothing(
+    call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "sweep").rglob("*.*") if path.is_file()}
+    assert len(before) > 10
+    capsys.readouterr()
+    assert call("-m", "seed=7,8", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 2
+    assert "sweep/0 holds a run of another configuration: seed is 0 there and 7 here" in capsys.readouterr().err
+    for path, content in before.items():
+        assert path.read_bytes() == content, path
+
+
+@pytest.mark.slow
+def test_a_sweep_that_has_begun_loses_no_job(
+    call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 0
+    shutil.rmtree(tmp_path / "sweep/1")
+    before = (tmp_path / "sweep/sweep.json").read_bytes()
+    for words, told in (
+        (["seed=0"], "sweep holds a sweep of 2 jobs, not of 1"),
+        (["seed=0,2"], "sweep holds another sweep: its job 1 is to have seed=1"),
+        (["seed=0,1", "label_smoothing=0"], "its job 1 is to have no label_smoothing"),
+    ):
+        assert call("-m", *words, "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 2
+        assert told in capsys.readouterr().err
+        assert (tmp_path / "sweep/sweep.json").read_bytes() == before
+    assert call("-m", "seed=0,1,2", "trainer.max_epochs=1", "tags=[more]", "hydra.sweep.dir=sweep") == 0
+    assert len(plan.read(tmp_path / "sweep")) == 3
+
+
+@pytest.mark.slow
+def test_a_glob_stands_for_the_names_that_a_person_may_choose(call: Callable[..., int], tmp_path: Path) -> None:
+    assert call("-m", "model=glob([a*,b*])", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 0
+    assert [words["model"] for words in plan.read(tmp_path / "sweep").values()] == ["article"]
+
+
+@pytest.mark.parametrize(("asked", "given"), [(-1, 4), (-2, 3), (-9, 1), (1, 1), (7, 7)])
+def test_how_many_jobs_joblib_runs_at_once(asked: int, given: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "jobs_at_once", lambda jobs, accelerator, processes: 8 // processes)
+    config = OmegaConf.create({"hydra": {"launcher": {"n_jobs": asked}}, "trainer": {"accelerator": "cpu"}})
+    assert sweep.at_once(config, 9, processes=2) == given
+
+
+def test_the_time_left_is_of_jobs_without_a_result() -> None:
+    begun = sweep.Sweep()
+    begun.jobs, begun._open = [[], [], []], {1, 2}
+    job = OmegaConf.create({"hydra": {"job": {"num": 0}, "overrides": {"task": []}}})
+    for number, left in ((0, 2), (1, 1), (2, 0)):  # the first has been done before
+        job.hydra.job.num = number
+        begun.on_job_start(job)
+        begun.on_job_end(job, JobReturn())
+        assert len(begun._times) == 2 - left
+        begun._times = [60.0] * len(begun._times)
+        assert begun._left() == {2: "", 1: ", about 1 min 00 s left", 0: ""}[left]
+
+
+def test_no_jobs_at_once_is_refused(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("-m", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0", "hydra.sweep.dir=sweep") == 2
+    assert "hydra.launcher.n_jobs=0 runs nothing" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_job_that_cannot_be_is_a_row_with_its_words(call: Callable[..., int], tmp_path: Path) -> None:
+    assert call("-m", "data.val_size=40,240", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 1
+    rows = (tmp_path / "sweep/leaderboard.csv").read_text().splitlines()
+    assert "failed: data.val_size=240 leaves nothing of 240 images to train on" in rows[2]
+
+
+@pytest.mark.slow
+def test_a_damaged_result_is_a_row(call: Callable[..., int], tmp_path: Path) -> None:
+    call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
+    (tmp_path / "sweep/0/results.json").write_text("{")
+    assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 1
+    rows = (tmp_path / "sweep/leaderboard.csv").read_text().splitlines()
+    assert "finished" in rows[1]
+    assert "cannot be read" in rows[2]
+    assert (tmp_path / "sweep/0/results.json").read_text() == "{"
+
+
+@pytest.mark.slow
+def test_a_leaderboard_that_cannot_be_written_is_no_success(call: Callable[..., int], tmp_path: Path) -> None:
+    (tmp_path / "sweep/leaderboard.csv").mkdir(parents=True)
+    assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 2
+
+
+@pytest.mark.slow
+def test_the_same_sweep_again_trains_nothing_twice(
+    call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ["-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep"]
+    call(*sweep)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/results.json")}
+    (tmp_path / "sweep/1/results.json").unlink()
+    capsys.readouterr()
+    assert call(*sweep) == 0
+    assert (tmp_path / "sweep/0/results.json").stat().st_mtime_ns == before[tmp_path / "sweep/0/results.json"]
+    assert capsys.readouterr().out.count("Finished before") == 1
+    assert results_of(tmp_path / "sweep/1")["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_a_sweep_in_an_experiment_needs_no_m(call: Callable[..., int], tmp_path: Path) -> None:
+    words = ["experiment=lr_sweep", "trainer.max_epochs=1", "optimizer.lr=0.1,0.01", "hydra.sweep.dir=sweep"]
+    assert call(*words) == 0
+    assert len(list((tmp_path / "sweep").glob("*/results.json"))) == 2
+
+
+@pytest.mark.slow
+def test_the_comparison_of_networks_with_and_without_convolution(call: Callable[..., int], tmp_path: Path) -> None:
+    words = ["experiment=cnn_vs_mlp", "model=mlp,strided", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep"]
+    assert call(*words, before=[word for word in TINY if not word.startswith("model")]) == 0
+    rows = json.loads((tmp_path / "sweep/leaderboard.json").read_text())["rows"]
+    found = {
+        row["settings"]["model"]: [row["n"], row["parameters"]["mean"], row["multiply_adds"]["mean"]] for row in rows
+    }
+    assert found == {"mlp": [2, 3_197_830, 3_194_952], "strided": [2, 25_418, 421_056]}
+    assert all(0 < row["train_accuracy"]["mean"] <= 1 for row in rows)
+    assert (tmp_path / "sweep/overfitting.png").exists()
+
+
+def test_default_directories_differ_from_run_to_run(call: Callable[..., int], tmp_path: Path) -> None:
+    for _ in range(2):
+        assert call("trainer.max_epochs=1") == 0
+    runs = [path.parent for path in tmp_path.glob("outputs/*/*/results.json")]
+    assert len(runs) == 2
+    for path in runs:
+        names = {file.name for file in path.iterdir()}
+        assert names == {*RUN_FILES, "train.log"}
+
+
+def test_another_configuration_ends_in_2(
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert call("hydra.run.dir=here", "trainer.max_epochs=1") == 0
+    assert call("hydra.run.dir=here", "trainer.max_epochs=1", "seed=5") == 2
+    assert "seed is 0 there and 5 here" in capsys.readouterr().err
+    assert results_of(tmp_path / "here")["status"] == "finished"
+
+
+def test_a_failure_ends_in_1_without_a_traceback(
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert call("hydra.run.dir=here", "optimizer=sgd", "optimizer.lr=1e30", "scheduler=none") == 1
+    err = capsys.readouterr().err
+    assert err.startswith("Failed: the loss is")
+    assert "Traceback" not in err
+    assert results_of(tmp_path / "here") == {"status": "failed", "error": err.removeprefix("Failed: ").strip()}
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_from_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    done = run_cold(TRAIN, *QUICK, "hydra.run.dir=here", cwd=tmp_path / "elsewhere")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    first = (tmp_path / "elsewhere/here/results.json").read_bytes()
+    content = results_of(tmp_path / "elsewhere/here")
+    assert content["dataset"]["name"] == "mnist-sample-5k"
+    assert float(content["train_seconds"]) < float(content["wall_seconds"])
+    assert "A SAMPLE" in done.stdout
+    assert "\x1b" not in done.stdout  # plain lines in a pipe
+    log = (tmp_path / "elsewhere/here/train.log").read_text()
+    assert "Test accuracy" in log
+
+    # Again: the same result at once, without torch.
+    blocked = tmp_path / "blocked" / "torch"
+    blocked.mkdir(parents=True)
+    (blocked / "__init__.py").write_text("raise SystemError('imported too early')")
+    without = {"PYTHONPATH": str(tmp_path / "blocked")}
+    again = run_cold(TRAIN, *QUICK, "hydra.run.dir=here", cwd=tmp_path / "elsewhere", **without)
+    assert again.returncode == 0, again.stderr
+    assert "Finished before" in again.stdout
+    assert (tmp_path / "elsewhere/here/results.json").read_bytes() == first
+
+
+@pytest.mark.skipif(bool(gpus()), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_ends_in_2(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("trainer.accelerator=gpu") == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert "trainer.accelerator=cpu" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_says_how_to_go_on(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    words = [word for word in QUICK if "limit" not in word]
+    process = Forked(TRAIN, *words, "trainer.max_epochs=1000", "hydra.run.dir=here", cwd=tmp_path)
+    wait_for(tmp_path / "here/checkpoints/last.ckpt", process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in err
+    assert f"To go on: python {TRAIN} " in err
+    assert err.rstrip().endswith("hydra.run.dir=here")
+    assert not (tmp_path / "here/results.json").exists()
+    assert torch.load(tmp_path / "here/checkpoints/last.ckpt", weights_only=True)["epoch"] >= 0
+
+
+@pytest.mark.slow
+def test_a_pipe_that_nobody_reads_is_no_failure(tmp_path: Path) -> None:
+    """In a process that starts cold, and ends as Python does, with its buffers."""
+    command = shlex.join([sys.executable, TRAIN, *QUICK, "trainer.max_epochs=1", "hydra.run.dir=here"])
+    words = ["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"]
+    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert results_of(tmp_path / "here")["status"] == "finished"
+
+
+def test_an_interruption_that_is_dropped_on_the_way(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python prints what is raised as an object goes away, and goes on."""
+
+    class Leaving:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def main() -> None:
+        Leaving()
+        with exit_codes():
+            print("not reached")
+
+    with restored(), pytest.raises(SystemExit) as ended, exit_codes():
+        main()
+    assert ended.value.code == 143
+    assert capsys.readouterr() == ("", "\nInterrupted.\n")
+
+
+def test_an_interruption_that_is_dropped_before_an_exit(capsys: pytest.CaptureFixture[str]) -> None:
+    """As a command line's parser ends its commands."""
+
+    def dropping() -> None:
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGTERM)
+        sys.exit(0)
+
+    with restored(), pytest.raises(SystemExit) as ended, exit_codes():
+        dropping()
+    assert ended.value.code == 143
+    assert capsys.readouterr().err == "\nInterrupted.\n"
+
+
+def test_a_training_begins_not_where_an_interruption_was_dropped(
+    tiny: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    def dropping() -> None:
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGINT)
+        train(tiny(), tmp_path)
+
+    with restored(), pytest.raises(SystemExit) as ended, exit_codes():
+        dropping()
+    assert ended.value.code == 130
+    assert not Run(tmp_path).last.exists()
+
+
+def test_an_interruption_that_another_error_hides(capsys: pytest.CaptureFixture[str]) -> None:
+    def cut_short() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            raise AttributeError("of what was only half made")
+
+    with restored(), pytest.raises(SystemExit) as ended, exit_codes():
+        cut_short()
+    assert ended.value.code == 143
+    assert capsys.readouterr().err == "\nInterrupted.\n"
+
+
+def submit_again(*args: object) -> None:
+    """What submitit does as it hears of a scheduler, in short."""
+    sys.exit(144)
+
+
+def cut_short_by_a_scheduler(*args: object, **others: object) -> None:
+    try:
+        signal.raise_signal(signal.SIGUSR2)
+    finally:
+        raise AttributeError("of what was only half made")
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_a_schedulers_signal_that_another_error_hides(dropped: bool) -> None:
+    with restored():
+        signal.signal(signal.SIGUSR2, submit_again)
+        dropping = contextlib.suppress(BaseException) if dropped else contextlib.nullcontext()
+        with pytest.raises(SystemExit, match="144"), handing_over(), dropping:
+            cut_short_by_a_scheduler()
+        assert signal.getsignal(signal.SIGUSR2) is submit_again
+
+
+def test_a_scheduler_waits_until_what_does_not_survive_it_is_over() -> None:
+    done = []
+    with restored():
+        signal.signal(signal.SIGUSR2, submit_again)
+        with pytest.raises(SystemExit, match="144"), handing_over(), put_off():
+            done.append(signal.raise_signal(signal.SIGUSR2))
+    assert done
+
+
+def test_no_other_signal_keeps_a_job_from_being_submitted_again() -> None:
+    """Slurm sends SIGTERM too."""
+    done = []
+
+    def slowly(*args: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        done.append(True)
+        submit_again()
+
+    def told_twice() -> None:
+        try:
+            signal.raise_signal(signal.SIGUSR2)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+
+    with restored():
+        errors.listen()
+        signal.signal(signal.SIGUSR2, slowly)
+        with pytest.raises(SystemExit, match="144"), handing_over():
+            told_twice()
+    assert done
+
+
+def test_another_process_of_a_job_that_is_submitted_again_waits_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(errors.time, "sleep", waited.append)
+    with restored():
+        signal.signal(signal.SIGUSR2, lambda *args: None)
+        with pytest.raises(errors.Interrupted), handing_over():
+            cut_short_by_a_scheduler()
+    assert waited == [errors.WAIT_FOR_FIRST]
+
+
+def test_a_job_that_a_scheduler_takes_away_has_not_failed(
+    call: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_fit", cut_short_by_a_scheduler)
+    with restored():
+        signal.signal(signal.SIGUSR2, submit_again)
+        assert call("hydra.run.dir=run") == 144
+    assert not Run(tmp_path / "run").results_file.exists()
+
+
+@pytest.mark.slow
+def test_a_job_that_runs_out_of_time_too_often_is_a_row(
+    call: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def too_often(*args: object) -> None:
+        raise RuntimeError("Job not requeued because: timed-out too many times.")
+
+    monkeypatch.setattr(training, "_fit", cut_short_by_a_scheduler)
+    with restored():
+        signal.signal(signal.SIGUSR2, too_often)
+        assert call("-m", "seed=0,1", "hydra.sweep.dir=sweep") == 1
+    assert "2 of 2 jobs have no result" in capsys.readouterr().out
+    assert Run(tmp_path / "sweep/1").state() == "failed: Job not requeued because: timed-out too many times."
+
+
+def test_a_second_signal_is_ignored_while_things_are_put_in_order() -> None:
+    program = """
+import signal
+from digits.errors import exit_codes
+with exit_codes():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.raise_signal(signal.SIGINT)
+        print("in order")
+"""
+    done = run_cold("-c", program, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (130, "in order\n")
+
+
+def test_digits_data(tiny_mnist: Path, tmp_path: Path) -> None:
+    """The real command, on files that are not the official ones: named, refused, left as they are."""
+    before = {path: path.read_bytes() for path in tiny_mnist.iterdir()}
+    done = run_cold("-m", "digits", "data", "--root", str(tiny_mnist), "--mirror", "http://127.0.0.1:9/", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is damaged" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_digits_data_without_files_or_mirrors(tmp_path: Path) -> None:
+    done = run_cold("-m", "digits", "data", "--root", "new", "--mirror", "http://127.0.0.1:9/", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "Failed: no mirror delivered train-images-idx3-ubyte.gz (http://127.0.0.1:9/train-images"
+    )
+
+
+@pytest.mark.mnist
+def test_digits_data_on_the_official_files(mnist_root: Path, tmp_path: Path) -> None:
+    done = run_cold("-m", "digits", "data", "--root", str(mnist_root), cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.count("verified") == 4
+    assert "60,000 images of 28×28" in done.stdout
+
+
+@pytest.mark.slow
+def test_digits_leaderboard(call: Callable[..., int], tmp_path: Path) -> None:
+    call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
+    (tmp_path / "sweep/leaderboard.md").unlink()
+    done = run("-m", "digits", "leaderboard", "sweep", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Leaderboard" in done.stdout
+    assert (tmp_path / "sweep/leaderboard.md").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_a_terminal_gets_a_progress_bar(tmp_path: Path) -> None:
+    import pty
+
+    main, side = pty.openpty()
+    process = Forked(
+        TRAIN,
+        *QUICK,
+        "hydra.run.dir=here",
+        cwd=tmp_path,
+        prepared=functools.partial(output_to, os.ttyname(side)),
+        TERM="xterm",
+        COLUMNS="150",
+    )
+    wait_for(tmp_path / "here", process)  # until then, it has not opened the terminal
+    os.close(side)
+    shown = b""
+    try:
+        while piece := os.read(main, 65_536):
+            shown += piece
+    except OSError:
+        pass  # what Linux says at the end
+    os.close(main)
+    assert process.wait(60) == 0
+    assert "Epoch 2/2" in shown.decode()
+    assert "━" in shown.decode()
+    assert "Test accuracy" in shown.decode()
+
+
+def test_the_package_offers_what_people_import() -> None:
+    import digits.data
+
+    assert digits.data.MNISTDataModule.__module__ == "digits.data.mnist"
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = digits.data.nothing

@@ -1,0 +1,261 @@
+"""MNIST's files: found in every layout, verified to the last bit, fetched from mirrors that misbehave."""
+
+import gzip
+import multiprocessing
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digits.data import download as files
+from digits.errors import UserError
+
+from ..helpers import Mirror, idx
+
+TRAIN_IMAGES = "train-images-idx3-ubyte"
+StartMirror = Callable[[dict[str, bytes]], Mirror]
+
+
+@pytest.mark.parametrize("folder", ["", "MNIST/raw"])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_files_are_found_in_every_layout(
+    tiny_contents: dict[str, bytes], tmp_path: Path, folder: str, compressed: bool
+) -> None:
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for name, content in tiny_contents.items():
+        path = tmp_path / folder / (f"{name}.gz" if compressed else name)
+        path.write_bytes(gzip.compress(content) if compressed else content)
+    found = files.find(tmp_path)
+    assert found.contents == tiny_contents
+    assert not found.missing
+    assert not found.damaged
+
+
+def test_parse_idx() -> None:
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    assert (files.parse_idx(idx(array)) == array).all()
+    assert files.parse_idx(idx(array)).flags.writeable  # torch refuses to share memory that is not
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x00\x00\x08", b"\x1f\x8b\x08\x00", idx(np.zeros(3, np.uint8))[:-1], idx(np.zeros(3, np.uint8)) + b"x",
+     b"\x00\x00\x08\x03" + b"\xff" * 12],
+)  # fmt: skip
+def test_what_is_no_idx_file_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match="IDX"):
+        files.parse_idx(content)
+
+
+def damage(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "truncated":
+        del content[len(content) // 2 :]
+    elif how == "empty":
+        content.clear()
+    elif how == "bit flipped":
+        content[len(content) // 2] ^= 1
+    elif how == "text":
+        content[:] = b"<html>not found</html>"
+    elif how == "bomb":
+        content[:] = gzip.compress(bytes(100_000_000))
+    path.write_bytes(content)
+
+
+HOW = ["truncated", "empty", "bit flipped", "text"]
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("how", HOW)
+def test_a_damaged_file_is_named_and_refused_where_none_can_be_fetched(
+    tiny_contents: dict[str, bytes], tiny_mnist: Path, how: str, compressed: bool
+) -> None:
+    path = tiny_mnist / f"{TRAIN_IMAGES}.gz"
+    if not compressed:
+        path.unlink()
+        path = path.with_suffix("")
+        path.write_bytes(tiny_contents[TRAIN_IMAGES])
+    damage(path, how)
+    before = path.read_bytes()
+    with pytest.raises(UserError) as error:
+        files.obtain(tiny_mnist, mirrors=[])
+    assert f"{path} is damaged" in str(error.value)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_unpacks_without_end_is_read_no_further_than_it_should_be(tiny_mnist: Path) -> None:
+    damage(tiny_mnist / f"{TRAIN_IMAGES}.gz", "bomb")
+    assert "holds more" in files.find(tiny_mnist).damaged[tiny_mnist / f"{TRAIN_IMAGES}.gz"]
+
+
+@pytest.mark.parametrize("where", ["", "MNIST/raw"])
+@pytest.mark.parametrize("how", HOW)
+def test_a_damaged_file_is_replaced_and_kept(
+    tiny_contents: dict[str, bytes], tmp_path: Path, start_mirror: StartMirror, how: str, where: str
+) -> None:
+    mirror = start_mirror(tiny_contents)
+    folder = tmp_path / where
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in tiny_contents.items():
+        (folder / name).write_bytes(content)
+    damage(folder / TRAIN_IMAGES, how)
+    theirs = (folder / TRAIN_IMAGES).read_bytes()
+
+    found = files.obtain(tmp_path, [mirror.address])
+    assert found.contents == tiny_contents
+    assert mirror.requests == [f"{TRAIN_IMAGES}.gz"]
+    assert theirs in [path.read_bytes() for path in tmp_path.rglob(f"{TRAIN_IMAGES}*")]
+
+
+def test_all_four_arrive_and_verify(tiny_contents: dict[str, bytes], tmp_path: Path, start_mirror: StartMirror) -> None:
+    mirror = start_mirror(tiny_contents)
+    found = files.obtain(tmp_path / "new" / "folder", [mirror.address])
+    assert found.contents == tiny_contents
+    assert all(path.parent == tmp_path / "new" / "folder" / "MNIST" / "raw" for path in found.paths.values())
+    assert files.obtain(tmp_path / "new" / "folder", []).contents == tiny_contents  # fetched once
+    assert len(mirror.requests) == 4
+
+
+def not_found(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    Mirror.send(handler, b"")
+
+
+def garbage(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    Mirror.send(handler, b"<html>welcome to our hotel</html>")
+
+
+def cut_off(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(content)))
+    handler.end_headers()
+    handler.wfile.write(content[: len(content) // 2])
+    handler.close_connection = True
+
+
+def cut_off_without_a_length(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    handler.wfile.write(content[: len(content) // 2])
+
+
+def no_answer(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    time.sleep(20)
+
+
+def drop_by_drop(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    for _ in range(200):
+        handler.wfile.write(b"x")
+        handler.wfile.flush()
+        time.sleep(0.1)
+
+
+def endless(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    for _ in range(40):
+        handler.wfile.write(bytes(1_000_000))
+
+
+def no_http(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    handler.wfile.write(b"220 this is no web server\r\n\r\n")
+    handler.close_connection = True
+
+
+BAD = [not_found, garbage, cut_off, cut_off_without_a_length, no_answer, drop_by_drop, endless, no_http]
+
+
+@pytest.mark.parametrize("answer", BAD, ids=lambda answer: answer.__name__)
+def test_where_the_first_mirror_fails_the_second_serves(
+    tiny_contents: dict[str, bytes],
+    tmp_path: Path,
+    start_mirror: StartMirror,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Callable[[BaseHTTPRequestHandler, bytes], None],
+) -> None:
+    monkeypatch.setattr(files, "NO_ANSWER", 0.5)
+    monkeypatch.setattr(files, "LARGEST_DOWNLOAD", 3_000_000)
+    bad, good = start_mirror(tiny_contents), start_mirror(tiny_contents)
+    bad.answer = answer
+    started = time.monotonic()
+    found = files.obtain(tmp_path, [bad.address, good.address])
+    assert found.contents == tiny_contents
+    assert time.monotonic() - started < 5
+    assert len(bad.requests) == 1  # asked once, not for every file
+    assert sorted(path.name for path in (tmp_path / "MNIST" / "raw").iterdir()) == sorted(tiny_contents)
+
+
+def test_a_mirror_that_is_not_there_is_passed_over(
+    tiny_contents: dict[str, bytes], tmp_path: Path, start_mirror: StartMirror
+) -> None:
+    good = start_mirror(tiny_contents)
+    assert files.obtain(tmp_path, ["http://127.0.0.1:9/", good.address]).contents == tiny_contents
+
+
+def test_where_no_mirror_serves_all_of_them_are_told(tmp_path: Path, start_mirror: StartMirror) -> None:
+    mirror = start_mirror({})
+    with pytest.raises(files.DownloadError) as error:
+        files.obtain(tmp_path, [mirror.address, "http://127.0.0.1:9/"])
+    assert mirror.address in str(error.value)
+    assert "404" in str(error.value)
+    assert "127.0.0.1:9" in str(error.value)
+
+
+def test_a_root_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "mnist").write_text("not a folder")
+    with pytest.raises(UserError, match="data.root"):
+        files.obtain(tmp_path / "mnist", [])
+
+
+def _obtain(root: Path, address: str, official: dict[str, files.Official]) -> None:
+    files.OFFICIAL = official
+    assert not files.obtain(root, [address]).missing
+
+
+def test_two_processes_at_once_both_succeed(
+    tiny_contents: dict[str, bytes], tmp_path: Path, start_mirror: StartMirror
+) -> None:
+    mirror = start_mirror(tiny_contents)
+
+    def slowly(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+        time.sleep(0.2)
+        Mirror.send(handler, content)
+
+    mirror.answer = slowly
+    context = multiprocessing.get_context("spawn")
+    arguments = (tmp_path, mirror.address, files.OFFICIAL)
+    processes = [context.Process(target=_obtain, args=arguments) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert len(mirror.requests) == 4  # one fetched, the other waited
+
+
+def test_the_mirrors_are_those_that_torchvision_lists() -> None:
+    mirrors = files.torchvision_mirrors()
+    assert mirrors
+    assert all(mirror.startswith("http") for mirror in mirrors)
+
+
+@pytest.mark.mnist
+def test_the_official_files_are_the_official_files(mnist_root: Path) -> None:
+    found = files.find(mnist_root)
+    shapes = [files.parse_idx(found.contents[name]).shape for name in files.OFFICIAL]
+    assert shapes == [(60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,)]
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+def test_the_official_files_arrive_from_a_mirror(mnist_root: Path, tmp_path: Path, start_mirror: StartMirror) -> None:
+    contents = files.find(mnist_root).contents
+    found = files.obtain(tmp_path, [start_mirror(contents).address])
+    assert found.contents == contents
+    from torchvision.datasets import MNIST
+
+    assert len(MNIST(tmp_path, train=True)) == 60_000  # torchvision finds them where they were put

@@ -1,0 +1,249 @@
+"""A test of a finished run says what its training said, to the last digit, wherever the data are by then."""
+
+import base64
+import dataclasses
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from digits.data import download as files
+from digits.data import sample
+from digits.data.mnist import MNISTDataModule
+from digits.errors import RunError, UserError
+from digits.evaluation import evaluate as testing
+from digits.evaluation import metrics as evaluation
+from digits.runs.find import find
+from digits.runs.run import Run
+from digits.training.train import train
+
+from ..helpers import Compose
+
+
+@pytest.fixture(scope="module")
+def tested(sample_run: Path) -> evaluation.Evaluation:
+    return testing.evaluate(find(sample_run))
+
+
+def test_the_accuracy_is_that_of_the_training(sample_run: Path, tested: evaluation.Evaluation) -> None:
+    results = Run(sample_run).results()
+    assert results is not None
+    for name in ("test_accuracy", "test_loss", "calibration_error", "confusion_matrix"):
+        assert getattr(tested, name) == getattr(results, name)
+    assert [figures.recall for figures in tested.digits] == results.recall
+    assert tested == evaluation.read(sample_run)  # what the training left
+
+
+def test_under_slurm_no_checkpoint_that_lies_about_is_tested(
+    sample_run: Path, tested: evaluation.Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning would take what its trainings leave at Slurm's signal."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(b"another network")
+    for name, value in {"NTASKS": "1", "JOB_ID": "7", "JOB_NAME": "digits", "PROCID": "0", "LOCALID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert testing.evaluate(find(sample_run)) == tested
+
+
+def test_a_run_on_mnist(tiny: Compose, tmp_path: Path) -> None:
+    results = train(tiny(), tmp_path / "run")
+    again = testing.evaluate(find(tmp_path / "run"))
+    assert (again.test_accuracy, again.test_loss) == (results.test_accuracy, results.test_loss)
+    assert again.dataset == "mnist"
+
+
+def test_the_figures_agree_with_each_other(tested: evaluation.Evaluation) -> None:
+    matrix = np.array(tested.confusion_matrix)
+    assert matrix.sum() == tested.images == 500
+    assert np.trace(matrix) / 500 == pytest.approx(tested.test_accuracy, abs=1e-6)
+    assert tested.mistakes == 500 - np.trace(matrix)
+    for figures in tested.digits:
+        right, digit = matrix[figures.digit, figures.digit], figures.digit
+        assert figures.images == matrix[digit].sum()
+        assert figures.recall == pytest.approx(right / matrix[digit].sum(), abs=1e-6)
+        assert figures.precision == pytest.approx(right / matrix[:, digit].sum(), abs=1e-6)
+        assert figures.f1 == pytest.approx(2 * right / (matrix[digit].sum() + matrix[:, digit].sum()), abs=1e-6)
+    assert sum(part.images for part in tested.reliability) == 500
+    gap = sum(part.images * abs(part.confidence - part.accuracy) for part in tested.reliability) / 500
+    assert gap == pytest.approx(tested.calibration_error, abs=1e-5)
+
+
+def test_the_worst_errors_first_and_with_their_images(tested: evaluation.Evaluation, sample_run: Path) -> None:
+    images = testing.data_of(torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)).test_set().images
+    assert 0 < len(tested.worst) == min(25, tested.mistakes)
+    assert [error.probability for error in tested.worst] == sorted(error.probability for error in tested.worst)
+    for error in tested.worst:
+        assert error.answer != error.digit
+        assert error.confidence >= error.probability
+        np.testing.assert_array_equal(evaluation.image_of(error.png), images[error.index])
+    assert len(tested.examples) == 10
+
+
+def test_a_perfect_network_has_no_errors() -> None:
+    probabilities, labels = np.eye(10), np.arange(10)
+    assert testing._mistakes(probabilities, labels, np.zeros((10, 28, 28), np.uint8)) == {"mistakes": 0, "worst": []}
+
+
+def test_what_is_written_is_read(tested: evaluation.Evaluation, tmp_path: Path) -> None:
+    assert evaluation.read(tmp_path) is None
+    path = tested.write(tmp_path)
+    assert evaluation.read(tmp_path) == tested
+    content = json.loads(path.read_text())
+    assert content["test_accuracy"] == tested.test_accuracy
+    path.write_text(json.dumps({**content, "digits": 3}))
+    with pytest.raises(UserError, match="digits evaluate writes it anew"):
+        evaluation.read(tmp_path)
+    with pytest.raises(UserError, match="cannot be written: File exists"):
+        tested.write(path)
+    assert tested.write(tmp_path / "new").parent == tmp_path / "new"
+
+
+def test_the_sample_that_stood_in_is_tested_though_mnist_is_there_now(
+    tiny: Compose, tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object) -> None:
+        raise files.DownloadError("no mirror answers")
+
+    with monkeypatch.context() as context:
+        context.setattr(files, "obtain", offline)
+        results = train(tiny("data.val_size=5000"), tmp_path / "run")
+    assert results.dataset["name"] == "mnist-sample-5k"
+    again = testing.evaluate(find(tmp_path / "run"))
+    assert (again.dataset, again.test_accuracy) == ("mnist-sample-5k", results.test_accuracy)
+
+
+def test_a_run_of_another_machine_finds_the_data_here(
+    tiny: Compose, tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = train(tiny(), tmp_path / "run")
+    tiny_mnist.rename(tmp_path / "moved")
+    monkeypatch.setenv("MNIST_ROOT", str(tmp_path / "moved"))
+    assert testing.evaluate(find(tmp_path / "run")).test_accuracy == results.test_accuracy
+
+
+def test_other_data_are_refused(sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, labels = sample.load()
+    monkeypatch.setattr(sample, "load", lambda: (255 - images, labels))
+    with pytest.raises(UserError, match="the data have changed since this run began"):
+        testing.evaluate(find(sample_run))
+
+
+def test_a_checkpoint_that_says_nothing_of_its_data(sample_run: Path, tmp_path: Path) -> None:
+    content = torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)
+    key = MNISTDataModule.CHECKPOINT_HYPER_PARAMS_KEY
+    for bare in (
+        {name: value for name, value in content.items() if name != key},
+        {**content, key: {**content[key], "colour": "red"}},
+        {**content, "MNISTDataModule": {"fingerprint": "0"}},
+        {**content, "MNISTDataModule": {**content["MNISTDataModule"], "colour": "red"}},
+        {**content, key: {**content[key], "batch_size": 0}},
+        {**content, key: {**content[key], "batch_size": "many"}},
+        {**content, key: {**content[key], "split_seed": -1}},
+        {**content, key: {**content[key], "seed": "x"}},
+        {**content, "MNISTDataModule": {**content["MNISTDataModule"], "val": "x"}},
+    ):
+        torch.save(bare, tmp_path / "bare.ckpt")
+        with pytest.raises(UserError, match="does not say what it was trained on"):
+            testing.evaluate(find(tmp_path / "bare.ckpt"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": "x"},
+        {"memory_format": "x"},
+        {"scheduler": 3},
+        {"_instantiator": "os.system"},
+        {"_class_path": "os.system"},
+        {"model": {"blocks": [], "head": {"hidden": [1] * 300_000, "activation": "relu", "dropout": 0.0}}},
+        {"model": {"blocks": [], "head": {"hidden": [10**21], "activation": "relu", "dropout": 0.0}}},
+    ],
+    ids=lambda change: str(change)[:40],
+)
+def test_a_checkpoint_that_a_stranger_made_up(change: dict[str, Any], sample_run: Path, tmp_path: Path) -> None:
+    content = torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)
+    torch.save({**content, "hyper_parameters": {**content["hyper_parameters"], **change}}, tmp_path / "made.ckpt")
+    with pytest.raises(UserError, match=r"made\.ckpt (is not a checkpoint|names a function to call)"):
+        testing.evaluate(find(tmp_path / "made.ckpt"))
+
+
+def test_weights_that_claim_more_than_there_is(sample_run: Path, tmp_path: Path) -> None:
+    content = torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)
+    name = "network.head.classes.weight"
+    content["state_dict"][name] = torch.zeros(1).expand(content["state_dict"][name].shape)
+    torch.save(content, tmp_path / "made.ckpt")
+    with pytest.raises(UserError, match="claims more values than there are"):
+        testing.evaluate(find(tmp_path / "made.ckpt"))
+
+
+def test_a_network_that_computes_no_numbers(sample_run: Path, tmp_path: Path) -> None:
+    content = torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)
+    content["state_dict"]["network.head.classes.bias"][3] = np.nan
+    torch.save(content, tmp_path / "nan.ckpt")
+    with pytest.raises(UserError, match=r"head\.classes\.bias has values that are no numbers"):
+        testing.evaluate(find(tmp_path / "nan.ckpt"))
+    content["state_dict"]["network.head.classes.bias"][3] = 0
+    content["state_dict"]["network.head.classes.weight"].fill_(3e38)
+    torch.save(content, tmp_path / "huge.ckpt")
+    with pytest.raises(RunError, match="is no number; it cannot be tested"):
+        testing.evaluate(find(tmp_path / "huge.ckpt"))
+
+
+def test_a_checkpoint_by_itself(sample_run: Path, tested: evaluation.Evaluation, tmp_path: Path) -> None:
+    shutil.copy(sample_run / "checkpoints/best.ckpt", tmp_path / "mine.ckpt")
+    assert testing.evaluate(find(tmp_path / "mine.ckpt")) == tested
+
+
+def test_a_file_names_neither_a_folder_to_fetch_into_nor_a_mirror(
+    tiny: Compose, tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tiny("data.mirrors=[http://127.0.0.1:9/theirs]"), tmp_path / "run")
+    shutil.rmtree(tiny_mnist)
+    tiny_mnist.mkdir()
+    monkeypatch.setenv("MNIST_ROOT", str(tmp_path / "ours"))
+    monkeypatch.setattr(files, "torchvision_mirrors", lambda: ["http://127.0.0.1:9/ours"])
+    with pytest.raises(
+        files.DownloadError, match=r"not in .*ours, and no mirror .*9/ours/.* or set MNIST_ROOT"
+    ) as told:
+        testing.evaluate(find(tmp_path / "run"))
+    assert "theirs" not in str(told.value)
+    assert not list(tiny_mnist.iterdir())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"examples": []},
+        {"examples": ["x"] * 10},
+        {"confusion_matrix": [[1]]},
+        {"test_accuracy": "high"},
+        {"digits": [{}]},
+        {"reliability": []},
+    ],
+    ids=str,
+)
+def test_an_evaluation_that_a_stranger_made_up(
+    change: dict[str, Any], tested: evaluation.Evaluation, tmp_path: Path
+) -> None:
+    path = tested.write(tmp_path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UserError, match="digits evaluate writes it anew"):
+        evaluation.read(tmp_path)
+
+
+@pytest.mark.parametrize(("mode", "size"), [("RGB", (28, 28)), ("L", (3000, 3000))])
+def test_an_image_of_an_evaluation_that_is_no_digit(
+    mode: str, size: tuple[int, int], tested: evaluation.Evaluation, tmp_path: Path
+) -> None:
+    file = io.BytesIO()
+    Image.new(mode, size).save(file, "PNG")
+    png = base64.b64encode(file.getvalue()).decode()
+    dataclasses.replace(tested, examples=[png, *tested.examples[1:]]).write(tmp_path)
+    with pytest.raises(UserError, match=f"an image of {size[0]}×{size[1]} in mode {mode} is no digit of MNIST"):
+        evaluation.read(tmp_path)

@@ -1,0 +1,107 @@
+"""Accuracy on changed digits: what each change does, and that it is counted."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from digits.data import sample
+from digits.evaluation import robustness
+from digits.evaluation.robustness import CHANGES, Images
+
+
+@pytest.fixture(scope="module")
+def images() -> Images:
+    return sample.load()[0][::100]
+
+
+def ink(images: Images) -> float:
+    return float(images.mean())
+
+
+def test_a_shift_of_whole_pixels() -> None:
+    dots = np.zeros((8, 28, 28), np.uint8)
+    dots[:, 14, 14] = 200
+    moved = robustness.shifted(dots, 3)
+    places = {tuple(int(part) - 14 for part in place[1:]) for place in np.argwhere(moved == 200)}
+    assert places == {(3 * down, 3 * right) for down in (-1, 0, 1) for right in (-1, 0, 1)} - {(0, 0)}
+
+
+def test_a_quarter_of_a_turn() -> None:
+    bars = np.zeros((2, 28, 28), np.uint8)
+    bars[:, 13:15, 14:24] = 200  # to the right
+    left, right = robustness.rotated(bars, 90).astype(int)
+    assert left[4:14, 13:15].mean() == pytest.approx(200, abs=2)  # up
+    assert right[14:24, 13:15].mean() == pytest.approx(200, abs=2)
+
+
+def test_thick_and_thin(images: Images) -> None:
+    thick = [ink(robustness.thickened(images, pixels)) for pixels in (0, 0.5, 1, 1.5, 2)]
+    thin = [ink(robustness.thinned(images, pixels)) for pixels in (0, 0.5, 1)]
+    assert thick == sorted(thick)
+    assert thin == sorted(thin, reverse=True)
+    assert thick[0] == thin[0] == ink(images)
+    bar = np.zeros((1, 28, 28), np.uint8)
+    bar[0, 10:13] = 100
+    assert (robustness.thickened(bar, 1)[0, :, 5] == 100).sum() == 5
+    assert (robustness.thinned(bar, 1)[0, :, 5] == 100).sum() == 1
+
+
+def test_noise_is_the_same_each_time(images: Images) -> None:
+    grey = np.full((10, 28, 28), 128, np.uint8)
+    assert robustness.noisy(grey, 0.1).std() == pytest.approx(25.5, rel=0.05)
+    np.testing.assert_array_equal(robustness.noisy(images, 0.2), robustness.noisy(images, 0.2))
+
+
+def test_inverted(images: Images) -> None:
+    np.testing.assert_array_equal(robustness.inverted(images, 1), 255 - images)
+    np.testing.assert_array_equal(robustness.inverted(images, 0), images)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_every_change_leaves_digits_as_bytes(change: robustness.Change, images: Images) -> None:
+    before = images.copy()
+    for strength in change.strengths:
+        changed = change.apply(images, strength)
+        assert changed.shape == images.shape
+        assert changed.dtype == np.uint8
+        assert not np.array_equal(changed, images)
+    np.testing.assert_array_equal(images, before)
+    assert list(change.strengths) == sorted(change.strengths)
+
+
+class BrightOnes(torch.nn.Module):
+    """Reads a bright picture as a 1, and any other as a 0."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        bright = (images.mean((1, 2, 3)) > 0.5).float()
+        return torch.stack([1 - bright, bright], dim=1)
+
+
+def test_what_is_counted_and_written(tmp_path: Path) -> None:
+    dark, labels = np.zeros((30, 28, 28), np.uint8), np.zeros(30, np.int64)
+    dark[:, 14, 14] = 255
+    found = robustness.measure(BrightOnes(), dark, labels)
+    assert set(found) == set(CHANGES)
+    assert {shares[0] for shares in found.values()} == {1.0}
+    assert found["inverted"][1] == 0.0
+    assert set(found["shifted"].values()) == {1.0}
+    assert "inverted, share" in robustness.table(found)
+    files = robustness.write_files(found, tmp_path)
+    assert [file.name for file in files] == ["robustness.json", "robustness.png"]
+    content = json.loads(files[0].read_text())
+    assert content["rotated"] == {"unit": "degrees", "accuracy": {f"{s:g}": v for s, v in found["rotated"].items()}}
+    assert files[1].read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_real_network_reads_less_of_what_is_changed_more(sample_run: Path) -> None:
+    from digits.evaluation import evaluate as testing
+    from digits.runs.find import find
+
+    trained = find(sample_run)
+    found = testing.evaluate_changed(trained)
+    assert found["shifted"][0] == testing.evaluate(trained).test_accuracy
+    assert found["shifted"][0] > found["shifted"][6]
+    assert found["rotated"][45] < found["rotated"][5]

@@ -1,0 +1,141 @@
+"""An exported network takes bytes, computes what torch computes, says what it is, and needs no torch."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import digits
+from digits.data import sample
+from digits.errors import RunError, UserError
+from digits.explanation import export
+from digits.prediction import predict as prediction
+from digits.prediction.predict import DigitReader
+from digits.runs import checkpoint
+from digits.runs.find import find
+from digits.runs.run import Run
+
+from ..helpers import draw, run_cold
+
+pytestmark = pytest.mark.slow  # half a minute, most of it torch's exporter
+
+IMAGES, LABELS = sample.load()
+
+
+@pytest.fixture(scope="module")
+def exported(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The file, and what was said of it."""
+    path = tmp_path_factory.mktemp("export") / "mine.onnx"
+    return path, export.export(find(sample_run), path)
+
+
+def test_it_computes_what_torch_computes(exported: tuple[Path, str], sample_run: Path) -> None:
+    path, told = exported
+    assert "Agrees with torch on 1,000 digits" in told
+    assert str(path) in told
+    for number in (1, 3, 700):  # any batch size
+        ours = digits.load(sample_run).probabilities(IMAGES[:number])
+        np.testing.assert_allclose(digits.load(path).probabilities(IMAGES[:number]), ours, atol=1e-5)
+
+
+def test_it_takes_bytes_and_says_what_it_is(exported: tuple[Path, str], sample_run: Path) -> None:
+    model = onnx.load(exported[0])
+    onnx.checker.check_model(model, full_check=True)
+    (taken,) = model.graph.input
+    assert taken.name == "images"
+    assert taken.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    batch, *size = taken.type.tensor_type.shape.dim
+    assert (batch.dim_param, [dim.dim_value for dim in size]) == ("batch", [28, 28])
+    about = {item.key: item.value for item in model.metadata_props}
+    results = Run(sample_run).results()
+    assert results is not None
+    assert json.loads(about["classes"]) == [str(digit) for digit in range(10)]
+    assert json.loads(about["normalisation"])["mean"] == 0.1307
+    assert json.loads(about["test_accuracy"]) == results.test_accuracy
+    assert (about["run"], about["dataset"]) == (str(sample_run), "mnist-sample-5k")
+
+
+def test_only_predict_takes_it(exported: tuple[Path, str]) -> None:
+    with pytest.raises(UserError, match="an exported network, which only predict takes"):
+        find(exported[0])
+
+
+def test_it_needs_no_torch(exported: tuple[Path, str], tmp_path: Path) -> None:
+    picture = draw(tmp_path / "seven.png", 40)
+    program = (
+        "import sys; from digits import cli; sys.argv[1:] = sys.argv[1:]\n"
+        "try: cli.main()\n"
+        "finally: print('imported', [name for name in ('torch', 'lightning') if name in sys.modules])"
+    )
+    done = run_cold("-c", program, "predict", str(exported[0]), picture, "--csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "imported []"
+    assert lines[1].startswith(f"{picture},")
+
+
+@pytest.mark.parametrize("how", ["other digits", "other probabilities", "no number"])
+def test_a_network_that_computes_something_else_is_refused(
+    how: str, sample_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = prediction.load
+
+    def wrong(source: Path) -> DigitReader:
+        reader = load(source)
+        if source.suffix != ".onnx":
+            return reader
+        spoilt = {"other digits": lambda p: p[:, ::-1], "other probabilities": lambda p: p + 1e-3}
+        return DigitReader(lambda images: spoilt.get(how, lambda p: p * np.nan)(reader.probabilities(images)))
+
+    monkeypatch.setattr(prediction, "load", wrong)
+    with pytest.raises(RunError, match="no probabilities" if how == "no number" else "nothing was written"):
+        export.export(find(sample_run), tmp_path / "wrong.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_it_cannot_be_written(sample_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a file whose name ends with \.onnx"):
+        export.export(find(sample_run), tmp_path)
+    with pytest.raises(UserError, match=r"there is no folder .*gone"):
+        export.export(find(sample_run), tmp_path / "gone/model.onnx")
+
+
+@pytest.mark.slow
+def test_eight_bits_and_what_they_cost(sample_run: Path, exported: tuple[Path, str], tmp_path: Path) -> None:
+    told = export.export(find(sample_run), tmp_path / "small.onnx", int8=True)
+    results = Run(sample_run).results()
+    assert results is not None
+    assert f"Test accuracy {100 * results.test_accuracy:.2f} % with 32 bits" in told
+    small = onnx.load(tmp_path / "small.onnx")
+    about = {item.key: item.value for item in small.metadata_props}
+    assert f"{100 * json.loads(about['test_accuracy']):.2f} % with 8" in told
+    assert about["run"] == str(sample_run)
+    arrays = [onnx.numpy_helper.to_array(initializer) for initializer in small.graph.initializer]
+    largest = max(np.abs(array.astype(int)).max() for array in arrays if array.dtype == np.int8 and array.ndim)
+    assert largest == 64  # of weights, scalars being zero points; 8 bits would overflow without VNNI
+    answers = digits.load(tmp_path / "small.onnx").probabilities(IMAGES[::7]).argmax(1)
+    assert (answers == digits.load(exported[0]).probabilities(IMAGES[::7]).argmax(1)).mean() > 0.97
+
+
+def test_the_files_of_a_stranger(tmp_path: Path) -> None:
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["x"], ["y"])],
+        "other",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 3])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 3])],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(UserError, match="it is none that digits export writes"):
+        digits.load(tmp_path / "other.onnx")
+
+
+def test_a_checkpoint_that_no_training_tested(sample_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.ckpt").write_bytes((sample_run / "checkpoints/best.ckpt").read_bytes())
+    assert checkpoint.table(tmp_path / "mine.ckpt")
+    for source in (tmp_path / "mine.ckpt", sample_run / "checkpoints/last.ckpt"):
+        export.export(find(source), tmp_path / "model.onnx")
+        about = {item.key: item.value for item in onnx.load(tmp_path / "model.onnx").metadata_props}
+        assert about["test_accuracy"] == "null"

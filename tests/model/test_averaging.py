@@ -1,0 +1,131 @@
+"""Averages of the weights: what they are, and that they are what is validated, saved and tested."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback, LightningModule, Trainer
+from omegaconf import DictConfig
+from torch import Tensor
+
+from digits.evaluation import evaluate as testing
+from digits.model.averaging import EMA
+from digits.runs import checkpoint
+from digits.runs.find import find
+from digits.runs.run import Run
+from digits.training.train import train
+
+NETWORK = ["model.blocks=[{channels: 4, kernel_size: 3, normalisation: batch}]", "trainer.max_epochs=4"]
+
+
+class Recorder(Callback):
+    """Keeps the weights and statistics of the network as they are trained: at every step, and at the end of each epoch.
+
+    Placed first, it sees a step before any average is made of it.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Tensor]] = []
+        self.epochs: list[dict[str, Tensor]] = []
+        self.validated: list[dict[str, Tensor]] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self.steps.append(now(pl_module))
+        if trainer.is_last_batch:
+            self.epochs.append(self.steps[-1])
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self.validated.append(now(pl_module))
+
+
+def now(module: LightningModule) -> dict[str, Tensor]:
+    return {name: value.double().clone() for name, value in module.network.state_dict().items()}  # type: ignore
+
+
+def saved(path: Path) -> dict[str, Tensor]:
+    return {name: value.double() for name, value in checkpoint.network(path).state_dict().items()}
+
+
+def close(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    assert one.keys() == other.keys()
+    return all(torch.allclose(value, other[name], atol=1e-5) for name, value in one.items())
+
+
+@pytest.fixture
+def trained(tiny: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., Recorder]:
+    def trained(*words: str) -> Recorder:
+        recorder = Recorder()
+        train(tiny(*NETWORK, "callbacks.checkpoint.monitor=val/loss", *words), tmp_path / "run", callbacks=[recorder])
+        return recorder
+
+    return trained
+
+
+def test_the_moving_average_is_one(trained: Callable[..., Recorder], tmp_path: Path) -> None:
+    recorder = trained("averaging=ema", "averaging.decay=0.8")
+    average = dict(recorder.steps[0])
+    for number, step in enumerate(recorder.steps[1:], start=1):
+        decay = min(0.8, (1 + number) / (10 + number))
+        for name, value in step.items():
+            average[name] = value if "batches" in name else decay * average[name] + (1 - decay) * value
+    run = Run(tmp_path / "run")
+    assert close(saved(run.last), average)
+    assert not close(saved(run.last), recorder.steps[-1])
+
+
+def test_the_mean_of_the_last_epochs_is_one(trained: Callable[..., Recorder], tmp_path: Path) -> None:
+    recorder = trained("averaging=last_epochs", "averaging.epochs=2")
+    *before, third, fourth = recorder.epochs
+    assert close(recorder.validated[0], before[0])  # before them, the weights are those of the epoch
+    expected = {name: (third[name] + fourth[name]) / 2 for name in fourth if "batches" not in name}
+    found = saved(Run(tmp_path / "run").last)
+    assert close({name: found[name] for name in expected}, expected)
+
+
+def test_an_average_of_64_bits_has_them(trained: Callable[..., Recorder], tmp_path: Path) -> None:
+    recorder = trained("averaging=last_epochs", "averaging.epochs=4", "trainer.precision=64-true")
+    found = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    for name in recorder.epochs[0]:
+        if "batches" not in name:
+            expected = torch.stack([epoch[name] for epoch in recorder.epochs]).mean(0)
+            assert torch.allclose(found[f"network.{name}"], expected, rtol=0, atol=1e-12), name
+
+
+@pytest.mark.parametrize("words", [["averaging=ema"], ["averaging=last_epochs"]])
+def test_the_average_is_what_is_validated_and_tested(
+    words: list[str], trained: Callable[..., Recorder], tmp_path: Path
+) -> None:
+    recorder = trained(*words)
+    run = Run(tmp_path / "run")
+    results = run.results()
+    assert results
+    assert close(saved(run.last), recorder.validated[7])  # two batches to validate in each of four epochs
+    row = run.read_metrics()[results.best_epoch]
+    assert results.val_loss == pytest.approx(row["val/loss"], abs=1e-5)
+
+
+def test_without_validation_digits_the_average_of_the_last_epoch_is_tested(
+    trained: Callable[..., Recorder], tmp_path: Path
+) -> None:
+    recorder = trained("averaging=ema", "data.val_size=0")
+    run = Run(tmp_path / "run")
+    assert close(saved(run.best), saved(run.last))
+    assert not close(saved(run.best), recorder.steps[-1])
+    tested = testing.evaluate(find(run.path))
+    results = run.results()
+    assert results
+    assert tested.test_accuracy == results.test_accuracy
+
+
+def test_more_epochs_than_there_are_is_the_mean_of_all(trained: Callable[..., Recorder], tmp_path: Path) -> None:
+    recorder = trained("averaging=last_epochs", "averaging.epochs=9")
+    found = saved(Run(tmp_path / "run").last)
+    weight = "blocks.0.conv.weight"
+    assert torch.allclose(found[weight], torch.stack([each[weight] for each in recorder.epochs]).mean(0), atol=1e-5)
+
+
+def test_the_first_steps_fade() -> None:
+    shares = [EMA(0.99).share(before) for before in (1, 10, 10_000)]
+    assert shares == pytest.approx([9 / 11, 9 / 20, 0.01])

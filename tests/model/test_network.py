@@ -1,0 +1,85 @@
+"""The network: one convolution by hand, the three models of conf/, and their forward shapes."""
+
+import pytest
+import torch
+from torch import nn
+
+from digits.config import check
+from digits.model.geometry import Block, GeometryError, Head, Pool
+from digits.model.network import Flatten, Network, convolution
+
+from ..helpers import composed
+
+
+def test_one_convolution_by_hand() -> None:
+    block = convolution(1, Block(channels=1, kernel_size=3, padding=1, pool=Pool("max", 2)))
+    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])  # brighter around than in the middle
+    block.conv.weight.data = kernel.reshape(1, 1, 3, 3)
+    block.conv.bias.data = torch.tensor([0.5])
+    image = torch.tensor(
+        [
+            [1.0, 0.0, 0.0, 2.0],
+            [0.0, 0.0, 0.0, 0.0],
+            [0.0, 0.0, 3.0, 0.0],
+            [0.0, 0.0, 0.0, 0.0],
+        ]
+    )
+    # Zeros around, a sum of neighbours less four times the middle, plus 0.5; negative values become 0 ...
+    #   0.0 1.5 2.5 0.0
+    #   1.5 0.5 3.5 2.5
+    #   0.5 3.5 0.0 3.5
+    #   0.5 0.5 3.5 0.5
+    # ... and of each 2×2 square the largest stays.
+    assert block(image.reshape(1, 1, 4, 4))[0, 0].tolist() == [[1.5, 3.5], [3.5, 3.5]]
+
+
+def test_pooling_comes_last_or_first() -> None:
+    image = torch.tensor([[-4.0, 0.0], [0.0, 2.0]]).reshape(1, 1, 2, 2)
+    averages = []
+    for first in (False, True):
+        block = convolution(1, Block(channels=1, kernel_size=1, pool=Pool("average", 2, first=first)))
+        block.conv.weight.data = torch.ones(1, 1, 1, 1)
+        block.conv.bias.data = torch.zeros(1)
+        averages.append(block(image).item())
+    assert averages == [0.5, 0.0]  # of 0, 0, 0, 2; and -0.5, made 0 by the relu
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [
+        ("article", 3_199_106),
+        ("mlp", 3_197_830),
+        ("compact", 29_434),
+        ("strided", 25_418),
+        ("unpadded", 70_778),
+        ("deep", 279_402),
+    ],
+)
+def test_models_of_conf(model: str, parameters: int) -> None:
+    description = check(composed(f"model={model}")).model
+    network = Network(description.blocks, description.head)
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+    assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_the_articles_layers_in_order() -> None:
+    description = check(composed("model=article")).model
+    kinds = [
+        type(module)
+        for module in Network(description.blocks, description.head).modules()
+        if not list(module.children())
+    ]
+    conv = [nn.Conv2d, nn.ReLU, nn.MaxPool2d]
+    assert kinds == [*conv, *conv, Flatten, nn.Dropout, nn.Linear, nn.Linear]  # no activation between the two
+
+
+def test_the_mlp_has_no_convolution_and_as_many_parameters() -> None:
+    mlp = check(composed("model=mlp")).model
+    network = Network(mlp.blocks, mlp.head)
+    assert not any(isinstance(module, nn.Conv2d) for module in network.modules())
+    assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(3_199_106, rel=0.001)
+
+
+def test_an_impossible_network_is_refused_in_words_of_its_layers() -> None:
+    with pytest.raises(GeometryError, match="block 1, conv 40×40"):
+        Network([Block(kernel_size=40, padding=0)], Head())

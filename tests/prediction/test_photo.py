@@ -1,0 +1,204 @@
+"""A person's picture becomes a digit of MNIST, in whatever form and on whatever paper it comes; or is refused."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from digits.data import sample
+from digits.prediction import photo
+
+from ..helpers import bomb, encoded, paper
+
+DIGITS, LABELS = sample.load()
+SEVEN = DIGITS[np.flatnonzero(LABELS == 7)[3]]
+WIDTH, HEIGHT = 240, 200
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean difference of the pixels, of 255, where a shift by one of them does not count: rounding does that."""
+    assert one.shape == other.shape == (28, 28)
+    assert one.dtype == other.dtype == np.uint8
+    shifted = (np.roll(one.astype(float), shift, (0, 1)) for shift in itertools.product((-1, 0, 1), repeat=2))
+    return min(float(np.abs(image - other).mean()) for image in shifted)
+
+
+def test_digits_of_mnist_stay_as_they_are() -> None:
+    differences = [difference(photo.digit(Image.fromarray(digit)), digit) for digit in DIGITS[::100]]
+    assert np.median(differences) < 3
+    assert max(differences) < 12
+
+
+def test_the_longer_side_is_20_and_the_centre_of_mass_in_the_middle() -> None:
+    seen = photo.digit(paper())
+    rows, columns = (np.flatnonzero(seen.max(axis)) for axis in (1, 0))
+    assert max(np.ptp(rows), np.ptp(columns)) + 1 in (19, 20, 21)
+    y, x = np.mgrid[:28, :28]
+    assert (seen * y).sum() / seen.sum() == pytest.approx(14, abs=0.55)
+    assert (seen * x).sum() / seen.sum() == pytest.approx(14, abs=0.55)
+    assert seen.max() > 240
+    assert seen[0].max() == 0
+
+
+@pytest.mark.parametrize("side", [40, 70, 180])
+@pytest.mark.parametrize("at", [(4, 4), (56, 14)])
+def test_size_and_place_do_not_matter(side: int, at: tuple[int, int]) -> None:
+    assert difference(photo.digit(paper(side=side, at=at)), photo.digit(paper())) < 12
+
+
+@pytest.mark.parametrize(
+    ("ink", "colour"),
+    [
+        ((230, 230, 220), (30, 50, 40)),  # chalk on a blackboard
+        ((30, 60, 170), (250, 250, 250)),
+        ((240, 220, 40), (255, 255, 250)),  # yellow, as bright as its paper
+        ((200, 60, 40), (90, 130, 90)),  # red on a green of the same brightness
+        ((120, 120, 120), (170, 170, 170)),
+    ],
+)
+def test_ink_and_paper_of_any_colour(ink: tuple[int, int, int], colour: tuple[int, int, int]) -> None:
+    assert difference(photo.digit(paper(ink=ink, colour=colour)), photo.digit(paper())) < 8
+
+
+def test_a_shadow_over_half_the_paper() -> None:
+    pixels = np.array(paper()).astype(float)
+    pixels[:, 130:] *= 0.6
+    pixels *= np.linspace(1, 0.7, HEIGHT)[:, None, None]
+    assert difference(photo.digit(Image.fromarray(pixels.astype("u1"))), photo.digit(paper())) < 12
+
+
+def test_a_small_digit_in_a_large_picture_is_looked_at_closer() -> None:
+    small = Image.new("RGB", (2400, 2000), (240, 238, 225))
+    small.paste(paper(noise=0), (1500, 900))
+    assert difference(photo.digit(small), photo.digit(paper(noise=0))) < 8
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_every_format(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"seven.{kind.lower()}"
+    path.write_bytes(encoded(paper(), kind))
+    assert difference(photo.digit(photo.read(path)), photo.digit(paper())) < 3
+    assert difference(photo.digit(photo.read(path.read_bytes())), photo.digit(paper())) < 3
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
+def test_every_mode(mode: str) -> None:
+    grey = np.array(paper().convert("L"))
+    if mode == "I;16":
+        picture = Image.fromarray(grey.astype("u2") * 257)
+    elif mode in ("I", "F"):
+        picture = Image.fromarray(grey.astype("i4" if mode == "I" else "f4"))
+    else:
+        picture = paper().convert(mode)
+    kind = "TIFF" if mode in ("CMYK", "I", "F") else "PNG"
+    assert difference(photo.digit(photo.read(encoded(picture, kind))), photo.digit(paper())) < 12
+
+
+@pytest.mark.parametrize("ink", [0, 255])
+def test_ink_on_transparent_paper(ink: int) -> None:
+    cover = Image.fromarray(SEVEN).resize((150, 150))
+    picture = Image.merge("LA", (Image.new("L", cover.size, ink), cover))
+    assert difference(photo.digit(photo.read(encoded(picture, "PNG"))), photo.digit(paper())) < 8
+
+
+def test_a_picture_that_was_taken_sideways() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    turned = encoded(paper().rotate(90, expand=True), "JPEG", exif=exif, quality=95)
+    assert difference(photo.digit(photo.read(turned)), photo.digit(paper())) < 4
+    assert photo.read(turned).size == (WIDTH, HEIGHT)
+
+
+def test_a_thin_pen_is_made_as_thick_as_mnists() -> None:
+    lines = np.zeros((200, 200), np.uint8)
+    lines[40:43, 60:140] = lines[40:160, 137:140] = 255
+    seen = photo.digit(ImageOps.invert(Image.fromarray(lines)))
+    assert (seen[:, 4:8] > 128).sum(0).max() >= 2  # pixels of the bar's height
+
+
+BLANK = {
+    "one colour": np.full((200, 200), 230),
+    "noise": np.random.default_rng(0).normal(200, 12, (200, 200)),
+    "light from one side": np.tile(np.linspace(120, 240, 200), (200, 1)),
+    "black": np.zeros((28, 28)),
+}
+
+
+@pytest.mark.parametrize("name", BLANK)
+def test_a_blank_picture_is_refused(name: str) -> None:
+    with pytest.raises(photo.NoDigitError, match="blank"):
+        photo.digit(Image.fromarray(BLANK[name].astype("u1")))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 2), (3, 3)])
+def test_a_picture_with_no_room_for_a_digit(size: tuple[int, int]) -> None:
+    with pytest.raises(photo.NoDigitError):
+        photo.digit(Image.new("L", size, 255))
+
+
+def test_several_digits_are_refused() -> None:
+    both = paper(side=90, at=(10, 40))
+    both.paste(paper(DIGITS[0], side=90, at=(0, 40)).crop((0, 0, 110, HEIGHT)), (120, 0))
+    with pytest.raises(photo.NoDigitError, match="several digits"):
+        photo.digit(both)
+
+
+def test_specks_and_a_dark_edge_are_left_out() -> None:
+    pixels = np.array(paper(at=(60, 40)))
+    pixels[:, -12:] = 40  # the table under the paper
+    pixels[180:183, 20:23] = 30
+    assert difference(photo.digit(Image.fromarray(pixels)), photo.digit(paper(at=(60, 40)))) < 6
+
+
+@pytest.mark.parametrize("colour", [40, 140, 255])
+@pytest.mark.parametrize("edges", [(40, 50, 40, 50), (90, 20, 0, 0), (30, 30, 30, 30)])  # left, top, right, bottom
+def test_a_sheet_with_the_table_around_it(colour: int, edges: tuple[int, int, int, int]) -> None:
+    sheet = paper(colour=(205, 205, 200), at=(60, 40))
+    picture = ImageOps.expand(sheet, edges, (colour, colour, colour))
+    assert difference(photo.digit(picture), photo.digit(sheet)) < 8
+    blank = ImageOps.expand(Image.new("RGB", sheet.size, (205, 205, 200)), edges, (colour, colour, colour))
+    with pytest.raises(photo.NoDigitError):
+        photo.digit(blank)
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(1, 0), (1 / 255, 0), (1.01 / 255, 0), (1, -300), (200, 0)])
+def test_pictures_in_floats(factor: float, offset: float) -> None:
+    grey = paper().convert("L")
+    values = np.asarray(grey, dtype=np.float32) * factor + offset
+    assert difference(photo.digit(Image.fromarray(values)), photo.digit(grey)) < 6
+    values[0, :3] = np.inf, -np.inf, np.nan
+    assert difference(photo.digit(Image.fromarray(values)), photo.digit(grey)) < 6
+
+
+def test_large_pictures_are_made_smaller_first() -> None:
+    large = paper().convert("RGBA").resize((4800, 4000))
+    assert photo._upright(large).size == (2400, 2000)
+    assert difference(photo.digit(large), photo.digit(paper())) < 6
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "not a picture"),
+        (b"seven", "not a picture"),
+        (bomb(), "too large: more than 100 million pixels"),
+        (encoded(paper(), "PNG")[:2000], "cannot be read"),
+        (encoded(paper(), "JPEG")[:900], "cannot be read"),
+        (encoded(paper(), "PPM"), "not a picture"),
+        (encoded(paper(), "PNG")[:60] + b"\0" * 400, "cannot be read"),
+    ],
+)
+def test_what_is_no_picture_is_told(content: bytes, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "seven.png"
+    path.write_bytes(content)
+    with pytest.raises(photo.PictureError, match=told):
+        photo.read(path)
+
+
+def test_a_file_that_is_not_there_and_one_that_is_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(photo.PictureError, match="no such file"):
+        photo.read(tmp_path / "seven.png")
+    with pytest.raises(photo.PictureError, match="Is a directory"):
+        photo.read(tmp_path)

@@ -1,0 +1,165 @@
+"""Pictures are found where they are named, read in their order however many, and each gets an answer."""
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import digits
+from digits.data import sample
+from digits.errors import UserError
+from digits.prediction import answers, pictures
+from digits.prediction.pictures import FAILED, FEW, NO_DIGIT, READ, UNSURE, Answer
+from digits.prediction.predict import DigitReader, Prediction
+
+from ..helpers import draw
+
+IMAGES, LABELS = sample.load()
+
+
+@pytest.fixture(scope="module")
+def reader(sample_run: Path) -> DigitReader:
+    return digits.load(sample_run)
+
+
+def read(reader: DigitReader, names: list[str]) -> list[Answer]:
+    with pictures.prepare(names) as prepared:
+        return list(pictures.read(reader, prepared))
+
+
+def test_files_patterns_and_folders_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["b.png", "a.JPG", "below/c.gif", "below/deeper/d.webp"]
+    for name in [*names, "notes.txt", "a.JPG.seen.png", ".hidden.png", ".thumbnails/e.png"]:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    assert pictures.find(["."]) == ["./a.JPG", "./b.png", "./below/c.gif", "./below/deeper/d.webp"]
+    assert pictures.find(["*.png"]) == ["b.png"]
+    assert pictures.find(["b.png", "-", "below", "b.png", "gone.png"]) == [
+        "b.png",
+        "-",
+        "below/c.gif",
+        "below/deeper/d.webp",
+        "gone.png",
+    ]
+    with pytest.raises(UserError, match="an empty name"):
+        pictures.find(["b.png", ""])
+    Path("[1].png").touch()
+    assert pictures.find(["[1].png"]) == ["[1].png"]
+
+
+@pytest.mark.parametrize("word", ["empty", "*.tiff"])
+def test_a_folder_or_a_pattern_without_pictures(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    with pytest.raises(UserError, match="has no pictures; their names end with .png"):
+        pictures.find([word])
+
+
+def test_an_answer_for_each(reader: DigitReader, tmp_path: Path) -> None:
+    good = draw(tmp_path / "good.png", 5)
+    Image.new("L", (90, 90), 230).save(tmp_path / "blank.png")
+    (tmp_path / "text.png").write_text("7")
+    names = [good, str(tmp_path / "blank.png"), str(tmp_path / "text.png"), str(tmp_path / "gone.png")]
+    found = read(reader, names)
+    assert [answer.picture for answer in found] == names
+    assert found[0].status in (READ, UNSURE)
+    assert [answer.status for answer in found[1:]] == [NO_DIGIT, FAILED, FAILED]
+    assert [answer.note.split(":")[0] for answer in found[1:]] == ["blank", "not a picture", "no such file"]
+    assert found[0].prediction == reader.predict(Path(good))
+    assert found[0].image is not None
+    assert found[1].prediction is found[1].image is None
+
+
+def test_a_likeliest_digit_that_is_not_likely(tmp_path: Path) -> None:
+    even = DigitReader(lambda images: np.full((len(images), 10), 0.1, np.float32))
+    (answer,) = read(even, [draw(tmp_path / "seven.png", 0)])
+    assert answer.status == UNSURE
+    assert answer.note.startswith("unsure")
+
+
+def test_many_are_read_in_their_order_by_several_processes(reader: DigitReader, tmp_path: Path) -> None:
+    names = [draw(tmp_path / f"{index:03}.png", 13 * index) for index in range(FEW + 90)]
+    names.insert(70, str(tmp_path / "gone.png"))
+    found = read(reader, names)
+    assert [answer.picture for answer in found] == names
+    assert found[70].status == FAILED
+    expected = reader.predict([Path(name) for name in names if "gone" not in name])
+    assert [answer.prediction for answer in found if answer.prediction] == expected
+
+
+def test_whoever_stops_reading_leaves_no_process_behind(reader: DigitReader, tmp_path: Path) -> None:
+    import multiprocessing
+
+    names = [draw(tmp_path / f"{index:03}.png", index) for index in range(FEW + 1)]
+    with pictures.prepare(names) as prepared:
+        assert next(iter(pictures.read(reader, prepared))).picture == names[0]
+        assert multiprocessing.active_children()
+    assert not multiprocessing.active_children()
+
+
+def test_standard_input(reader: DigitReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(draw(tmp_path / "seven.png", 40))
+    pictures._standard_input.cache_clear()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+    (answer,) = read(reader, ["-"])
+    assert answer.prediction == reader.predict(path)
+    monkeypatch.chdir(tmp_path)
+    assert pictures.show(answer) == Path("standard-input.seen.png")
+    pictures._standard_input.cache_clear()
+
+
+def test_what_the_network_saw_is_saved_beside_the_picture(reader: DigitReader, tmp_path: Path) -> None:
+    (answer,) = read(reader, [draw(tmp_path / "seven.png", 7)])
+    path = pictures.show(answer)
+    assert path == tmp_path / "seven.png.seen.png"
+    with Image.open(path) as shown:
+        assert shown.height == 280
+        seen = np.asarray(shown.convert("L"))[5::10, -275::10]
+    assert answer.image is not None
+    np.testing.assert_array_equal(seen, answer.image)
+
+
+ANSWERS = [
+    Answer("a.png", READ, Prediction((0.0, 0.9, 0.06, 0.04, 0, 0, 0, 0, 0, 0)), "", IMAGES[0]),
+    Answer("b ü.png", NO_DIGIT, None, "blank: nothing", None),
+]
+
+
+def test_answers_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    with answers.as_json() as write:
+        for answer in ANSWERS:
+            write(answer)
+    first, second = json.loads(capsys.readouterr().out)
+    assert first == {
+        "picture": "a.png",
+        "status": "read",
+        "digit": 1,
+        "probability": 0.9,
+        "second": 2,
+        "second_probability": 0.06,
+        "third": 3,
+        "third_probability": 0.04,
+        "note": "",
+    }
+    assert (second["picture"], second["digit"], second["note"]) == ("b ü.png", None, "blank: nothing")
+    with answers.as_json():
+        pass
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_answers_as_csv_and_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    for form in (answers.as_csv, answers.as_table):
+        with form() as write:
+            for answer in ANSWERS:
+                write(answer)
+    lines = capsys.readouterr().out.splitlines()
+    first, second = csv.DictReader(lines[:3])
+    assert (first["digit"], first["probability"], second["digit"]) == ("1", "0.9", "")
+    assert lines[4].split() == ["1", "90.00", "%", "2", "6.00", "%,", "3", "4.00", "%", "a.png"]
+    assert lines[5].split() == ["–", "b", "ü.png", "(blank:", "nothing)"]

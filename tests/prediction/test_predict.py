@@ -1,0 +1,155 @@
+"""A loaded network reads arrays, files and PIL images, one or many; with torch, and with ONNX alone."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from PIL import Image
+
+import digits
+from digits.data import normalise, sample
+from digits.errors import RunError, UserError
+from digits.prediction import predict as prediction
+from digits.prediction.photo import PictureError
+from digits.prediction.predict import DigitReader, Prediction
+from digits.runs import checkpoint
+
+from ..helpers import draw
+
+IMAGES, LABELS = sample.load()
+
+
+@pytest.fixture(scope="module")
+def reader(sample_run: Path) -> DigitReader:
+    return digits.load(sample_run)
+
+
+def test_most_digits_are_read(reader: DigitReader) -> None:
+    answers = reader.probabilities(IMAGES[::5]).argmax(1)
+    assert (answers == LABELS[::5]).mean() > 0.9
+
+
+def test_probabilities_are_the_networks(reader: DigitReader, sample_run: Path) -> None:
+    network = checkpoint.network(sample_run / "checkpoints/best.ckpt")
+    with torch.no_grad():
+        expected = network(normalise(torch.from_numpy(IMAGES[:1200].copy()))).softmax(1)
+    probabilities = reader.probabilities(IMAGES[:1200])  # in three batches
+    assert probabilities.shape == (1200, 10)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    assert reader.probabilities(IMAGES[:0]).shape == (0, 10)
+
+
+def test_a_prediction() -> None:
+    prediction = Prediction((0.0, 0.1, 0.0, 0.6, 0.0, 0.0, 0.0, 0.0, 0.3, 0.0))
+    assert prediction.digit == 3
+    assert prediction.probability == 0.6
+    assert prediction.ranking[:3] == [(3, 0.6), (8, 0.3), (1, 0.1)]
+
+
+def test_every_form_of_a_picture(reader: DigitReader, tmp_path: Path) -> None:
+    digit = IMAGES[int(np.flatnonzero(LABELS == 3)[2])]
+    picture = Image.fromarray(255 - digit).resize((112, 112))
+    path = tmp_path / "three.png"
+    picture.save(path)
+    as_it_is = reader.predict(digit)
+    assert sum(as_it_is.probabilities) == pytest.approx(1, abs=1e-5)
+    forms = [path, str(path), picture, np.asarray(picture), np.asarray(picture.convert("RGB"))]
+    found = [reader.predict(form) for form in forms]
+    assert found[0] == found[1] == found[2] == found[3]
+    assert {prediction.digit for prediction in [as_it_is, *found]} == {as_it_is.digit}
+    together = reader.predict([digit, *forms])
+    for one, other in zip(together, [as_it_is, *found], strict=True):  # sums of a batch come in another order
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+    assert [prediction.digit for prediction in reader.predict(np.stack([digit, digit]))] == [as_it_is.digit] * 2
+    assert reader.predict([]) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((28, 28)),
+        np.zeros(784, np.uint8),
+        np.zeros((2, 30, 30), np.uint8),
+        np.zeros((0, 28), np.uint8),
+        7,
+    ],
+)
+def test_what_is_no_picture(reader: DigitReader, wrong: object) -> None:
+    with pytest.raises(UserError, match=r"is no picture|an array, a path or a PIL image"):
+        reader.predict(wrong)  # type: ignore[call-overload]
+
+
+def test_arrays_that_torch_would_not_share(reader: DigitReader) -> None:
+    fixed = IMAGES[:4].copy()
+    fixed.flags.writeable = False
+    expected = reader.predict(IMAGES[:4])
+    assert reader.predict(fixed) == expected
+    assert reader.predict(fixed[::-1]) == expected[::-1]
+    assert reader.predict(fixed[0]).digit == expected[0].digit
+    assert reader.predict(tuple(fixed)) == expected
+
+
+def test_which_picture_of_several(reader: DigitReader, tmp_path: Path) -> None:
+    good = draw(tmp_path / "good.png", 3600)
+    with pytest.raises(PictureError, match=r"gone\.png: no such file"):
+        reader.predict([good, str(tmp_path / "gone.png")])
+
+
+def test_a_pil_image_of_a_damaged_file(reader: DigitReader, tmp_path: Path) -> None:
+    path = Path(draw(tmp_path / "seven.png", 3600))
+    path.write_bytes(path.read_bytes()[:-300])
+    with Image.open(path) as picture, pytest.raises(PictureError, match="cannot be read"):
+        reader.predict(picture)
+
+
+def test_images_of_another_shape(reader: DigitReader) -> None:
+    with pytest.raises(UserError, match=r"\(batch, 28, 28\) uint8"):
+        reader.predict_images(np.zeros((2, 1, 28, 28), np.uint8))
+
+
+def test_no_such_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no run directory"):
+        digits.load(tmp_path / "none")
+    with pytest.raises(UserError, match="there is no file"):
+        digits.load(tmp_path / "none.onnx")
+    (tmp_path / "text.onnx").write_text("text")
+    with pytest.raises(UserError, match="cannot be read as ONNX"):
+        digits.load(tmp_path / "text.onnx")
+
+
+def test_a_name_that_the_package_has_not() -> None:
+    with pytest.raises(AttributeError, match="laod"):
+        digits.laod  # noqa: B018
+
+
+def made_onnx(path: Path, dtype: int, shape: list[Any], value: float = 0.1) -> Path:
+    """A network of somebody else: the same for every image."""
+    node = helper.make_node(
+        "Constant", [], ["out"], value=helper.make_tensor("v", dtype, [1, *shape], [value] * math.prod(shape))
+    )
+    taken = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 28, 28])
+    graph = helper.make_graph([node], "g", [taken], [helper.make_tensor_value_info("out", dtype, [1, *shape])])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"), [(TensorProto.FLOAT, [3]), (TensorProto.FLOAT, [10]), (TensorProto.DOUBLE, [10])]
+)
+def test_an_onnx_file_that_gives_something_else(dtype: int, shape: list[int], tmp_path: Path) -> None:
+    images = np.zeros((2 if dtype == TensorProto.FLOAT else 1, 28, 28), np.uint8)
+    with pytest.raises(UserError, match=r"x\.onnx gives float.* it is none that digits export writes"):
+        prediction.load(made_onnx(tmp_path / "x.onnx", dtype, shape)).predict_images(images)
+
+
+@pytest.mark.parametrize("value", [-1.0, 53.0, float("nan")])
+def test_what_are_no_probabilities_is_no_answer(value: float, tmp_path: Path) -> None:
+    reader = prediction.load(made_onnx(tmp_path / "x.onnx", TensorProto.FLOAT, [10], value))
+    with pytest.raises(RunError, match="are no probabilities"):
+        reader.predict_images(np.zeros((1, 28, 28), np.uint8))

@@ -1,0 +1,90 @@
+"""A checkpoint gives the trained network, and a file that is none gives a message and nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from digits.errors import UserError
+from digits.model.classifier import DigitClassifier
+from digits.runs import checkpoint
+
+
+@pytest.fixture
+def content(sample_run: Path) -> dict[str, Any]:
+    """Of a checkpoint, to be spoiled."""
+    return checkpoint.read(sample_run / "checkpoints/best.ckpt")
+
+
+def test_the_network_is_the_classifiers(sample_run: Path) -> None:
+    path = sample_run / "checkpoints/best.ckpt"
+    classifier = DigitClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
+    images = torch.randn(20, 1, 28, 28)
+    network = checkpoint.network(path)
+    assert not network.training
+    with torch.no_grad():
+        assert torch.equal(network(images), classifier(images))
+    assert sum(layer.parameters for layer in checkpoint.table(path)) == sum(p.numel() for p in network.parameters())
+
+
+class Attack:
+    """Writes a file when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("attacked"),)
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {}, "hyper_parameters": Attack()}, tmp_path / "attack.ckpt")
+    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
+        checkpoint.read(tmp_path / "attack.ckpt")
+    assert not (tmp_path / "attacked").exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_truncated_checkpoint(sample_run: Path, tmp_path: Path, share: float) -> None:
+    whole = (sample_run / "checkpoints/best.ckpt").read_bytes()
+    (tmp_path / "cut.ckpt").write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(UserError, match="cut.ckpt cannot be read as a checkpoint") as error:
+        checkpoint.network(tmp_path / "cut.ckpt")
+    assert "\n" not in str(error.value)
+
+
+def test_no_checkpoint_at_all(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no checkpoint"):
+        checkpoint.read(tmp_path / "none.ckpt")
+    (tmp_path / "text.ckpt").write_text("weights")
+    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
+        checkpoint.read(tmp_path / "text.ckpt")
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "other.ckpt")
+    with pytest.raises(UserError, match="not a checkpoint that a training of digits writes"):
+        checkpoint.read(tmp_path / "other.ckpt")
+
+
+def spoil(content: dict[str, Any], how: str) -> None:
+    model = content["hyper_parameters"]["model"]
+    if how == "no model":
+        del content["hyper_parameters"]["model"]
+    elif how == "unknown key":
+        model["head"]["attention"] = 3
+    elif how == "other sizes":
+        model["blocks"][0]["channels"] = 9
+    elif how == "a weight missing":
+        del content["state_dict"]["network.head.classes.bias"]
+    elif how == "sizes that no memory holds":
+        model["head"]["hidden"] = [10**9, 10**9]
+    elif how == "impossible":
+        model["blocks"][0]["kernel_size"] = 99
+        model["blocks"][0]["padding"] = 0
+
+
+@pytest.mark.parametrize(
+    "how", ["no model", "unknown key", "other sizes", "a weight missing", "sizes that no memory holds", "impossible"]
+)
+def test_a_checkpoint_of_something_else(content: dict[str, Any], tmp_path: Path, how: str) -> None:
+    spoil(content, how)
+    torch.save(content, tmp_path / "other.ckpt")
+    with pytest.raises(UserError, match="not a checkpoint of this version's networks"):
+        checkpoint.network(tmp_path / "other.ckpt")

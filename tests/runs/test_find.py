@@ -1,0 +1,99 @@
+"""A trained network is found by what a person names; whatever else they name is told."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from digits.errors import UserError
+from digits.runs.find import find
+from digits.runs.run import Run
+
+
+def test_a_run_directory_and_its_checkpoints(sample_run: Path) -> None:
+    trained = find(sample_run)
+    assert (trained.checkpoint, trained.home) == (sample_run / "checkpoints/best.ckpt", sample_run)
+    assert trained.finished_run()[1].status == "finished"
+    last = find(str(sample_run / "checkpoints/last.ckpt"))
+    assert last.checkpoint.name == "last.ckpt"
+    assert last.home == sample_run / "checkpoints"  # what is made of it, beside it
+    assert last.finished_run()[0].path == sample_run
+
+
+def test_a_checkpoint_at_the_top(sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    assert find("/mine.ckpt").home == Path("/")
+
+
+def test_results_are_of_the_checkpoint_that_was_tested(sample_run: Path) -> None:
+    assert find(sample_run).results() == Run(sample_run).results()
+    assert find(sample_run / "checkpoints/best.ckpt").results() is not None
+    assert find(sample_run / "checkpoints/last.ckpt").results() is None
+
+
+def test_a_checkpoint_that_lies_elsewhere(sample_run: Path, tmp_path: Path) -> None:
+    shutil.copy(sample_run / "checkpoints/best.ckpt", tmp_path / "mine.ckpt")
+    trained = find(tmp_path / "mine.ckpt")
+    assert (trained.home, trained.run) == (tmp_path, None)
+    with pytest.raises(UserError, match="not in the directory of a finished run"):
+        trained.finished_run()
+
+
+def test_latest_is_the_newest_finished(sample_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no finished run under outputs or multirun"):
+        find("latest")
+    runs = [tmp_path / "outputs/one", tmp_path / "multirun/rates/0", tmp_path / "outputs/failed"]
+    for age, run in zip((200, 100, 0), runs, strict=True):
+        shutil.copytree(sample_run, run)
+        time = run.stat().st_mtime - age
+        os.utime(run / "results.json", (time, time))
+    Run(runs[2]).write_failure(RuntimeError("no"))
+    assert find("latest").home == Path("multirun/rates/0")
+    (runs[1] / "results.json").write_text("{")
+    assert find("latest").home == Path("outputs/one")
+
+
+@pytest.mark.parametrize(
+    ("leave", "told"),
+    [
+        ([], "holds no run"),
+        (["config.yaml"], "has not finished its first epoch"),
+        (["config.yaml", "checkpoints"], "has not finished; the command that began it"),
+        (["config.yaml", "results.json"], "has no checkpoints/best.ckpt any more"),
+    ],
+)
+def test_a_directory_that_is_no_finished_run(sample_run: Path, tmp_path: Path, leave: list[str], told: str) -> None:
+    for name in leave:
+        copy = shutil.copytree if (sample_run / name).is_dir() else shutil.copy
+        copy(sample_run / name, tmp_path / name)  # type: ignore[operator]
+    with pytest.raises(UserError, match=told):
+        find(tmp_path)
+
+
+def test_a_run_that_failed_and_a_sweep(sample_run: Path, tmp_path: Path) -> None:
+    Run(tmp_path).write_failure(RuntimeError("the loss is nan"))
+    with pytest.raises(UserError, match="a run that failed: the loss is nan"):
+        find(tmp_path)
+    sweep = tmp_path / "sweep"
+    shutil.copytree(sample_run, sweep / "0")
+    with pytest.raises(UserError, match="There are runs in it: .*sweep/0, for one"):
+        find(sweep)
+
+
+def test_nothing_of_that_name(tmp_path: Path, sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"there is no run directory or checkpoint outputs/frist\.$"):
+        find("outputs/frist")
+    shutil.copytree(sample_run, tmp_path / "outputs/first")
+    with pytest.raises(UserError, match="`latest` is the newest"):
+        find("outputs/frist")
+
+
+def test_damaged_results_are_told(sample_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(sample_run, tmp_path / "run")
+    (tmp_path / "run/results.json").write_text(json.dumps({"status": "finished", "more": 1}))
+    with pytest.raises(UserError, match="is not what a run writes"):
+        find(tmp_path / "run")

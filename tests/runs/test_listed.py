@@ -1,0 +1,85 @@
+"""The list of runs: newest first, whatever has become of them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from digits.config import check
+from digits.errors import UserError
+from digits.runs.listed import listed
+from digits.runs.run import Results, Run
+from digits.sweeps.tables import print_runs
+
+from ..helpers import composed, finished
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four runs, each a minute newer than the one before: finished, failed, unfinished, unreadable."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("outputs/day/a", "multirun/b/0", "outputs/c", "outputs/d")):
+        run = Run(tmp_path / name)
+        run.path.mkdir(parents=True)
+        words = ["tags=[first,good]", "notes='as it was'"] if name.endswith("a") else ["tags=[good]"]
+        run.write_config(check(composed(*words)))
+        if name.endswith("a"):
+            run.write_results(finished(val_accuracy=0.9876, train_seconds=75.0))
+        if name.endswith("0"):
+            run.write_failure(ValueError("the loss is nan"))
+        if name.endswith("d"):
+            run.config_file.write_text("{")
+        for file in run.path.iterdir():
+            os.utime(file, (2e9 + 60 * number,) * 2)
+    return tmp_path
+
+
+def test_newest_first(folder: Path) -> None:
+    entries = listed()
+    assert [str(entry.path) for entry in entries] == ["outputs/d", "outputs/c", "multirun/b/0", "outputs/day/a"]
+    assert [entry.status.partition(":")[0] for entry in entries] == ["failed", "unfinished", "failed", "finished"]
+    assert [entry.notes for entry in entries] == ["", "", "", "as it was"]
+    assert [str(entry.path) for entry in listed(tag="first")] == ["outputs/day/a"]
+    assert len(listed(tag="good")) == 3
+    assert [str(entry.path) for entry in listed([Path("multirun")])] == ["multirun/b/0"]
+    with pytest.raises(UserError, match="there is no folder gone"):
+        listed([Path("gone")])
+
+
+def test_it_is_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_runs(listed())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["when", "run", "status", "validation", "test", "data", "set", "time", "tags", "notes"]
+    assert "outputs/day/a" in lines[-1]
+    assert "98.76 %" in lines[-1]
+    assert "1 min 15 s" in lines[-1]
+    assert "first good" in lines[-1]
+    assert "as it was" in lines[-1]
+
+
+def test_one_that_was_refused_is_listed(folder: Path) -> None:
+    refused = Run(folder / "multirun/b/1")
+    refused.path.mkdir()
+    refused.write_failure(UserError("no such GPU"))
+    assert {str(entry.path): entry.status for entry in listed([Path("multirun")])} == {
+        "multirun/b/0": "failed: the loss is nan",
+        "multirun/b/1": "failed: no such GPU",
+    }
+
+
+def test_where_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert listed() == []
+
+
+def test_one_that_another_person_keeps_to_himself_is_a_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = Run.outcome
+
+    def refuse(run: Run) -> tuple[Results | None, str]:
+        if run.path.name == "c":
+            raise PermissionError(13, "Permission denied", str(run.results_file))
+        return outcome(run)
+
+    monkeypatch.setattr(Run, "outcome", refuse)
+    assert {entry.path.name: entry.status.partition(":")[0] for entry in listed()}["c"] == "failed"
+    assert len(listed()) == 4

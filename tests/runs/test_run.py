@@ -1,0 +1,225 @@
+"""The run directory: written whole, claimed by one process, kept to one configuration."""
+
+import json
+import os
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+import yaml
+
+from digits.config import TrainConfig, check
+from digits.errors import Interrupted, UserError
+from digits.runs.files import write
+from digits.runs.run import Run, differences
+
+from ..helpers import TINY, composed, finished
+
+
+def cfg(*overrides: str) -> TrainConfig:
+    return check(composed(*TINY, *overrides))
+
+
+def test_the_configuration_is_written_complete_and_resolved(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    with run.claim(cfg()):
+        run.write_config(cfg())
+        content = yaml.safe_load(run.config_file.read_text())
+    assert content == asdict(cfg())
+    assert content["optimizer"]["lr"] == 0.001
+    assert Path(content["data"]["root"]).is_absolute()
+    assert "hydra" not in content
+
+
+def test_another_configuration_is_refused_and_the_keys_named(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write_config(cfg())
+    run.check(cfg())
+    before = run.config_file.read_bytes()
+    with (
+        pytest.raises(UserError, match=r"optimizer\.lr is 0.001 there and 0.5 here; seed is 0 there and 1 here"),
+        run.claim(cfg("optimizer.lr=0.5", "seed=1")),
+    ):
+        pass
+    assert run.config_file.read_bytes() == before
+
+
+def test_only_files_of_its_own_are_tidied_away(tmp_path: Path) -> None:
+    mine = [tmp_path / ".notes.2024", tmp_path / ".config.yaml.backup", tmp_path / "results.json.1"]
+    left = [tmp_path / ".config.yaml.123", tmp_path / ".results.json.9"]
+    for path in (*mine, *left):
+        path.touch()
+    with Run(tmp_path).claim(cfg()):
+        assert all(path.exists() for path in mine)
+        assert not any(path.exists() for path in left)
+
+
+def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
+    with (
+        filelock.FileLock(tmp_path / ".lock"),
+        pytest.raises(UserError, match="another process is training"),
+        Run(tmp_path).claim(cfg()),
+    ):
+        pass
+
+
+def test_where_the_data_are_is_no_other_configuration(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write_config(cfg())
+    run.check(cfg("data.root=/somewhere/else", "data.mirrors=[http://localhost/]"))
+
+
+def test_a_failure_within_is_written_down(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    error = OSError(28, "No space left on device [in brackets]")
+    with pytest.raises(OSError, match="brackets"), run.claim(cfg()):
+        raise error
+    assert run.failure() == str(error)
+    with run.claim(cfg()) as finished:  # the lock is free again, and a failure is no reason not to try again
+        assert finished is None
+
+
+def test_an_interruption_that_another_error_hides_is_no_failure(tmp_path: Path) -> None:
+    run, error = Run(tmp_path), RuntimeError("of a library that was clearing up")
+    error.__context__ = Interrupted(signal.SIGTERM)
+    with pytest.raises(RuntimeError), run.claim(cfg()):
+        raise error
+    assert not run.results_file.exists()
+
+
+def test_what_is_tried_again_has_not_failed(tmp_path: Path) -> None:
+    run, cfg = Run(tmp_path), check(composed())
+    run.write_failure(ValueError("the loss is nan"))
+    with run.claim(cfg):
+        assert run.state() == "unfinished"
+
+
+def test_a_failure_that_cannot_be_written_down_hides_nothing(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.path.joinpath(f".results.json.{os.getpid()}").mkdir()  # where the temporary file would be
+    with pytest.raises(ValueError, match="the first"), run.claim(cfg()):
+        raise ValueError("the first")
+
+
+def test_a_refusal_leaves_the_results_alone(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write_config(cfg())
+    run.write_results(finished())
+    with pytest.raises(UserError, match="another configuration"), run.claim(cfg("seed=1")):
+        pass
+    assert run.results() == finished()
+
+
+def test_a_run_without_its_configuration_is_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write_results(finished())
+    with pytest.raises(UserError, match="without its config.yaml"):
+        run.check(cfg())
+
+
+def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert run.results() is None
+    run.write_results(finished(recall=[0.5, *[1.0] * 9]))
+    assert run.results() == finished(recall=[0.5, *[1.0] * 9])
+    assert '"recall": [0.5, 1.0, 1.0,' in run.results_file.read_text()  # a list on a line
+
+
+def test_a_run_that_finishes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def status(run: Run) -> Any:
+        monkeypatch.undo()
+        before = run._status()
+        run.write_results(finished())
+        return before
+
+    monkeypatch.setattr(Run, "_status", status)
+    assert Run(tmp_path).outcome() == (None, "unfinished")
+    assert Run(tmp_path).outcome() == (finished(), "finished")
+
+
+def test_a_failure_is_no_result(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write_failure(ValueError("the loss is nan"))
+    assert run.results() is None
+    assert run.failure() == "the loss is nan"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"test_accuracy": "high"},
+        {"test_accuracy": 1.5},
+        {"val_accuracy": [1]},
+        {"val_loss": float("nan")},
+        {"test_loss": float("inf")},
+        {"confusion_matrix": []},
+        {"recall": [0.5]},
+        {"dataset": {"name": "mnist"}},
+        {"parameters": 2**80},
+        {"epochs": -1},
+    ],
+)
+def test_values_that_no_run_writes_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    run = Run(tmp_path)
+    run.results_file.write_text(json.dumps({**asdict(finished()), **change}))
+    with pytest.raises(UserError, match=f"is not what a run writes \\({next(iter(change))}.*delete it to run again"):
+        run.results()
+
+
+def test_what_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.results_file.write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"results\.json cannot be read"):
+        run.results()
+    run.config_file.write_text("[" * 20_000)
+    with pytest.raises(UserError, match=r"config\.yaml cannot be read"):
+        run.config()
+    run.metrics_file.write_text(f"epoch,train/loss\n0,{'9' * 400}\n")
+    with pytest.raises(UserError, match=r"metrics\.csv cannot be read"):
+        run.read_metrics()
+
+
+@pytest.mark.parametrize("content", ["", "{", "\xff", '{"status": "finished"}', '{"status": "finished", "more": 1}'])
+def test_a_damaged_results_file_is_told(tmp_path: Path, content: str) -> None:
+    run = Run(tmp_path)
+    run.results_file.write_text(content, encoding="latin-1")
+    with pytest.raises(UserError, match=r"results\.json"):
+        run.results()
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path)
+    write(run.results_file, "before")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write(run.results_file, "after")
+    assert run.results_file.read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_no_value_in_results_is_nan(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Out of range"):
+        Run(tmp_path).write_results(finished(test_loss=float("nan")))
+    json.dumps(asdict(finished()), allow_nan=False)
+
+
+def test_metrics_come_back(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert run.read_metrics() == []
+    rows = [{"epoch": 0.0, "train/loss": 1.5}, {"epoch": 1.0, "train/loss": 0.5, "val/loss": 0.25}]
+    run.write_metrics(rows)
+    assert run.read_metrics() == rows
+
+
+def test_differences() -> None:
+    one = {"a": {"b": 1, "c": [1, 2]}, "d": [{"e": 1}]}
+    other = {"a": {"b": 1, "c": [1, 3]}, "d": [{"e": 1}, {"e": 2}]}
+    assert differences([one, one]) == {}
+    assert differences([one, other]) == {"a.c": ([1, 2], [1, 3]), "d.1.e": (None, 2)}

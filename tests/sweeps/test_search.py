@@ -1,0 +1,490 @@
+"""A search: what is chosen, given up and failed, that it goes on where it stopped, and what it leaves behind."""
+
+import csv
+import errno
+import json
+import logging
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
+
+from digits import errors
+from digits.errors import UserError
+from digits.runs.run import Run
+from digits.sweeps import search, space
+from digits.sweeps import study as journal
+from digits.sweeps.leaderboard import leaderboard
+from digits.sweeps.search import SearchConfig
+from digits.sweeps.tables import write_importance
+
+from ..helpers import QUICK, TINY, Forked, composed, restored, run
+
+SPACE = {"optimizer.lr": {"low": 1e-4, "high": 0.1, "log": True}, "data.batch_size": [20, 40]}
+
+
+@pytest.fixture
+def found(tiny_mnist: Path, tmp_path: Path) -> Callable[..., Any]:
+    """Searches on tiny MNIST."""
+
+    def found(trials: int = 4, name: str = "search", words: tuple[str, ...] = (), **changes: Any) -> Any:
+        cfg = SearchConfig(**{"space": SPACE, "trials": trials, "pruner": "none", **changes})
+        overrides = [*[word for word in TINY if "batch_size" not in word and ".lr" not in word], *words]
+        return search.search(cfg, [*overrides, f"data.root={tiny_mnist}"], tmp_path / name)
+
+    return found
+
+
+def told(study: Any) -> list[Any]:
+    return [(trial.params, trial.value, trial.state.name, trial.intermediate_values) for trial in study.get_trials()]
+
+
+def test_every_trial_is_a_run(found: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "digits")
+    study = found()
+    assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE"] * 4
+    for trial in study.get_trials():
+        run = Run(tmp_path / f"search/{trial.number}")
+        results, config = run.results(), run.config()
+        assert results
+        assert config
+        assert trial.value == results.val_accuracy
+        assert config["optimizer"]["lr"] == trial.params["optimizer.lr"]
+        assert 1e-4 <= trial.params["optimizer.lr"] <= 0.1
+        assert config["data"]["batch_size"] == trial.params["data.batch_size"]
+        rows = [row["val/accuracy"] for row in run.read_metrics()]
+        assert list(trial.intermediate_values.values()) == pytest.approx(rows)
+        assert "training loss" in (run.path / "train.log").read_text()
+    board = leaderboard(tmp_path / "search")
+    assert list(board.rows[0].settings) == ["optimizer.lr", "data.batch_size"]
+    assert board.best().name == str(study.best_trial.number)
+
+
+@pytest.mark.slow
+def test_the_first_trial_is_the_configuration_as_it_is(found: Callable[..., Any]) -> None:
+    """Where the space has it; a group is no value, and is chosen."""
+    space = {**SPACE, "model.head.dropout": [0.1, 0.2], "optimizer": ["adam", "adamw"], "data.split_seed": [0, 1]}
+    first, second = found(trials=2, space=space).get_trials()
+    assert first.params["optimizer.lr"] == 0.002
+    assert first.params["data.split_seed"] == 0
+    assert first.params["data.batch_size"] in (20, 40)
+    assert second.params["optimizer.lr"] != 0.002
+
+
+@pytest.mark.parametrize(
+    ("value", "values", "within"),
+    [(2, [1, 2], True), (3, [1, 2], False), (None, {"low": 1, "high": 2}, False), (1, {"low": 1, "high": 2}, True),
+     (1.5, {"low": 1, "high": 2}, False), (1.5, {"low": 1, "high": 2.5}, True), (3.0, {"low": 1, "high": 2.5}, False)],
+)  # fmt: skip
+def test_what_a_space_has(value: Any, values: Any, within: bool) -> None:
+    assert space.parsed({"key": values})["key"].has(value) is within
+
+
+@pytest.mark.slow
+def test_it_goes_on_as_if_it_had_not_stopped(found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = found(trials=5, name="whole")
+    train = search.training.train
+
+    def stop(*args: Any, **kwargs: Any) -> Any:
+        train(*args, **kwargs)
+        raise KeyboardInterrupt  # before Optuna is told
+
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(search.training, "train", stop)
+            with pytest.raises(KeyboardInterrupt):
+                found(trials=5, name="cut")
+    assert told(found(trials=5, name="cut")) == told(whole)
+    assert len(found(trials=6, name="cut").get_trials()) == 6  # and with more
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [RuntimeError("you tried to allocate 9 bytes"), MemoryError()])
+def test_a_trial_that_the_machine_cannot_hold_has_failed(
+    error: Exception, found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = search.training.train
+
+    def small_only(cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        if cfg.data.batch_size == 40:
+            raise error
+        return train(cfg, *args, **kwargs)
+
+    monkeypatch.setattr(search.training, "train", small_only)
+    study = found(trials=4, space={"data.batch_size": [20, 40]}, sampler="random", seed=1)
+    states = {trial.params["data.batch_size"]: trial.state.name for trial in study.get_trials()}
+    assert states == {20: "COMPLETE", 40: "FAIL"}
+
+
+def test_what_is_not_of_a_trial_ends_the_search(found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **kwargs: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(search.training, "train", full)
+    with pytest.raises(OSError, match="No space"):
+        found(trials=1)
+
+
+@pytest.mark.slow
+def test_a_lock_and_half_a_line_that_a_killed_process_left_are_no_hindrance(
+    found: Callable[..., Any], tmp_path: Path
+) -> None:
+    before = told(found(trials=1))
+    journal_file = tmp_path / "search/study.journal"
+    journal_file.write_bytes(journal_file.read_bytes()[:-10])  # in the middle of what came of the trial
+    (tmp_path / "search/study.journal.lock").symlink_to("gone")  # as Optuna's own lock is
+    study = found(trials=2)
+    assert told(study)[:1] == before
+    assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE"] * 2
+
+
+@pytest.mark.slow
+def test_a_journal_that_is_none_is_told(found: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "search").mkdir()
+    for content in ("{}\n{}\n", "garbage\ngarbage\n"):
+        (tmp_path / "search/study.journal").write_text(content)
+        with pytest.raises(UserError, match=r"study\.journal cannot be read .*; choose another --output"):
+            found(trials=1)
+    (tmp_path / "other/search.json").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"search\.json cannot be read .*; choose another --output"):
+        found(trials=1, name="other")
+
+
+@pytest.mark.slow
+def test_trials_on_other_data_are_not_compared(found: Callable[..., Any]) -> None:
+    study = found(trials=1)
+    assert study.user_attrs == {"mnist": "mnist"}
+    study.set_user_attr("mnist", "mnist-sample-5k")
+    with pytest.raises(UserError, match="this search began on mnist-sample-5k, and now there is mnist: set MNIST_ROOT"):
+        found(trials=2)
+    assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE", "RUNNING"]
+    study.set_user_attr("mnist", "mnist")
+    assert [trial.state.name for trial in found(trials=2).get_trials()] == ["COMPLETE"] * 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["adam", "a b, \"c\"=d", "true", "null", "1_000", "1e3", "C:\\x\\", "it's", "", " ", "x=y", "[1]", "{a: 1}",
+     "a,b", "choice(1,2)", 0.5, 1e-08, 3, True, None],
+)  # fmt: skip
+def test_a_value_is_typed_so_that_it_is_read_as_itself(value: Any) -> None:
+    (word,) = space.words({"key": value})
+    read = OverridesParser.create().parse_override(word).value()
+    read = read.text if isinstance(read, QuotedString) else read
+    assert (read, type(read)) == (value, type(value))
+
+
+def test_words_with_commas_are_searched_as_they_are(found: Callable[..., Any], tmp_path: Path) -> None:
+    study = found(trials=1, space={"notes": ['a b, "c"=d']})
+    assert study.best_trial.params == {"notes": 'a b, "c"=d'}
+    assert (Run(tmp_path / "search/0").config() or {})["notes"] == 'a b, "c"=d'
+
+
+def test_the_directories_of_a_search_are_its_own(found: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--output says where"):
+        found(words=("hydra.run.dir=x",))
+    file = tmp_path / "space.yaml"
+    file.write_text("space: {hydra.run.dir: [a, b]}")
+    with pytest.raises(UserError, match="is Hydra's"):
+        search.read(file)
+
+
+@pytest.mark.slow
+def test_another_search_in_the_same_directory_is_refused(found: Callable[..., Any]) -> None:
+    found(trials=1)
+    for changes in ({"space": {"seed": [1, 2]}}, {"pruner": "asha"}, {"seed": 1}, {"words": ("seed=3",)}):
+        with pytest.raises(UserError, match="holds another search"):
+            found(trials=1, **changes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pruner", ["asha", "median"])
+def test_trials_that_fall_behind_are_given_up(pruner: str, found: Callable[..., Any], tmp_path: Path) -> None:
+    study = found(trials=8, pruner=pruner, words=("trainer.max_epochs=4",))
+    pruned = [trial for trial in study.get_trials() if trial.state.name == "PRUNED"]
+    assert pruned
+    for trial in pruned:
+        assert len(trial.intermediate_values) < 4
+        run = Run(tmp_path / f"search/{trial.number}")
+        assert run.state().startswith(f"pruned: given up after epoch {len(trial.intermediate_values)}, at ")
+        assert run.results() is None
+    board = leaderboard(tmp_path / "search")
+    assert sum(row.status.startswith("pruned") for row in board.rows) == len(pruned)
+    assert board.failures == 0
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_is_a_trial_that_failed(found: Callable[..., Any], tmp_path: Path) -> None:
+    words = ("optimizer=sgd", "scheduler=none")
+    study = found(trials=3, words=words, space={"optimizer.lr": [1e30, 0.01]}, sampler="random", seed=1)
+    states = {trial.params["optimizer.lr"]: trial.state.name for trial in study.get_trials()}
+    assert states == {1e30: "FAIL", 0.01: "COMPLETE"}
+    assert str(Run(tmp_path / "search/0").failure() or Run(tmp_path / "search/1").failure()).count("loss is") == 1
+
+
+@pytest.mark.slow
+def test_a_trial_of_values_that_do_not_go_together_has_failed(found: Callable[..., Any]) -> None:
+    """Each of them goes with the first of the others, and so passes before the search begins."""
+    space = {"optimizer.momentum": [0.9, 0.0], "optimizer.nesterov": [False, True]}
+    study = found(trials=16, words=("optimizer=sgd",), space=space, sampler="random", seed=1)
+    states = {tuple(trial.params.values()): trial.state.name for trial in study.get_trials()}
+    assert states == {
+        (0.9, False): "COMPLETE",
+        (0.9, True): "COMPLETE",
+        (0.0, False): "COMPLETE",
+        (0.0, True): "FAIL",
+    }
+
+
+def test_a_key_that_only_one_of_the_choices_has_is_refused(found: Callable[..., Any], tmp_path: Path) -> None:
+    space = {"model": ["article", "mlp"], "model.blocks.0.channels": [4, 8]}
+    words = [word for word in TINY if not word.startswith("model")]
+    cfg = SearchConfig(space=space, trials=6, pruner="none", sampler="random")
+    with pytest.raises(UserError, match="there is no key model.blocks.0.channels"):
+        search.search(cfg, ["data=sample", *words], tmp_path / "search")
+
+
+@pytest.mark.slow
+def test_the_best_trial_is_an_experiment_that_repeats_it(
+    found: Callable[..., Any], tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNIST_ROOT", str(tiny_mnist))
+    words = ["model=strided", "optimizer=sgd", "optimizer.momentum=0.5", "trainer.max_epochs=1", "data.val_size=40"]
+    space = {"optimizer.lr": [0.01, 0.02], "model.blocks.0.channels": [4, 6], "trainer.gradient_clip_val": [None, 1.0]}
+    study = search.search(SearchConfig(space=space, trials=2), words, tmp_path / "search")
+    path = search.write_experiment(study, words, tmp_path / "search")
+    assert path
+    text = path.read_text()
+    assert text.startswith("# @package _global_\n# python train.py --config-dir")
+    assert "override /optimizer: sgd" in text
+    best = Run(tmp_path / f"search/{study.best_trial.number}").config()
+    assert best
+    search_path = f"hydra.searchpath=[file://{path.parent.parent}]"
+    again = asdict(search.config.check(composed("experiment=best", search_path)))
+    assert {**again, "report": False} == best
+
+
+@pytest.mark.slow
+def test_what_mattered(found: Callable[..., Any], tmp_path: Path) -> None:
+    study = found(trials=5)
+    shares = journal.importances(study)
+    assert set(shares) == set(SPACE)
+    assert sum(shares.values()) == pytest.approx(1, abs=0.01)
+    assert journal.importances(study) == shares
+    files = write_importance(tmp_path, shares)
+    assert [path.name for path in files] == ["importance.json", "importance.png"]
+    assert json.loads(files[0].read_text()) == shares
+    assert journal.importances(found(trials=1, name="one")) == {}
+    assert write_importance(tmp_path, {}) == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "0.1",
+        [],
+        [[1]],
+        {"low": 1},
+        {"low": 2, "high": 1},
+        {"low": 0, "high": 1, "log": True},
+        {"low": "a", "high": "b"},
+    ],
+)
+def test_a_space_that_is_none(values: Any, tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(json.dumps({"space": {"optimizer.lr": values}}))
+    with pytest.raises(UserError, match=r"space\.optimizer\.lr: .* is not allowed; it has to be a list of values"):
+        search.read(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is no search space"),
+        ("spaces: {}", "is no search space"),
+        ("space: {}", "has nothing in its space"),
+        ("{space: {seed: [1]}, trials: 0}", "trials=0 is not allowed"),
+        ("{space: {seed: [1]}, pruner: axe}", "pruner=axe is not allowed"),
+    ],
+)
+def test_a_file_that_is_no_search(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(content)
+    with pytest.raises(UserError, match=message):
+        search.read(tmp_path / "space.yaml")
+    with pytest.raises(UserError, match="there is no search space"):
+        search.read("gone")
+
+
+@pytest.mark.parametrize(
+    ("space", "words", "message"),
+    [
+        ({"optimizer.lrr": [1]}, [], "there is no key optimizer.lrr .* Did you mean optimizer.lr?"),
+        ({"optimizer.lr": {"low": -1, "high": 1}}, [], "optimizer.lr=-1.0 is not allowed"),
+        ({"model.head.dropout": {"low": 0.1, "high": 1}}, [], "model.head.dropout=1.0 is not allowed"),
+        ({"model": ["compact", "kompact", "mlp"]}, [], "there is no model=kompact"),
+        ({"seed": [1]}, ["seed=3"], "seed=3: the space has that key"),
+        ({"seed": [1]}, ["model=compact,mlp"], "model=compact,mlp has several values; give one"),
+        ({"seed": [1]}, ["trainer.devices=2"], "trains in one process"),
+        ({"seed": [1]}, ["data.val_size=0"], "compares validation accuracies"),
+    ],
+)
+def test_what_cannot_be_searched(space: Any, words: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        search.search(SearchConfig(space=space), words, tmp_path / "search")
+    assert not (tmp_path / "search").exists()
+
+
+FIXED = [word for word in QUICK if not word.startswith("optimizer.lr")]
+COMMAND = ["-m", "digits", "search", *FIXED, "model.head.dropout=0.2"]
+
+
+def begin(folder: Path, name: str, *words: str) -> Forked:
+    (folder / "space.yaml").write_text(json.dumps({"space": {"optimizer.lr": {"low": 1e-4, "high": 0.1, "log": True}}}))
+    return Forked(*COMMAND, *words, "--space", "space.yaml", "--output", name, cwd=folder)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "leaderboard.csv").open() as file:
+        return [{key: value for key, value in row.items() if "seconds" not in key} for row in csv.DictReader(file)]
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    started = time.monotonic()
+    whole = begin(tmp_path, "the whole", "--trials", "6", "trainer.max_epochs=3")
+    out = whole.printed(120)
+    seconds = time.monotonic() - started
+    assert whole.returncode == 0, out
+    assert "What mattered, after the first epoch: optimizer.lr 100 %" in out
+    assert "\n  python train.py --config-dir 'the whole' experiment=best\n" in out
+    killed = 0
+    while killed < 4:
+        process = begin(tmp_path, "cut", "--trials", "6", "trainer.max_epochs=3")
+        try:
+            process.wait(rng.uniform(0.4, 0.95) * seconds)
+        except subprocess.TimeoutExpired:
+            number = rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+            process.send_signal(number)
+            out = process.printed()
+            at_its_end = "The best trial as an experiment" in out  # where Python no longer listens
+            expected = -number if number == signal.SIGKILL else 128 + number
+            assert process.returncode == expected or at_its_end, out
+            assert "Traceback" not in out
+            killed += 1
+        else:
+            shutil.rmtree(tmp_path / "cut")
+    last = begin(tmp_path, "cut", "--trials", "6", "trainer.max_epochs=3")
+    out = last.printed(120)
+    assert last.returncode == 0, out
+    assert rows(tmp_path / "cut") == rows(tmp_path / "the whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sampler", "trials"), [("tpe", 10), ("random", 3)])
+def test_a_trial_whose_choice_was_cut_off_chooses_the_same(
+    sampler: str, trials: int, found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last one; of ten, when TPE has others to learn from."""
+
+    def train(cfg: Any, directory: Path, **_: Any) -> Any:
+        return SimpleNamespace(metric=1 / (1 + cfg.optimizer.lr + cfg.model.head.dropout))
+
+    monkeypatch.setattr(search.training, "train", train)
+    wide = {**SPACE, "model.head.dropout": {"low": 0.0, "high": 0.9}, "label_smoothing": {"low": 0.0, "high": 0.5}}
+    whole = found(trials=trials, space=wide, sampler=sampler, name="whole")
+    suggest = space.Range.suggest
+
+    def stop(values: space.Range, trial: Any, name: str) -> None:
+        if (trial.number, name) == (trials - 1, cut_at):
+            raise KeyboardInterrupt
+        suggest(values, trial, name)
+
+    for cut_at in ("label_smoothing", "model.head.dropout"):
+        monkeypatch.setattr(space.Range, "suggest", stop)
+        with pytest.raises(KeyboardInterrupt):
+            found(trials=trials, space=wide, sampler=sampler, name=cut_at)
+        monkeypatch.setattr(space.Range, "suggest", suggest)
+        assert told(found(trials=trials, space=wide, sampler=sampler, name=cut_at)) == told(whole)
+
+
+def test_halving_answers_as_optuna_does_and_the_same_again() -> None:
+    import optuna
+
+    theirs = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=journal.REDUCTION)
+    rng = random.Random(0)
+    halving = journal._halving()
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(), pruner=theirs)
+    answers = []
+    for _ in range(40):
+        trial = study.ask()
+        for epoch in range(1, 11):
+            trial.report(rng.randrange(20) / 20, epoch)
+            frozen = study.get_trials()[trial.number]
+            first = halving.prune(study, frozen)
+            answers.append(trial.should_prune())
+            assert halving.prune(study, frozen) == first == answers[-1]
+            if first:
+                break
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    assert answers.count(True) > 20
+    assert answers.count(False) > 40
+
+
+@pytest.mark.slow
+def test_a_signal_that_comes_as_a_trial_is_given_up_ends_the_search(
+    found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import optuna
+
+    def give_up(report: search.Report, *_: Any) -> None:
+        report.trial.report(0.5, 1)
+        signal.raise_signal(signal.SIGTERM)
+        raise optuna.TrialPruned
+
+    with restored():
+        errors.listen()
+        monkeypatch.setattr(search.Report, "on_validation_end", give_up)
+        try:
+            with pytest.raises(errors.Interrupted):
+                found(trials=3)
+        finally:
+            errors._forget()
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_search(tmp_path: Path) -> None:
+    both = [begin(tmp_path, "search", "--trials", "8") for _ in range(2)]
+    told = [process.printed(200) for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    trials = [line for text in told for line in text.splitlines() if line.startswith("Trial ")]
+    assert len(trials) == 8
+    assert all(any(line.startswith(f"Trial {number} of 8") for line in trials) for number in range(1, 9))
+    assert all("Trial" in text for text in told)  # each had some
+
+
+def test_without_optuna_it_is_said_what_to_install(found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UserError, match=r"pip install 'digits\[search\]'"):
+        found()
+
+
+@pytest.mark.slow
+def test_a_search_of_which_nothing_comes_ends_in_1(tmp_path: Path) -> None:
+    space = {"space": {"optimizer.lr": [1e30, 2e30]}, "trials": 2}
+    (tmp_path / "space.yaml").write_text(json.dumps(space))
+    words = [*COMMAND, "optimizer=sgd", "scheduler=none", "--space", "space.yaml", "--output", "search"]
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "2 of 2 jobs have no result" in done.stdout

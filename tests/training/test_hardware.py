@@ -1,0 +1,108 @@
+"""What is left to the device, on devices that are not here: precision, memory format, and kernel of the optimizer."""
+
+import os
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from digits.config import check
+from digits.data.mnist import Batches, Digits, MNISTDataModule, move
+from digits.model.classifier import DigitClassifier
+from digits.training import hardware as device
+from digits.training.callbacks import SpeedUp
+
+from ..helpers import composed, digits_like
+
+# On a machine with a GPU, Lightning remarks on each Trainer that these tests build themselves, for the CPU.
+pytestmark = pytest.mark.filterwarnings("ignore:GPU available but not used")
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Lets a test say which devices there are; none, to begin with."""
+    for accelerator in (device.CUDAAccelerator, device.MPSAccelerator):
+        monkeypatch.setattr(accelerator, "is_available", lambda: False)
+    return monkeypatch
+
+
+def arithmetic(*words: str) -> device.Arithmetic:
+    return device.arithmetic(check(composed(*words)))
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_cuda_gpu(no_gpu: pytest.MonkeyPatch, native: bool) -> None:
+    no_gpu.setattr(device.CUDAAccelerator, "is_available", lambda: True)
+    no_gpu.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    no_gpu.setattr(torch.cuda, "get_device_name", lambda: "some GPU")
+    found = arithmetic("trainer.accelerator=gpu")
+    assert (found.precision, found.memory_format) == ("bf16-mixed" if native else "32-true", "channels_last")
+    assert found.optimizer["fused"] is True
+
+
+def test_a_cuda_gpu_is_not_touched_where_the_precision_is_given(no_gpu: pytest.MonkeyPatch) -> None:
+    """What asks it for its name could not be forked after."""
+    no_gpu.setattr(device.CUDAAccelerator, "is_available", lambda: True)
+    for name in ("is_bf16_supported", "get_device_name"):
+        no_gpu.setattr(torch.cuda, name, lambda **_: pytest.fail("asked"))
+    assert arithmetic("trainer.precision=32-true").precision == "32-true"
+
+
+def test_an_mps_gpu(no_gpu: pytest.MonkeyPatch) -> None:
+    no_gpu.setattr(device.MPSAccelerator, "is_available", lambda: True)
+    found = arithmetic("trainer.accelerator=auto")
+    assert (found.precision, found.memory_format) == ("32-true", "contiguous_format")
+    assert arithmetic("trainer.accelerator=cpu").memory_format == "channels_last"
+
+
+def test_an_optimizer_without_a_fused_kernel(no_gpu: pytest.MonkeyPatch) -> None:
+    assert "fused" not in arithmetic("optimizer=rmsprop").optimizer
+    assert not arithmetic("trainer.accelerator=tpu").optimizer["fused"]
+    assert arithmetic("optimizer.fused=false").optimizer["fused"] is False
+
+
+def test_the_settings_of_the_process(no_gpu: pytest.MonkeyPatch) -> None:
+    no_gpu.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    device.speed_up()
+    assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "0"
+    no_gpu.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    no_gpu.setattr(device.CUDAAccelerator, "is_available", lambda: True)
+    device.speed_up()
+    assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1"
+
+
+def test_32_bits_are_32_in_a_training_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    torch.set_float32_matmul_precision("high")
+    SpeedUp(compile_network=False).on_train_start(
+        Trainer(accelerator="cpu", devices=1, logger=False), LightningModule()
+    )
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert not torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("words", [["model=article"], ["experiment=accurate"], ["model=mlp", "data/augment=erase"]])
+def test_a_step_on_a_gpu_meets_nothing_that_lies_elsewhere(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a stand-in: torch knows of each tensor its shape and where it would lie, and refuses to mix places."""
+    cfg = check(composed(*words))
+    images, labels = (torch.from_numpy(part) for part in digits_like(40, seed=0))
+    here = Digits(images, labels.long(), torch.arange(40))
+    data = MNISTDataModule(augment=cfg.data.augment and asdict(cfg.data.augment))
+    data.trainer = SimpleNamespace(training=True, current_epoch=1, max_epochs=3)  # type: ignore[assignment]
+    monkeypatch.setattr(data, "_generator", lambda *_: None)  # there is none of a GPU that is not there
+    classifier = DigitClassifier(asdict(cfg.model), asdict(cfg.optimizer))
+    gpu = torch.device("cuda", 0)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        classifier.to(gpu)
+        part, *_ = move((here, here, here), gpu)
+        for indices in Batches(part, 16, shuffle=True):
+            batch = data.on_after_batch_transfer(part[indices], 0)
+            assert batch[0].device == batch[1].device == indices.device == gpu
+            assert classifier.training_step(batch, 0)["loss"].device == gpu
+        classifier._count_training()
+        classifier.validation_step(batch, 0)
+        for mean in (classifier.train_loss, classifier.val_loss):
+            assert mean.total.device == gpu
