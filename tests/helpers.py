@@ -37,7 +37,7 @@ from hydra import compose
 from omegaconf import DictConfig
 from PIL import Image
 
-from digits import config, errors
+from digits import config, signals
 
 if TYPE_CHECKING:
     import pytest
@@ -286,13 +286,13 @@ def restored() -> Iterator[None]:
     """Afterwards, restore what a command that is called in this process sets up: log handlers and signal handlers."""
     root = logging.getLogger()
     handlers, raising = root.handlers[:], logging.raiseExceptions
-    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, *errors.SCHEDULERS)}
+    numbers = (signal.SIGINT, signal.SIGTERM, *signals.SCHEDULER_SIGNALS)
+    listeners = {number: signal.getsignal(number) for number in numbers}
     try:
         yield
     finally:
-        for number, listener in signals.items():
-            signal.signal(number, listener)
-        errors._forget()
+        signals.restore_handlers(listeners)
+        signals.forget()
         for handler in root.handlers:
             if handler not in handlers:
                 handler.close()

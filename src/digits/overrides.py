@@ -26,10 +26,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from digits import config
+from digits import config, processes
 from digits.errors import UserError, did_you_mean, first_line
 from digits.help import help_text
-from digits.sweeps import jobs as parallel
 
 KINDS = {
     bool: "true or false",
@@ -109,13 +108,13 @@ def check(arguments: Sequence[str], program: str = "python train.py", writes: bo
             _check_settings(cfg, own, multirun)
     if not args.cfg:
         asked = any(word.partition("=")[0] in ("hydra.run.dir", "hydra.sweep.dir") for word in of_hydra)
-        processes = parallel.started_outside()
-        if processes and (cfg.trainer.strategy != "ddp" or cfg.trainer.devices != "auto"):
-            number = processes[0] * processes[1]
+        launched = processes.launched_externally()
+        if launched and (cfg.trainer.strategy != "ddp" or cfg.trainer.devices != "auto"):
+            number = launched[0] * launched[1]
             raise UserError(
                 f"{number} processes were started for one training: add trainer=ddp, without trainer.devices."
             )
-        if processes and not asked:
+        if launched and not asked:
             raise UserError("several processes are one training, in one directory: add hydra.run.dir=outputs/NAME.")
         if writes:
             _check_directory(directory, make=asked)

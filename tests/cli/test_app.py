@@ -76,7 +76,7 @@ def test_help_is_there_at_once(command: str, tmp_path: Path) -> None:
 
 def test_the_command_begins_without_what_takes_long_to_import(tmp_path: Path) -> None:
     program = (
-        "import digits.cli, sys; print({'hydra', 'omegaconf', 'torch', 'lightning', 'matplotlib'} & {*sys.modules})"
+        "import digits.cli.app, sys; print({'hydra', 'omegaconf', 'torch', 'lightning', 'matplotlib'} & {*sys.modules})"
     )
     done = run_cold("-c", program, cwd=tmp_path)
     assert done.stdout == "set()\n", done.stderr

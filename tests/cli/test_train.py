@@ -18,10 +18,10 @@ import yaml
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
-from digits import errors
+from digits import signals
 from digits.cli import train as command
-from digits.errors import exit_codes, handing_over, put_off
 from digits.runs.run import Run
+from digits.signals import deferred, exit_codes, forward_to_scheduler
 from digits.sweeps import jobs as parallel
 from digits.sweeps import plan, sweep
 from digits.training import train as training
@@ -292,6 +292,7 @@ def test_a_pipe_that_nobody_reads_is_no_failure(tmp_path: Path) -> None:
     assert results_of(tmp_path / "here")["status"] == "finished"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python reports what it ignores
 def test_an_interruption_that_is_dropped_on_the_way(capsys: pytest.CaptureFixture[str]) -> None:
     """Python prints what is raised as an object goes away, and goes on."""
 
@@ -368,7 +369,7 @@ def test_a_schedulers_signal_that_another_error_hides(dropped: bool) -> None:
     with restored():
         signal.signal(signal.SIGUSR2, submit_again)
         dropping = contextlib.suppress(BaseException) if dropped else contextlib.nullcontext()
-        with pytest.raises(SystemExit, match="144"), handing_over(), dropping:
+        with pytest.raises(SystemExit, match="144"), forward_to_scheduler(), dropping:
             cut_short_by_a_scheduler()
         assert signal.getsignal(signal.SIGUSR2) is submit_again
 
@@ -377,7 +378,7 @@ def test_a_scheduler_waits_until_what_does_not_survive_it_is_over() -> None:
     done = []
     with restored():
         signal.signal(signal.SIGUSR2, submit_again)
-        with pytest.raises(SystemExit, match="144"), handing_over(), put_off():
+        with pytest.raises(SystemExit, match="144"), forward_to_scheduler(), deferred():
             done.append(signal.raise_signal(signal.SIGUSR2))
     assert done
 
@@ -398,21 +399,21 @@ def test_no_other_signal_keeps_a_job_from_being_submitted_again() -> None:
             signal.raise_signal(signal.SIGINT)
 
     with restored():
-        errors.listen()
+        signals.install_handlers()
         signal.signal(signal.SIGUSR2, slowly)
-        with pytest.raises(SystemExit, match="144"), handing_over():
+        with pytest.raises(SystemExit, match="144"), forward_to_scheduler():
             told_twice()
     assert done
 
 
 def test_another_process_of_a_job_that_is_submitted_again_waits_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(errors.time, "sleep", waited.append)
+    monkeypatch.setattr(signals.time, "sleep", waited.append)
     with restored():
         signal.signal(signal.SIGUSR2, lambda *args: None)
-        with pytest.raises(errors.Interrupted), handing_over():
+        with pytest.raises(signals.Interrupted), forward_to_scheduler():
             cut_short_by_a_scheduler()
-    assert waited == [errors.WAIT_FOR_FIRST]
+    assert waited == [signals.REQUEUE_SECONDS]
 
 
 def test_a_job_that_a_scheduler_takes_away_has_not_failed(
@@ -443,7 +444,7 @@ def test_a_job_that_runs_out_of_time_too_often_is_a_row(
 def test_a_second_signal_is_ignored_while_things_are_put_in_order() -> None:
     program = """
 import signal
-from digits.errors import exit_codes
+from digits.signals import exit_codes
 with exit_codes():
     try:
         signal.raise_signal(signal.SIGINT)

@@ -65,8 +65,8 @@ def test_only_predict_takes_it(exported: tuple[Path, str]) -> None:
 def test_it_needs_no_torch(exported: tuple[Path, str], tmp_path: Path) -> None:
     picture = draw(tmp_path / "seven.png", 40)
     program = (
-        "import sys; from digits import cli; sys.argv[1:] = sys.argv[1:]\n"
-        "try: cli.main()\n"
+        "import sys; from digits.cli.app import main\n"
+        "try: main()\n"
         "finally: print('imported', [name for name in ('torch', 'lightning') if name in sys.modules])"
     )
     done = run_cold("-c", program, "predict", str(exported[0]), picture, "--csv", cwd=tmp_path)

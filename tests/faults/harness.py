@@ -25,9 +25,9 @@ import torch
 from lightning import Callback
 
 from digits.data import sample
-from digits.errors import exit_codes, handing_over
 from digits.explanation import report  # noqa: F401  # the report's imports take a second
 from digits.runs.run import Run
+from digits.signals import exit_codes, forward_to_scheduler
 from digits.training import train as training  # the report's imports take a second
 
 from ..helpers import composed
@@ -161,7 +161,7 @@ def begin(words: list[str], directory: Path, spoil: Callable[[], None] = lambda:
         with exit_codes():
             spoil()
             os.write(told, b".")
-            with handing_over():
+            with forward_to_scheduler():
                 training.train(composed(*COMMON, *words), directory)
             code = 0
     except SystemExit as end:

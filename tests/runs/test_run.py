@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from digits.config import TrainConfig, check
-from digits.errors import Interrupted, UserError
+from digits.errors import UserError
 from digits.runs.files import write
 from digits.runs.run import Run, differences
+from digits.signals import Interrupted
 
 from ..helpers import TINY, composed, finished
 

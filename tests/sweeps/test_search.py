@@ -20,7 +20,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 
-from digits import errors
+from digits import signals
 from digits.errors import UserError
 from digits.runs.run import Run
 from digits.sweeps import search, space
@@ -454,13 +454,13 @@ def test_a_signal_that_comes_as_a_trial_is_given_up_ends_the_search(
         raise optuna.TrialPruned
 
     with restored():
-        errors.listen()
+        signals.install_handlers()
         monkeypatch.setattr(search.Report, "on_validation_end", give_up)
         try:
-            with pytest.raises(errors.Interrupted):
+            with pytest.raises(signals.Interrupted):
                 found(trials=3)
         finally:
-            errors._forget()
+            signals.forget()
 
 
 @pytest.mark.slow

@@ -327,9 +327,9 @@ def test_jobs_of_several_gpus_are_not_run_at_once(
 
 TAKE = """
 import os, sys
-from digits import parallel
-parallel.take_a_gpu()
-parallel.take_a_gpu()  # for a second job
+from digits.sweeps import jobs
+jobs.take_a_gpu()
+jobs.take_a_gpu()  # for a second job
 print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()
 """

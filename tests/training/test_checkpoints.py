@@ -15,9 +15,10 @@ import pytest
 import torch
 from lightning import Callback
 
-from digits import errors
-from digits.errors import RunError, UserError, exit_codes
+from digits import signals
+from digits.errors import RunError, UserError
 from digits.runs.run import Run
+from digits.signals import exit_codes
 from digits.training import checkpoints as saving
 from digits.training import train as training
 from digits.training.train import train
@@ -150,7 +151,7 @@ def test_a_schedulers_signal_is_handed_over_once_all_is_saved(
     with restored():
         signal.signal(signal.SIGUSR2, lambda number, frame: sys.exit(f"{number} {last.exists()}"))
         at(step, lambda: signal.raise_signal(signal.SIGUSR2))
-        with pytest.raises(SystemExit, match=f"{signal.SIGUSR2} True"), errors.handing_over():
+        with pytest.raises(SystemExit, match=f"{signal.SIGUSR2} True"), signals.forward_to_scheduler():
             train(tiny("model.head.dropout=0.5"), tmp_path / "cut")
     assert torch.load(last, weights_only=True)["global_step"] == step
     assert not Run(tmp_path / "cut").results_file.exists()
@@ -179,7 +180,7 @@ def test_a_training_that_a_scheduler_lets_live_goes_on(tiny: Compose, tmp_path: 
 
 
 def test_what_lightning_saves_for_slurm_is_left_out(tmp_path: Path) -> None:
-    saving.WholeFiles(Run(tmp_path)).save_checkpoint({"a": 1}, tmp_path / "hpc_ckpt_1.ckpt")
+    saving.AtomicCheckpointIO(Run(tmp_path)).save_checkpoint({"a": 1}, tmp_path / "hpc_ckpt_1.ckpt")
     assert not list(tmp_path.iterdir())
 
 
@@ -188,12 +189,12 @@ def test_an_interruption_that_another_error_hides_stops_the_other_processes(
 ) -> None:
     def hidden() -> None:
         try:
-            raise errors.Interrupted(signal.SIGUSR2)
+            raise signals.Interrupted(signal.SIGUSR2)
         finally:
             raise RuntimeError("of a library that was clearing up")
 
     stopped: list[bool] = []
-    monkeypatch.setattr(training.parallel, "stop_children", lambda: stopped.append(True))
+    monkeypatch.setattr(training.processes, "stop_children", lambda: stopped.append(True))
     at(3, hidden)
     with pytest.raises(RuntimeError, match="clearing up"):
         train(tiny(), tmp_path)
@@ -228,15 +229,15 @@ def test_a_signal_that_comes_amid_an_error_is_obeyed_by_whoever_listens(
         fail()
 
     at(3, told_and_failed)
-    monkeypatch.setattr(errors, "_listening", False)
+    monkeypatch.setattr(signals, "_installed", False)
     with restored():
         if listening:
-            errors.listen()
+            signals.install_handlers()
         with pytest.raises(KeyError):
             train(tiny(), tmp_path)
-        with pytest.raises(errors.Interrupted) if listening else contextlib.nullcontext():
-            errors.obey()
-        errors._forget()
+        with pytest.raises(signals.Interrupted) if listening else contextlib.nullcontext():
+            signals.raise_if_interrupted()
+        signals.forget()
 
 
 def test_whoever_says_it_twice_does_not_wait(tiny: Compose, tmp_path: Path, at: Any) -> None:
@@ -322,7 +323,7 @@ def test_a_full_disk(tiny: Compose, tmp_path: Path, at: Any, monkeypatch: pytest
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)
-        with pytest.raises(RunError, match=r"last\.ckpt cannot be written: No space left on device\. What was saved"):
+        with pytest.raises(RunError, match=r"last\.ckpt cannot be written: No space left on device\. Earlier"):
             train(cfg, tmp_path / "cut")
     names = {path.name for path in (tmp_path / "cut/checkpoints").iterdir()}
     assert names == {"best.ckpt", "last.ckpt", "previous.ckpt"}
@@ -342,7 +343,7 @@ def test_a_disk_that_is_full_within_a_file_is_named_so(
             return super().write(content)
 
     monkeypatch.setattr(saving, "whole", lambda path, keep: contextlib.nullcontext(Full()))
-    with pytest.raises(RunError, match=r"best\.ckpt cannot be written: No space left on device\. What was saved"):
+    with pytest.raises(RunError, match=r"best\.ckpt cannot be written: No space left on device\. Earlier"):
         train(tiny(), tmp_path)
 
 

@@ -18,13 +18,13 @@ from lightning import LightningModule, Trainer
 from torch.nn.functional import cross_entropy
 
 from digits import overrides as command_line
+from digits import processes
 from digits.config import CheckpointConfig
 from digits.data.mnist import MNISTDataModule
 from digits.data.normalisation import normalise
 from digits.errors import UserError
 from digits.runs import checkpoint
 from digits.runs.run import Run
-from digits.sweeps import jobs as parallel
 from digits.training.checkpoints import Checkpoints
 
 from ..helpers import (
@@ -439,7 +439,7 @@ def test_torchrun_needs_a_directory(
 ) -> None:
     for name, value in {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4"}.items():
         monkeypatch.setenv(name, value)
-    assert parallel.started_outside() == (2, 2)
+    assert processes.launched_externally() == (2, 2)
     with pytest.raises(UserError, match="in one directory: add hydra.run.dir=outputs/NAME"):
         command_line.check(["trainer=ddp"])
     for words in ([], ["trainer=ddp", "trainer.devices=2"], ["trainer.strategy=ddp_spawn"]):
@@ -451,14 +451,14 @@ def test_torchrun_needs_a_directory(
 def test_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "6", "SLURM_NNODES": "2", "SLURM_PROCID": "3"}.items():
         monkeypatch.setenv(name, value)
-    assert parallel.started_outside() == (3, 2)
-    assert not parallel.is_first()
+    assert processes.launched_externally() == (3, 2)
+    assert not processes.is_first()
     monkeypatch.setenv("LOCAL_RANK", "0")
-    assert parallel.is_first()  # as Lightning decides: RANK, then LOCAL_RANK, then Slurm's
+    assert processes.is_first()  # as Lightning decides: RANK, then LOCAL_RANK, then Slurm's
     monkeypatch.setenv("RANK", "2")
-    assert not parallel.is_first()
+    assert not processes.is_first()
     monkeypatch.setenv("SLURM_NTASKS", "1")
-    assert parallel.started_outside() is None
+    assert processes.launched_externally() is None
 
 
 def saved_at(last: Path) -> int:

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from digits.console import ScreenHandler, evaluation_text
-from digits.errors import EXIT_FAILED, EXIT_WRONG_USE, Interrupted, UserError, exit_codes, importing, printable
+from digits.errors import EXIT_FAILED, EXIT_WRONG_USE, UserError, printable
 from digits.runs.files import writing
+from digits.signals import Interrupted, exit_codes, importing
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer keeps it
 

@@ -16,25 +16,18 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from digits import config
+from digits import config, processes
 from digits import overrides as command_line
-from digits.errors import (
-    DEBUG,
-    HYDRAS,
+from digits.errors import DEBUG, HYDRAS, RunError, UserError, debugging, exit_code, message
+from digits.runs.run import Run
+from digits.signals import (
     Interrupted,
-    RunError,
-    UserError,
-    debugging,
-    exit_code,
     exit_codes,
-    handing_over,
+    forward_to_scheduler,
     importing,
     interruption_of,
-    message,
-    obey,
+    raise_if_interrupted,
 )
-from digits.runs.run import Run
-from digits.sweeps import jobs as parallel
 
 log = logging.getLogger(__name__)
 
@@ -78,12 +71,12 @@ def run_job(cfg: DictConfig) -> float | None:
 
     A failure ends the process, but in a sweep, where it is written down for the leaderboard and the next job begins.
     """
-    if not parallel.is_first():
+    if not processes.is_first():
         logging.disable(logging.WARNING)
     run = Run(Path(HydraConfig.get().runtime.output_dir))
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        with handing_over():
+        with forward_to_scheduler():
             return _train(cfg, run, sweeping)
     except (Interrupted, Exception) as error:
         if interruption := interruption_of(error):
@@ -108,7 +101,7 @@ def _train(cfg: DictConfig, run: Run, sweeping: bool) -> float:
         return results.metric
     with importing():
         from digits.training.train import train
-    obey()
+    raise_if_interrupted()
     # In a sweep that was killed, a job may live on in a process of its own.
     metric = train(cfg, run.path, None if sweeping else STARTED, wait=sweeping).metric
     if not sweeping:

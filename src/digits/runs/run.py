@@ -17,10 +17,11 @@ from annotated_types import Len
 from typing_extensions import TypedDict  # the one that pydantic takes before Python 3.12
 
 from digits.config import TrainConfig
-from digits.errors import UserError, interruption_of
+from digits.errors import UserError
 from digits.keys import shown
 from digits.model.geometry import CLASSES
 from digits.runs.files import UNFINISHED_FILE, Amount, Count, Share, as_json, parsed, write
+from digits.signals import interruption_of
 
 log = logging.getLogger(__name__)
 

@@ -1,11 +1,10 @@
-"""Several processes: jobs of a sweep (how many, on which GPU, and their end with it), and those of one training."""
+"""Parallel jobs of a sweep: how many run at once, on which GPU, and how they end with the sweep."""
 
 import atexit
 import contextlib
 import getpass
 import itertools
 import math
-import multiprocessing
 import os
 import shutil
 import signal
@@ -19,10 +18,10 @@ from pathlib import Path
 import filelock
 
 from digits.errors import UserError
+from digits.processes import SAVE_SECONDS
 
 MEMORY = 2e9  # bytes that a job may take: 0.7 GB for torch and MNIST, and as much again for the network's feature maps
 CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")  # bytes, or the word max
-SAVED_WITHIN = 10  # seconds
 
 
 def jobs_at_once(jobs: int, accelerator: str = "auto", processes: int = 1) -> int:
@@ -70,40 +69,11 @@ def end_with_parent(seconds: float = 1.0) -> None:
         while os.getppid() == parent:
             time.sleep(seconds)
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(SAVED_WITHIN)
+        time.sleep(SAVE_SECONDS)
         os._exit(128 + signal.SIGTERM)  # joblib's process would wait for the next job
 
     if not any(thread.name == watch.__qualname__ for thread in threading.enumerate()):
         threading.Thread(target=watch, name=watch.__qualname__, daemon=True).start()
-
-
-def stop_children() -> None:
-    """Terminate the processes that this one has begun, and wait until they have saved and ended."""
-    children = multiprocessing.active_children()
-    for child in children:
-        if child.pid:
-            os.kill(child.pid, signal.SIGTERM)
-    for child in children:
-        child.join(SAVED_WITHIN)
-
-
-def started_outside() -> tuple[int, int] | None:
-    """Processes on each machine, and machines, where torchrun or Slurm has started several for one training."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-        nodes = world // local
-    elif "SLURM_STEP_ID" in os.environ:
-        world, nodes = (int(os.environ.get(f"SLURM_{name}", 1)) for name in ("NTASKS", "NNODES"))
-        local = world // nodes
-    else:
-        return None
-    return (local, nodes) if world > 1 else None
-
-
-def is_first() -> bool:
-    """Whether this process is the one of a training that speaks and writes files."""
-    told = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))  # in Lightning's order
-    return next((number for number in told if number is not None), "0") == "0"
 
 
 def _memory() -> float:

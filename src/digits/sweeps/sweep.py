@@ -24,9 +24,10 @@ from omegaconf import DictConfig, read_write
 from digits import config as configuration
 from digits import overrides as command_line
 from digits.console import ScreenHandler, duration, say
-from digits.errors import EXIT_FAILED, UserError, exit_codes, listen
+from digits.errors import EXIT_FAILED, UserError
 from digits.runs.files import changed_at
 from digits.runs.run import Run
+from digits.signals import exit_codes, install_handlers
 from digits.sweeps import jobs as parallel
 from digits.sweeps import plan
 
@@ -104,7 +105,7 @@ class Sweep(Callback):
             return
         if _launcher(config) == "LocalLauncher":  # which begins all of them at once; joblib sees to it by itself
             os.environ.setdefault("OMP_NUM_THREADS", "1")
-        listen()  # to signals, in a process that is another's
+        install_handlers()  # to signals, in a process that is another's
         for handler in logging.getLogger().handlers:
             if isinstance(handler, ScreenHandler):
                 handler.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""When a training is saved: after each epoch, every so often within one, and before it does as a signal says."""
+"""Checkpoints: after each epoch, at intervals within one, and before the process exits on a signal."""
 
 import logging
 import signal
@@ -14,148 +14,154 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from digits.config import CheckpointConfig
-from digits.errors import RunError, UserError, listen_with, obey, obey_later
+from digits.errors import RunError, UserError
 from digits.runs.files import whole
 from digits.runs.run import Run
+from digits.signals import raise_if_interrupted, remember, replace_handlers, restore_handlers
 
 log = logging.getLogger(__name__)
-AGAIN = 0.5  # seconds
+SAME_SIGNAL_SECONDS = 0.5
 
 
 class Checkpoints(Checkpoint):
-    """Keeps ``best.ckpt`` and ``last.ckpt``, from which a training goes on at the very step at which it was saved.
+    """Keeps ``best.ckpt`` and ``last.ckpt``; a run resumes at the exact step at which ``last.ckpt`` was saved.
 
-    Told to stop by SIGINT, SIGTERM or a scheduler's signal, it first brings the step to its end and saves; told again,
-    it stops at once. What comes within half a second is the same: a process may be told by itself, and with its group.
-    It would take three of Lightning's ModelCheckpoint, which also forgets the best score where a run directory has been
-    moved.
+    On SIGINT, SIGTERM or a scheduler's signal it finishes the current step, saves and stops; on a second signal it
+    stops at once. Signals within 0.5 s count as one, since a process may receive it twice, directly and through its
+    group. Three of Lightning's ModelCheckpoint would be needed instead, and they lose the best score when the run
+    directory is moved.
 
     Args:
-        run: Where they are kept.
-        config: What makes an epoch the best, and how often to save within one.
-        validated: Whether there is anything to compare epochs by; if not, the last one is the best.
+        run: The run that the checkpoints belong to.
+        config: The metric that makes a checkpoint the best, and how often to save within an epoch.
+        validated: Whether there is a validation set. Without one, the last epoch is the best.
     """
 
     def __init__(self, run: Run, config: CheckpointConfig, validated: bool) -> None:
         self.run, self.config, self.validated = run, config, validated
         self.best: float | None = None
-        self._told = 0  # the signal
-        self._told_at = 0.0  # when
-        self._handlers: dict[int, Any] = {}  # of signals, before the training began
-        self._saved = 0.0  # when
+        self._signal = 0
+        self._signal_time = 0.0
+        self._previous_handlers: dict[int, Any] = {}
+        self._save_time = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on behind the last batch, start the clock, and listen to signals, as only a process's main thread can."""
-        # Lightning has done so, unless a scheduler asked for the length of the training before the state was restored.
+        """Restore the position within the epoch, compare the processes, and install the signal handlers.
+
+        Raises:
+            UserError: If the processes resume from different steps.
+        """
+        # Under Slurm, Lightning asks for the length of the training before it restores the state, and then skips this.
         trainer.fit_loop._load_combined_loader_states()
-        self._saved = time.monotonic()
-        obey()
+        self._save_time = time.monotonic()
+        raise_if_interrupted()
         step = torch.tensor(trainer.global_step, device=trainer.strategy.root_device)
         last, first = (int(trainer.strategy.reduce(step.clone(), reduce_op=name)) for name in ("max", "min"))
         if last != first:
             raise UserError(
-                f"the processes do not see the same {self.run.path}: one goes on from step {last}, another from "
-                f"{first}. Set hydra.run.dir to a folder that all machines share."
+                f"the processes do not see the same {self.run.path}: one resumes at step {last}, another at {first}. "
+                "Set hydra.run.dir to a folder that all machines share."
             )
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = listen_with(self._note)
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
+            self._previous_handlers = replace_handlers(self._handle)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save, if it is time; not between steps whose gradients are added up, nor where the epoch ends anyway."""
+        """Save if a signal has arrived or the interval is over, but not between accumulated gradients."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches or trainer.is_last_batch:
             return
-        told, due = self._agreed(trainer, self._told, self._is_due(trainer))
-        if told or due:
+        number, due = self._agree(trainer, self._signal, self._is_due(trainer))
+        if number or due:
             self._save(trainer, self.run.last)
-        if told:
-            self._hand_over(trainer, told)
+        if number:
+            self._forward(trainer, number)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the epoch, first as the best, if it is: the last one records how good that was."""
+        """Save the epoch; ``best.ckpt`` first, because ``last.ckpt`` contains the best score."""
         score = float(trainer.callback_metrics[self.config.monitor]) if self.validated else None
         if score is None or self.best is None or (score - self.best) * (1 if self.config.mode == "max" else -1) > 0:
             self.best = score
             self._save(trainer, self.run.best)
         self._save(trainer, self.run.last)
-        told, _ = self._agreed(trainer, self._told, False)
-        if told:
-            self._hand_over(trainer, told)
+        self._stop_on_signal(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Obey a signal that has come since, and leave others to those who listened before."""
-        told, _ = self._agreed(trainer, self._told, False)
-        if told:
-            self._hand_over(trainer, told)
-        self._listen_no_more()
+        """Act on a pending signal, then restore the previous handlers."""
+        self._stop_on_signal(trainer)
+        self._restore_handlers()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave signals to those who listened before, and what came and was not obeyed to what follows the error."""
-        if self._told:
-            obey_later(self._told)
-        self._listen_no_more()
+        """Restore the previous handlers, and keep a pending signal for later."""
+        if self._signal:
+            remember(self._signal)
+        self._restore_handlers()
 
     def state_dict(self) -> dict[str, Any]:
-        """How good the best epoch was."""
+        """The best score so far."""
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the best score."""
         self.best = state_dict["best"]
 
     def _is_due(self, trainer: Trainer) -> bool:
         steps, seconds = self.config.every_n_steps, self.config.every_n_seconds
         return bool(
-            (steps and trainer.global_step % steps == 0) or (seconds and time.monotonic() >= self._saved + seconds)
+            (steps and trainer.global_step % steps == 0) or (seconds and time.monotonic() >= self._save_time + seconds)
         )
 
-    def _agreed(self, trainer: Trainer, told: int, due: bool) -> tuple[int, bool]:
-        """The same in all processes: what one of them was told, and what is due by the clock of one."""
+    def _agree(self, trainer: Trainer, number: int, due: bool) -> tuple[int, bool]:
+        """Make all processes act on a signal that one of them received, and on an interval that is over for one."""
         if trainer.world_size == 1:
-            return told, due
-        both = torch.tensor([told, due], device=trainer.strategy.root_device)
-        told, due = trainer.strategy.reduce(both, reduce_op="max").tolist()
-        return told, bool(due)
+            return number, due
+        both = torch.tensor([number, due], device=trainer.strategy.root_device)
+        number, due = trainer.strategy.reduce(both, reduce_op="max").tolist()
+        return number, bool(due)
 
     def _save(self, trainer: Trainer, path: Path) -> None:
         trainer.save_checkpoint(path)
-        self._saved = time.monotonic()
+        self._save_time = time.monotonic()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._told and time.monotonic() >= self._told_at + AGAIN:
-            obey_later(self._told)
-            self._listen_no_more()
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._signal and time.monotonic() >= self._signal_time + SAME_SIGNAL_SECONDS:
+            remember(self._signal)
+            self._restore_handlers()
             signal.raise_signal(number)
-        elif not self._told:
-            self._told, self._told_at = number, time.monotonic()
+        elif not self._signal:
+            self._signal, self._signal_time = number, time.monotonic()
 
-    def _hand_over(self, trainer: Trainer, told: int) -> None:
-        """Leave a signal to those who listened to it before; they stop the training, unless it is Lightning itself.
+    def _stop_on_signal(self, trainer: Trainer) -> None:
+        number, _ = self._agree(trainer, self._signal, False)
+        if number:
+            self._forward(trainer, number)
 
-        That has Slurm submit the job again, which then ends it. Once is enough: one process may hear of it later.
+    def _forward(self, trainer: Trainer, number: int) -> None:
+        """Forward a signal to its previous handler, which stops the run.
+
+        Lightning's own handler lets the run continue: it makes Slurm submit the job again, and Slurm then ends it. So
+        the signal is ignored from then on; with several processes, one may receive it later than the others.
         """
         log.info("Saved at step %d of the training: %s", trainer.global_step, self.run.last)
-        self._told = 0
-        if told in self._handlers:
-            signal.signal(told, self._handlers.pop(told) or signal.SIG_DFL)
-        signal.raise_signal(told)
-        if self._handlers:
-            self._handlers[told] = signal.signal(told, signal.SIG_IGN)
+        self._signal = 0
+        if number in self._previous_handlers:
+            restore_handlers({number: self._previous_handlers.pop(number)})
+        signal.raise_signal(number)
+        if self._previous_handlers:
+            self._previous_handlers |= replace_handlers(signal.SIG_IGN, [number])
 
-    def _listen_no_more(self) -> None:
-        while self._handlers:
-            number, handler = self._handlers.popitem()
-            signal.signal(number, handler or signal.SIG_DFL)
+    def _restore_handlers(self) -> None:
+        restore_handlers(self._previous_handlers)
+        self._previous_handlers = {}
 
 
-class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint whole or not at all, and keeps the last one until the next is there.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes each checkpoint whole or not at all, and keeps the last one until the next one is complete.
 
-    What Lightning saves by itself at Slurm's signal is left out: ``last.ckpt`` has just been saved.
+    Lightning's own checkpoint on Slurm's signal is skipped, because ``last.ckpt`` has just been saved.
 
     Args:
-        run: The run whose they are.
+        run: The run that the checkpoints belong to.
     """
 
     def __init__(self, run: Run) -> None:
@@ -165,7 +171,7 @@ class WholeFiles(TorchCheckpointIO):
         """Write a checkpoint.
 
         Raises:
-            RunError: If there is no room for it, or no permission; the ones before are as they were.
+            RunError: If the disk is full or the folder is not writable. Earlier checkpoints stay as they are.
         """
         path = Path(path)
         if path.name.startswith("hpc_ckpt_"):
@@ -175,15 +181,14 @@ class WholeFiles(TorchCheckpointIO):
             with whole(path, keep=self.run.previous if path == self.run.last else None) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
-            reason = _system_error(error)
             raise RunError(
-                f"{path} cannot be written: {reason}. What was saved before is whole; "
-                "once that is put right, the same command in the same hydra.run.dir goes on from there"
+                f"{path} cannot be written: {_system_message(error)}. Earlier checkpoints are intact. "
+                "Fix the problem and run the same command in the same hydra.run.dir again to resume"
             ) from error
 
 
-def _system_error(error: BaseException | None) -> str:
-    """Why a file could not be written, in the system's words, behind which torch has its own."""
+def _system_message(error: BaseException | None) -> str:
+    """The operating system's message behind torch's own."""
     while error:
         if isinstance(error, OSError) and error.strerror:
             return error.strerror

@@ -22,19 +22,19 @@ from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, Simpl
 from omegaconf import DictConfig
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from digits import config
+from digits import config, processes
 from digits.config import TrainConfig
 from digits.console import duration, layer_table, quiet
 from digits.data import MNISTDataModule
 from digits.data.mnist import Description
-from digits.errors import RunError, UserError, first_line, interruption_of
+from digits.errors import RunError, UserError, first_line
 from digits.evaluation.evaluate import classifier_of, measure
 from digits.evaluation.robustness import accuracy
 from digits.model.classifier import DigitClassifier
 from digits.model.geometry import CLASSES, layers
 from digits.runs import checkpoint
 from digits.runs.run import FINISHED, Dataset, Results, Run
-from digits.sweeps import jobs as parallel
+from digits.signals import interruption_of
 from digits.training import hardware as device
 from digits.training import provenance
 from digits.training.callbacks import (
@@ -47,7 +47,7 @@ from digits.training.callbacks import (
     StepSeed,
     Stopwatch,
 )
-from digits.training.checkpoints import Checkpoints, WholeFiles
+from digits.training.checkpoints import AtomicCheckpointIO, Checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def train(
     checked = config.check(cfg)
     run = Run(directory or Path("outputs") / datetime.datetime.now().strftime("%Y-%m-%d/%H-%M-%S-%f"))
     with quiet():
-        if not parallel.is_first():
+        if not processes.is_first():
             logging.disable(logging.WARNING)
             if not run.finished(checked):
                 _fit(checked, run, callbacks)
@@ -165,7 +165,7 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
         trainer.fit(classifier, data, ckpt_path=saved, weights_only=True)
     except BaseException as error:
         if interruption_of(error):
-            parallel.stop_children()
+            processes.stop_children()
             raise
         if isinstance(error, ProcessRaisedException):
             raise _raised_there(error) from error
@@ -308,8 +308,8 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Callback
     if sys.stdout.isatty():
         callbacks.append(ProgressBar(refresh_rate=20))
     arguments = {**asdict(cfg.trainer), "precision": precision}
-    if (processes := parallel.started_outside()) and cfg.trainer.devices == "auto":
-        arguments["devices"], arguments["num_nodes"] = processes
+    if (launched := processes.launched_externally()) and cfg.trainer.devices == "auto":
+        arguments["devices"], arguments["num_nodes"] = launched
     profiler = cfg.trainer.profiler and PROFILERS[cfg.trainer.profiler](dirpath=run.path / "profile", filename="table")
     for ours in ("memory_format", "compile", "profiler"):
         del arguments[ours]
@@ -323,7 +323,7 @@ def _trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Callback
             enable_model_summary=False,  # the table of layers says more
             num_sanity_val_steps=0,
             profiler=profiler or NoProfiler(),
-            plugins=[WholeFiles(run)],
+            plugins=[AtomicCheckpointIO(run)],
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         raise UserError(f"trainer: {first_line(error)}.") from error

@@ -1,0 +1,203 @@
+"""Ctrl-C, SIGTERM and a scheduler's signals: where they interrupt a command, and where they wait.
+
+A signal raises `Interrupted` at once, except inside `deferred`, where an exception would do damage. Some libraries
+swallow an exception, so the signal is also remembered until `raise_if_interrupted`.
+"""
+
+import atexit
+import gc
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+from digits.errors import RunError, debugging, exit_code, message
+
+SCHEDULER_SIGNALS = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]  # not Windows
+"""Signals by which a scheduler announces the end of a job: Lightning listens to the first, submitit to the second."""
+
+REQUEUE_SECONDS = 60
+"""How long to wait for submitit to end a job that it has submitted again: only its first process does so."""
+
+Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
+
+_pending = 0  # the number of the first signal that has arrived and has not been handled
+_installed = False  # whether a command has installed its handlers; a notebook keeps its own
+
+
+class Interrupted(BaseException):
+    """A signal asks the process to stop. Not an ``Exception``, so that nothing takes it for a failure.
+
+    Args:
+        signal_number: The signal that arrived.
+
+    Attributes:
+        signal_number: The same.
+        exit_code: 128 plus the signal's number, as in shells.
+        advice: How to resume. Set by a caller while the exception propagates.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number
+        self.advice = ""
+
+
+def interruption_of(error: BaseException | None) -> Interrupted | None:
+    """Return the `Interrupted` that caused this error, if any: interrupted cleanup code can hide it."""
+    while error:
+        if isinstance(error, Interrupted):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Run a command: install the handlers, and turn an exception into a message and an exit code."""
+    raise_if_interrupted()  # a signal during the first imports
+    install_handlers()
+    try:
+        try:
+            yield
+        except SystemExit:  # raised by a command-line parser
+            raise_if_interrupted()
+            raise
+        raise_if_interrupted()
+    except (Interrupted, Exception) as error:
+        if interruption := interruption_of(error):
+            forget()
+            print(f"\nInterrupted. {interruption.advice}".rstrip(), file=sys.stderr)
+            sys.exit(interruption.exit_code)
+        if debugging():
+            traceback.print_exc()
+        print(message(error), file=sys.stderr)
+        sys.exit(exit_code(error))
+
+
+def install_handlers() -> None:
+    """Make SIGINT and SIGTERM raise `Interrupted`."""
+    global _installed
+    _installed = True
+    replace_handlers(_raise, (signal.SIGINT, signal.SIGTERM))
+
+
+def replace_handlers(handler: Handler, numbers: Iterable[int] | None = None) -> dict[int, Any]:
+    """Set a handler for several signals, and return the previous ones by signal.
+
+    Args:
+        handler: The new handler.
+        numbers: The signals. By default all that ask this process to stop.
+    """
+    if numbers is None:
+        numbers = (signal.SIGINT, signal.SIGTERM, *_scheduler_signals())
+    return {number: signal.signal(number, handler) for number in numbers}
+
+
+def restore_handlers(previous: dict[int, Any]) -> None:
+    """Undo `replace_handlers`."""
+    for number, handler in previous.items():
+        signal.signal(number, handler or signal.SIG_DFL)
+
+
+def raise_if_interrupted() -> None:
+    """Raise `Interrupted` for a signal that was remembered, or whose exception was swallowed, as in ``__del__``."""
+    if _pending:
+        raise Interrupted(_pending)
+
+
+def remember(number: int) -> None:
+    """Keep a signal for the next `raise_if_interrupted`. Does nothing in a notebook, which has its own handlers."""
+    if _installed:
+        _remember(number)
+
+
+def forget() -> None:
+    """Drop the remembered signal: it has been handled."""
+    global _pending
+    _pending = 0
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Defer signals to the end of the block. Importing torch aborts if a handler raises."""
+    previous = replace_handlers(_remember)
+    try:
+        yield
+    finally:
+        restore_handlers(previous)
+    raise_if_interrupted()
+
+
+@contextmanager
+def forward_to_scheduler() -> Iterator[None]:
+    """Turn a scheduler's signal into `Interrupted`, and pass it to submitit once the block has ended.
+
+    Submitit's own handler exits at any point, which can crash torch or make a library's cleanup fail.
+
+    Raises:
+        SystemExit: Submitit has submitted the job again.
+        RunError: Submitit refuses, because the job has run out of time too often.
+    """
+    previous: dict[int, Any] = {}
+    try:
+        previous = replace_handlers(_raise, _scheduler_signals())
+        yield
+        if previous:
+            raise_if_interrupted()
+        return
+    except (Interrupted, Exception) as error:
+        interruption = interruption_of(error)
+        if not interruption or interruption.signal_number not in previous:
+            raise
+    finally:
+        restore_handlers(previous)
+    forget()
+    try:
+        with deferred():
+            previous[interruption.signal_number](interruption.signal_number, None)
+    except Exception as error:
+        error.__context__ = None  # otherwise it would count as an interruption
+        raise RunError(str(error)) from error
+    time.sleep(REQUEUE_SECONDS)
+    raise interruption
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import slow modules: defer signals, and disable garbage collection, which saves 0.5 s at start-up.
+
+    The new objects stay frozen until the exit, where some libraries report leaks if they are not collected.
+    """
+    if "torch" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        with deferred():
+            yield
+        gc.freeze()
+        atexit.register(gc.unfreeze)
+    finally:
+        gc.enable()
+
+
+def _scheduler_signals() -> list[int]:
+    """The scheduler's signals that have a handler."""
+    return [number for number in SCHEDULER_SIGNALS if callable(signal.getsignal(number))]
+
+
+def _remember(number: int, frame: FrameType | None = None) -> None:
+    global _pending
+    _pending = _pending or number
+
+
+def _raise(number: int, frame: FrameType | None) -> NoReturn:
+    _remember(number)  # only the first signal counts
+    signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the cleanup
+    raise Interrupted(_pending)
