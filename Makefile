@@ -72,13 +72,14 @@ WITHOUT_TORCH := annotated-types filelock numpy pillow pydantic pytest pytest-ti
 
 $(VENV)-hydra/.installed: $(REQUIREMENTS) Makefile
 	@$(PYTHON) -m venv $(VENV)-hydra
-	@$(VENV)-hydra/bin/python -m pip install --quiet $(foreach each,$(NEXT_HYDRA) $(WITHOUT_TORCH),'$(each)')
+	@$(VENV)-hydra/bin/python -m pip install --quiet --no-compile $(foreach each,$(NEXT_HYDRA) $(WITHOUT_TORCH),'$(each)')
 	@$(VENV)-hydra/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
+# --no-compile: Python compiles what it imports, when it does; all of it would take 50 s.
 define install
 @test -n "$(PYTHON)" || { echo 'make: no Python 3.11, 3.12 or 3.13 with venv was found; name one: make PYTHON=/path/to/python' >&2; exit 2; }
 @echo 'Installing into $(VENV), once; torch with its GPU libraries is several gigabytes ...'
 @$(PYTHON) -m venv $(VENV)
-@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '$(1)'
+@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '$(1)'
 endef

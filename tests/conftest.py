@@ -22,6 +22,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pretend-gpu", action="store_true", help="have Lightning see a GPU that no Trainer uses")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the slow tests first, the longest ones before the others, so that no process is alone at the end."""
+    longest = {"test_readme.py": 0, "test_faults.py": 1}
+    items.sort(key=lambda item: longest.get(item.path.name, 2) if item.get_closest_marker("slow") else 3)
+
+
 @pytest.fixture(autouse=True)
 def pretend_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With ``--pretend-gpu``, what Lightning asks before it warns of a GPU that is not used says that there is one."""

@@ -1,4 +1,4 @@
-"""The harness that cuts trainings off: three times in each way; `make test-faults` does so 45 times."""
+"""The harness that cuts trainings off: once in each way; `make test-faults` does so 45 times."""
 
 import json
 import subprocess
@@ -12,10 +12,10 @@ from ..helpers import ROOT
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="trainings are forked")
 def test_nothing_is_lost() -> None:
-    words = [sys.executable, "-W", "ignore", "-m", "tests.faults.harness", "3"]
+    words = [sys.executable, "-W", "ignore", "-m", "tests.faults.harness", "1"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
-    assert figures["cuts"] == figures["survived"] >= 18
+    assert figures["cuts"] == figures["survived"] >= 6
     assert len(figures["kinds"]) == 6
     assert not figures["losses"]

@@ -450,10 +450,10 @@ def test_compiled_it_trains_to_the_same_network(tmp_path: Path, monkeypatch: pyt
     """
     monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
     words = [*QUICK, "trainer.max_epochs=1", "optimizer=sgd", "model.head.dropout=0"]
-    for word in ("false", "true"):
-        done = run_cold(TRAIN, *words, f"trainer.compile={word}", f"hydra.run.dir={word}", cwd=tmp_path, timeout=600)
+    for name, word in (("plain", "false"), ("compiled", "true")):
+        done = run_cold(TRAIN, *words, f"trainer.compile={word}", f"hydra.run.dir={name}", cwd=tmp_path, timeout=600)
         assert done.returncode == 0, done.stderr
-    plain, compiled = (weights(tmp_path / word) for word in ("false", "true"))
+    plain, compiled = (weights(tmp_path / name) for name in ("plain", "compiled"))
     assert plain.keys() == compiled.keys()
     assert all(torch.allclose(plain[key], compiled[key], atol=1e-4) for key in plain)
 
