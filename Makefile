@@ -41,7 +41,7 @@ test-faults: $(VENV)/.installed-dev ## cut trainings off in every way, 270 times
 	$(BIN)/python -W ignore -m tests.faults.harness $(or $(ARGS),45)
 
 test-hydra: $(VENV)-hydra/.installed ## check the command line with the next Hydra, in an environment of its own without torch
-	$(VENV)-hydra/bin/python -m pytest -m "not slow" tests/test_overrides.py tests/test_config.py tests/test_keys.py
+	$(VENV)-hydra/bin/python -m pytest -m "not slow" tests/test_overrides.py tests/test_config.py tests/test_validation.py tests/test_errors.py
 
 lint: $(VENV)/.installed-dev ## check format, style and types
 	$(BIN)/ruff format --check

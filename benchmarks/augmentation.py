@@ -11,10 +11,10 @@ import torch
 from common import QUICK, machine, spread, write
 from loop import configuration, plain_step
 
-from digits import config
 from digits.data import MNISTDataModule
 from digits.data.augmentation import Augmentation
 from digits.training import hardware as device
+from digits.validation import resolve
 
 STEPS = 20 if QUICK else 200
 WARM_UP = 10
@@ -24,7 +24,7 @@ CHOICES = ("affine", "elastic", "erase")
 def main() -> None:
     print(machine())
     device.speed_up()
-    cfg = config.check(configuration("model=compact"))
+    cfg = resolve(configuration("model=compact"))
     data = MNISTDataModule(root=cfg.data.root, batch_size=cfg.data.batch_size)
     data.setup()
     digits: Any = data.train_dataloader().dataset

@@ -18,25 +18,24 @@ from typing import Any
 
 import torch
 from common import QUICK, last_line, machine, official, run, spread, write
-from hydra import compose
 from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from digits import config
 from digits.config import TrainConfig
 from digits.data import MNISTDataModule, normalise
 from digits.model.network import build_network
+from digits.overrides import compose
 from digits.training import hardware as device
 from digits.training import train as training
+from digits.validation import resolve
 
 REPEATS = 1 if QUICK else 10
 
 
 def configuration(*words: str) -> DictConfig:
     root = next(iter(official().paths.values())).parent
-    with config.composing():
-        return compose("train", [*words, "trainer.accelerator=cpu", f"data.root={root}"])
+    return compose(*words, "trainer.accelerator=cpu", f"data.root={root}")
 
 
 def plain_step(cfg: TrainConfig) -> tuple[torch.optim.Optimizer, Callable[[Tensor, Tensor], None]]:
@@ -61,7 +60,7 @@ def plain_step(cfg: TrainConfig) -> tuple[torch.optim.Optimizer, Callable[[Tenso
 
 def bare_loop() -> float:
     """Seconds of the training in plain torch: the same tensors, network, optimizer, schedule and arithmetic."""
-    cfg = config.check(configuration("experiment=fast"))
+    cfg = resolve(configuration("experiment=fast"))
     torch.manual_seed(cfg.seed)
     data = MNISTDataModule(root=cfg.data.root, val_size=cfg.data.val_size)
     data.setup()

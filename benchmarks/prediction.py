@@ -9,13 +9,13 @@ from dataclasses import asdict
 
 import torch
 from common import QUICK, machine, official, spread, write
-from hydra import compose
 
-from digits import config
 from digits.data import normalise
 from digits.data.download import parse_idx
 from digits.model.classifier import DigitClassifier
+from digits.overrides import compose
 from digits.training import hardware as device
+from digits.validation import resolve
 
 BATCH_SIZE = 500
 REPEATS = 5 if QUICK else 20
@@ -23,8 +23,7 @@ REPEATS = 5 if QUICK else 20
 
 def main() -> None:
     device.speed_up()
-    with config.composing():
-        cfg = config.check(compose("train", ["model=compact"]))
+    cfg = resolve(compose("model=compact"))
     classifier = DigitClassifier(asdict(cfg.model), asdict(cfg.optimizer)).eval()
     images = torch.from_numpy(parse_idx(official().contents["t10k-images-idx3-ubyte"]))
     speeds: dict[str, list[float]] = {"bf16": [], "fp32": []}

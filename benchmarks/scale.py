@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 from common import QUICK, last_line, machine, official, run, write
-from hydra import compose
 
-from digits import config
 from digits.data.mnist import MNISTDataModule, _Raw
+from digits.overrides import compose
 from digits.training import train as training
 
 REPEATS = {1: 1, 2: 1} if QUICK else {1: 3, 10: 3, 50: 1}  # of each size
@@ -35,8 +34,7 @@ def train_on_repeated(times: int) -> dict[str, float]:
     MNISTDataModule._read = repeated  # type: ignore[method-assign]
     root = next(iter(official().paths.values())).parent
     words = ["experiment=fast", "trainer.limit_train_batches=1.0", "trainer.accelerator=cpu", f"data.root={root}"]
-    with config.composing():
-        cfg = compose("train", words)
+    cfg = compose(*words)
     with tempfile.TemporaryDirectory() as folder:
         results = training.train(cfg, Path(folder))
     return {"images": results.dataset["train"], "train_seconds": results.train_seconds}

@@ -33,11 +33,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from hydra import compose
 from omegaconf import DictConfig
 from PIL import Image
 
-from digits import config, signals
+from digits import overrides, signals
 
 if TYPE_CHECKING:
     import pytest
@@ -98,15 +97,14 @@ def see_a_gpu(monkeypatch: "pytest.MonkeyPatch") -> None:
     monkeypatch.setattr(setup, "CUDAAccelerator", Seen)
 
 
-def composed(*overrides: str) -> DictConfig:
+def composed(*words: str) -> DictConfig:
     """The configuration that a command line composes."""
-    return copy.deepcopy(_composed(*overrides))
+    return copy.deepcopy(_composed(*words))
 
 
 @functools.cache  # composing takes longer than a tiny training
-def _composed(*overrides: str) -> DictConfig:
-    with config.composing():
-        return compose("train", list(overrides))
+def _composed(*words: str) -> DictConfig:
+    return overrides.compose(*words)
 
 
 # Data

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from digits import overrides as command_line
+from digits import overrides
 from digits.cli import app as cli
 
 from .helpers import ROOT, TRAIN, environment, gpus, run, run_cold
@@ -38,7 +38,7 @@ def test_a_command_is_one_that_there_is(command: str, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)  # a directory that is asked for is made
     words = shlex.split(command)
     if words[:2] == ["python", "train.py"]:
-        command_line.check(words[2:])
+        overrides.parse_arguments(words[2:])
     elif words[0] == "digits":
         assert words[1] in {command.name or "" for command in cli.app.registered_commands} | {
             getattr(command.callback, "__name__", "") for command in cli.app.registered_commands
@@ -75,9 +75,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def compose_from(conf: Path) -> None:
     """Have a forked process compose from a copy of conf/."""
-    from digits import config
+    from digits import overrides
 
-    config.directory = lambda: conf
+    overrides.config_directory = lambda: conf
 
 
 @pytest.mark.slow

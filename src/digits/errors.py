@@ -1,8 +1,10 @@
 """Errors that a user can act on, their messages and their exit codes."""
 
 import difflib
+import json
 import os
 from collections.abc import Iterable
+from typing import Any
 
 DEBUG, HYDRAS = "DIGITS_DEBUG", "HYDRA_FULL_ERROR"
 """Variables that ask for tracebacks: ours, which has the last word, and Hydra's, by which people ask."""
@@ -46,6 +48,13 @@ def first_line(error: BaseException) -> str:
 def printable(text: str) -> str:
     """A text in one line, without what would move the cursor or colour the screen: a file may hold anything."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def shown(value: Any) -> str:
+    """A value as a user types it on the command line, and as YAML shows it."""
+    if isinstance(value, list):
+        return "[" + ",".join(map(shown, value)) + "]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def exit_code(error: BaseException) -> int:

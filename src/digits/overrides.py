@@ -1,361 +1,301 @@
-"""Checks what a person typed before anything slow begins, and says in a line or two what is wrong with it.
-
-Hydra composes the configuration by itself when training starts. It is composed here first, and each override applied
-alone, so that a mistake is put down to the words that made it, with what is allowed and what may have been meant.
-"""
+"""From the command line to a configuration: Hydra composes it, and a mistake becomes one clear message."""
 
 import argparse
 import copy
 import dataclasses
 import os
 import re
-import sys
-import types
-import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast, get_args, get_type_hints
 
-from hydra import compose
-from hydra._internal.utils import get_args_parser  # the parser that hydra.main itself uses
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
-from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+import hydra
+from hydra._internal.utils import get_args_parser  # the parser of hydra.main
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from digits import config, processes
+from digits.config import TrainConfig
 from digits.errors import UserError, did_you_mean, first_line
-from digits.help import help_text
+from digits.runs.run import Run
+from digits.signals import exit_codes
+from digits.validation import resolve
 
-KINDS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a word",
-    type(None): "null",
+NEXT_HYDRA = not hydra.__version__.startswith("1.3.")
+"""Whether Hydra is 1.4 or newer: it warns about ``version_base``, and asks which classes YAML may instantiate."""
+
+EXECUTION_WHITELIST = ["digits.console.*", "digits.overrides.*", "digits.sweeps.sweep.*", "hydra_plugins.*"]
+"""What Hydra 1.4 may instantiate from YAML: the log handler, the two callbacks, and launchers."""
+
+BEHAVIOUR: dict[str, Any] = {} if NEXT_HYDRA else {"version_base": "1.3"}
+REPLACE: dict[str, Any] = {"replace": True} if NEXT_HYDRA else {}  # a schema that is stored twice
+
+SCHEMAS: dict[str, type] = {
+    "train": TrainConfig,
+    "adam": config.AdamConfig,
+    "sgd": config.SGDConfig,
+    "rmsprop": config.RMSpropConfig,
+    "step": config.StepConfig,
+    "cosine": config.CosineConfig,
+    "one_cycle": config.OneCycleConfig,
+    "ema": config.EMAConfig,
 }
+for _name, _schema in SCHEMAS.items():
+    ConfigStore.instance().store(group="schema", name=_name, node=_schema, provider="digits", **REPLACE)
+
+OPTIONAL = {
+    "scheduler": "scheduler=one_cycle",
+    "averaging": "averaging=ema",
+    "data.augment": "data/augment=affine",
+    "callbacks.early_stopping": "callbacks=early_stopping",
+    "logger.tensorboard": "logger=tensorboard",
+    "logger.wandb": "logger=wandb",
+    "logger.mlflow": "logger=mlflow",
+}
+"""Nodes that may be null, each with a choice that sets it."""
 
 
-def check_single(words: Sequence[str]) -> None:
-    """Refuse words that stand for several values, where there is no sweep.
+BELOW_NULL = re.compile("Unexpected type for root: NoneType|'NoneType' object has no attribute 'get'")
+"""What OmegaConf says of a key below a node that is null."""
+
+
+def config_directory() -> Path:
+    """The folder ``conf/``: beside ``src/`` in a checkout, inside the package in a wheel."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def hydra_main(function: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+    """Decorate a function with ``hydra.main``: it is called with ``conf/train.yaml`` composed, once per job."""
+    trusted: dict[str, Any] = {"execution_whitelist": EXECUTION_WHITELIST} if NEXT_HYDRA else {}
+    main = hydra.main(config_path=str(config_directory()), config_name="train", **BEHAVIOUR, **trusted)(function)
+    return cast(Callable[[], Any], main)
+
+
+def initialize_hydra() -> AbstractContextManager[Any]:
+    """Let ``hydra.compose`` read ``conf/``."""
+    return hydra.initialize_config_dir(str(config_directory()), **BEHAVIOUR)
+
+
+def compose(*overrides: str) -> DictConfig:
+    """Compose the configuration that a command line such as ``model=compact optimizer.lr=0.1`` describes.
 
     Raises:
-        UserError: Naming the first of them.
+        UserError: If an override is wrong. `digits.train` checks the ranges of the values.
     """
-    for override in _overrides(words):
-        if override.is_sweep_override():
-            raise UserError(f"{_words(override)} has several values; give one, or have the space name them.")
+    check_keys(overrides)
+    with initialize_hydra(), explaining(overrides):
+        return hydra.compose("train", null_groups_deleted(overrides))
 
 
-def written_out(words: Sequence[str]) -> list[str]:
-    """Words with the names that a glob over a group stands for; Hydra would count our schemas among them."""
-    return [
-        f"{_key(override)}={','.join(value.filter(_options(_key(override), None)))}"
-        if isinstance(value := override.value(), Glob)
-        else _words(override)
-        for override in _overrides(words)
-    ]
-
-
-def in_order(arguments: Sequence[str]) -> list[str]:
-    """Overrides last: Hydra's parser takes ``-m`` and other options only in front of them, people put them anywhere."""
-    return sorted(arguments, key=lambda word: "=" in word and not word.startswith("-"))
-
-
-def check(arguments: Sequence[str], program: str = "python train.py", writes: bool = True) -> bool:
-    """Check a command line of ``train.py``; print the help and exit if that is what it asks for.
-
-    Args:
-        arguments: The words after the program's name.
-        program: The program's name, for the help.
-        writes: Whether the directory that it names, or the default one, is to be written.
-
-    Returns:
-        Whether it asks for a sweep, by ``-m`` or by an experiment that is one.
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line with Hydra's own parser.
 
     Raises:
-        UserError: If it asks for something that cannot be.
+        UserError: If it does not parse, or an override names an unknown key.
     """
-    args = _parse(arguments)
-    if args.help:
-        print(help_text(program), end="")
-        sys.exit()
-    if args.hydra_help or args.shell_completion or args.info:
-        return False
-    overrides = _overrides(args.overrides)
-    with config.composing():
-        groups = {_key(override): _options(_key(override), args.config_dir) for override in overrides}
-        choices = [override for override in overrides if groups[_key(override)] or "/" in _key(override)]
-        for choice in choices:
-            _check_choice(choice, groups[_key(choice)])
-        settings = [override for override in overrides if override not in choices]
-        of_hydra = [_words(o) for o in settings if _key(o).startswith("hydra.") and not o.is_sweep_override()]
-        if args.config_dir:
-            of_hydra.append(f"hydra.searchpath=['file://{os.path.abspath(args.config_dir)}']")
-        if any(_key(override) == "hydra.sweep.subdir" for override in settings):
-            raise UserError("hydra.sweep.subdir stays: the directory of a job is its number, by which a sweep goes on.")
-        own = [override for override in settings if not _key(override).startswith("hydra.")]
-        for chosen in _combinations([list(_variants(choice, groups[_key(choice)])) for choice in choices]):
-            cfg = _compose(args.config_name or "train", chosen, of_hydra)
-            multirun = args.multirun or cfg.hydra.mode == RunMode.MULTIRUN
-            for choice in choices:
-                _check_several(choice, multirun)
-            directory = _directory(cfg, "hydra.sweep.dir" if multirun else "hydra.run.dir")
-            del cfg.hydra
-            _check_settings(cfg, own, multirun)
-    if not args.cfg:
-        asked = any(word.partition("=")[0] in ("hydra.run.dir", "hydra.sweep.dir") for word in of_hydra)
-        launched = processes.launched_externally()
-        if launched and (cfg.trainer.strategy != "ddp" or cfg.trainer.devices != "auto"):
-            number = launched[0] * launched[1]
-            raise UserError(
-                f"{number} processes were started for one training: add trainer=ddp, without trainer.devices."
-            )
-        if launched and not asked:
-            raise UserError("several processes are one training, in one directory: add hydra.run.dir=outputs/NAME.")
-        if writes:
-            _check_directory(directory, make=asked)
-    return multirun and not args.cfg
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
-        raise UserError(f"{message}. Settings are words such as trainer.max_epochs=3; --help lists them.")
+        raise UserError(f"{message}. Settings look like trainer.max_epochs=3; --help lists them.")
 
     parser.error = refuse  # type: ignore[method-assign]
-    args = parser.parse_args(in_order(arguments))
+    args = parser.parse_args(options_first(arguments))
     if args.config_dir and not Path(args.config_dir).is_dir():
-        raise UserError(f"--config-dir {args.config_dir} is no directory.")
+        raise UserError(f"--config-dir {args.config_dir} is not a directory.")
     if args.cfg and (args.multirun or args.run):
-        raise UserError("--cfg prints one configuration and runs nothing: leave out -m, and the several values.")
+        raise UserError("--cfg prints one configuration and runs nothing: leave out -m.")
     if args.resolve and not args.cfg:
-        raise UserError("--resolve goes with --cfg: python train.py --cfg job --resolve")
+        raise UserError("--resolve needs --cfg: python train.py --cfg job --resolve")
+    if not args.shell_completion:
+        check_keys(args.overrides)
     return args
 
 
-def _overrides(words: Sequence[str]) -> list[Override]:
-    parser = OverridesParser.create()
-    parsed = []
-    for word in words:
-        try:
-            parsed.append(parser.parse_override(word))
-        except HydraException as error:
-            if "=" not in word:
-                raise UserError(f"'{word}' is not a setting; settings have the form key=value.") from error
-            name = word.partition("=")[0]
-            raise UserError(
-                f"{word} cannot be read: a list is written {name}=[1,2], and a value with special characters in quotes "
-                f"of its own, '{name}=\"…\"'."
-            ) from error
-        if not _key(parsed[-1]):
-            raise UserError(f"{word} has no key; settings have the form key=value.")
-    return parsed
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """Move overrides behind the options: Hydra 1.3 does not accept ``-m`` behind an override."""
+    return sorted(arguments, key=lambda word: "=" in word and not word.startswith("-"))
 
 
-def _words(override: Override) -> str:
-    return override.input_line or ""
+def null_groups_deleted(overrides: Sequence[str]) -> list[str]:
+    """Write ``scheduler=null`` as ``~scheduler``, by which Hydra deletes a choice."""
+    directory = config_directory()
+    groups = [word.removesuffix("=null") for word in overrides if word.endswith("=null")]
+    deleted = {f"{group}=null": f"~{group}" for group in groups if (directory / group).is_dir()}
+    return [deleted.get(word, word) for word in overrides]
 
 
-def _key(override: Override) -> str:
-    return str(override.key_or_group)
+def check_keys(overrides: Sequence[str]) -> None:
+    """Refuse a key that no configuration has, before Hydra composes anything.
+
+    Raises:
+        UserError: For the first one, with a similar key if there is one.
+    """
+    keys = list(dict.fromkeys(_keys_of(TrainConfig)))
+    for override in overrides:
+        key, equals, _ = override.lstrip("+~").partition("=")
+        if not equals and not override.startswith("~"):
+            raise UserError(f"'{override}' is not a setting; settings have the form key=value.")
+        if not key:
+            raise UserError(f"{override} has no key; settings have the form key=value.")
+        name = re.sub(r"\.\d+(?=\.|$)", ".0", key.partition("@")[0])  # model.blocks.7 is like model.blocks.0
+        group = "/" in name or (config_directory() / name).is_dir() or "@" in key
+        if not (group or name in keys or name == "hydra" or name.startswith("hydra.")):
+            raise UserError(f"unknown key {key} (in {override}); {_siblings(name, keys)}.{did_you_mean(key, keys)}")
 
 
-def _options(group: str, config_dir: str | None) -> list[str]:
-    """The names that a group offers; none for what is no group."""
-    found = set(GlobalHydra.instance().config_loader().get_group_options(group))
-    if config_dir:
-        found.update(file.stem for file in (Path(config_dir) / group).glob("*.yaml"))
-    return sorted(option for option in found if not option.startswith("base_"))
+def _keys_of(schema: type, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a schema and of its subclasses; item 0 stands for all items of a list."""
+    for name, hint in get_type_hints(schema).items():
+        yield f"{prefix}{name}"
+        is_list = "list[" in str(hint)
+        if is_list:
+            yield f"{prefix}{name}.0"
+        for part in (hint, *get_args(hint)):
+            if isinstance(part, type) and dataclasses.is_dataclass(part):
+                for each in (part, *part.__subclasses__()):
+                    yield from _keys_of(each, f"{prefix}{name}.0." if is_list else f"{prefix}{name}.")
 
 
-def _combinations(variants: list[list[str]]) -> Iterator[list[str]]:
-    """The first of each, then each of the others once: not every pair, so that a long sweep is checked at once too."""
-    first = [words[0] for words in variants]
-    yield first
-    for index, words in enumerate(variants):
-        for other in words[1:]:
-            yield [*first[:index], other, *first[index + 1 :]]
+def _siblings(name: str, keys: Sequence[str]) -> str:
+    """The keys beside an unknown one, in words."""
+    parent = name.rpartition(".")[0]
+    while parent and parent not in keys:
+        parent = parent.rpartition(".")[0]
+    prefix = f"{parent}." if parent else ""
+    names = [key.removeprefix(prefix) for key in keys if key.startswith(prefix)]
+    shown = [each for each in names if "." not in each and each != "_target_"]
+    return f"{parent or 'the configuration'} has the keys {', '.join(shown)}"
 
 
-def _compose(name: str, choices: list[str], of_hydra: list[str]) -> DictConfig:
+@contextmanager
+def explaining(overrides: Sequence[str]) -> Iterator[None]:
+    """Turn what Hydra raises for wrong overrides into a `UserError`."""
     try:
-        return compose(name, choices + of_hydra, return_hydra_config=True)
+        yield
     except (HydraException, OmegaConfBaseException) as error:
-        told = str(error.__cause__ or error)
-        if "submitit_" in str(error):
-            raise UserError("this launcher needs a package: pip install 'digits[slurm]'.") from error
-        if unfit := re.search(r"'experiment/([^']+)'.*\n?.*Key '([^']+)' not in", told):
-            experiment, key = unfit.groups()
-            others = " ".join(choice for choice in choices if choice != f"experiment={experiment}")
-            if others:
-                raise UserError(f"experiment={experiment} sets {key}, a key that {others} does not have.") from error
-        lines = told.splitlines()[:2]  # in the second, Hydra names the key
-        raise UserError(f"{' '.join([*choices, *of_hydra]) or name}: {' '.join(map(str.strip, lines))}") from error
+        raise explain(error, overrides) from error
+    except (AssertionError, AttributeError) as error:
+        if not BELOW_NULL.search(str(error)):
+            raise
+        raise explain(error, overrides) from error
 
 
-def _directory(cfg: DictConfig, key: str) -> Path:
+def explain(error: Exception, overrides: Sequence[str]) -> UserError:
+    """Turn an error of Hydra or OmegaConf into one line that names the override and what is allowed."""
+    cause: Any = error.__cause__ or error
+    lines = [line.strip() for line in str(error).splitlines()]
+    if isinstance(error, OverrideParseException):
+        key = error.override.partition("=")[0]
+        return UserError(
+            f"{error.override} cannot be parsed: a list is written {key}=[1,2], and a value with special characters "
+            f"is quoted, '{key}=\"…\"'."
+        )
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        hint = did_you_mean(option, error.options, f"{group}=")
+        return UserError(f"there is no {group}={option}; {group} can be {', '.join(error.options)}.{hint}")
+    if "submitit_" in str(error):
+        return UserError("this launcher needs the packages hydra-submitit-launcher and submitit: pip install both.")
+    if ambiguous := re.match(r"Ambiguous value for argument '(.+)'", lines[0]):
+        return UserError(f"{ambiguous[1]} has several values; add -m to run a job for each.")
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and dataclasses.is_dataclass(cause.object_type):
+        known = [entry.name for entry in dataclasses.fields(cause.object_type)]
+        where = str(cause.full_key).rpartition(".")[0] or "the configuration"
+        hint = did_you_mean(str(cause.full_key).rpartition(".")[2], known)
+        return UserError(f"unknown key {cause.full_key}; {where} has the keys {', '.join(known)}.{hint}")
+    if inside := re.search(r"In '([^']+)'.*Key '\S+' not in '(\w+)'\s+full_key: (\S+)", str(error), re.DOTALL):
+        file, schema, key = inside.groups()
+        return UserError(f"{file} sets {key}, a key that {schema} does not have: leave out one of the two choices.")
+    if BELOW_NULL.search(lines[0]):
+        for node, choice in OPTIONAL.items():
+            if below := [word for word in overrides if word.lstrip("+").startswith((f"{node}.", f"{node}={{"))]:
+                return UserError(f"{below[0]}: {node} is null; choose one first, such as {choice}.")
+    if merging := re.match(r"Error merging override (.+)", lines[0]):
+        key, _, value = merging[1].partition("=")
+        choice = key.replace(".", "/")
+        if (config_directory() / choice / f"{value}.yaml").exists():
+            return UserError(f"{merging[1]}: choose it with a slash, {choice}={value}.")
+        return UserError(f"{merging[1]} is not allowed: {first_line(cause)} ({cause.full_key}).")
+    return UserError(" ".join(lines[:3]).rstrip(".") + ".")
+
+
+class Check(Callback):
+    """Checks a single run before Hydra creates its directory. Hydra instantiates it from ``conf/train.yaml``.
+
+    Attributes:
+        checked: The checked configuration of this process's run, for the function that Hydra calls next.
+    """
+
+    checked: TrainConfig | None = None
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check the configuration, the number of processes and the run directory."""
+        with exit_codes():  # Hydra would turn an error into a warning
+            Check.checked = resolve_job(config)
+            directory = check_directory(config, "hydra.run.dir")
+            asked = any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra)
+            check_processes(Check.checked, asked)
+            run = Run(directory)
+            run.check(Check.checked)
+            if processes.is_first() and run.is_locked():
+                raise UserError(f"another process is training in {directory}; choose another hydra.run.dir.")
+
+
+def resolve_job(cfg: DictConfig, multirun: bool = False) -> TrainConfig:
+    """Check the configuration of a job as Hydra's callbacks receive it: with the node ``hydra``."""
+    job = copy.deepcopy(cfg)
+    with read_write(job), open_dict(job):
+        del job["hydra"]
+    return resolve(job, multirun)
+
+
+def check_directory(cfg: DictConfig, key: str) -> Path:
+    """Check that the directory that a key names can be created and written, and return it.
+
+    Raises:
+        UserError: If it cannot.
+    """
     try:
         given = str(OmegaConf.select(cfg, key))
     except OmegaConfBaseException as error:
         raise UserError(f"{key}: {first_line(error)}.") from error
     if not given:
         raise UserError(f"{key} is empty; it has to name a directory.")
-    return Path(given).absolute()
+    directory = Path(given).absolute()
+    existing = next(path for path in (directory, *directory.parents) if os.path.exists(path))
+    if not existing.is_dir():
+        raise UserError(f"the directory {directory} cannot be made: {existing} is not a directory.")
+    if not os.access(existing, os.W_OK):
+        raise UserError(
+            f"the directory {directory} cannot be {'written' if existing == directory else 'made'}: Permission denied."
+        )
+    log = directory / "train.log"
+    if log.exists() and not os.access(log, os.W_OK):
+        raise UserError(f"{log} cannot be written: Permission denied.")
+    return directory
 
 
-def _check_directory(directory: Path, make: bool) -> None:
-    """See that a directory can be written, and make it if it was asked for: where not, Hydra answers with a traceback.
+def check_processes(cfg: TrainConfig, asked: bool) -> None:
+    """Check that processes started by torchrun or Slurm train together, in one directory.
 
-    The default one is left to Hydra: it bears the time of a moment later.
+    Args:
+        cfg: The configuration.
+        asked: Whether the command line names the run directory.
+
+    Raises:
+        UserError: If they do not.
     """
-    if make:
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"the directory {directory} cannot be made: {error.strerror}.") from error
-    there = next(path for path in (directory, *directory.parents) if os.path.exists(path))
-    for path in (there, directory / "train.log"):
-        if os.path.exists(path) and not os.access(path, os.W_OK):
-            raise UserError(f"{path} cannot be written: Permission denied.")
-
-
-def _check_several(override: Override, multirun: bool) -> None:
-    if getattr(override.value(), "shuffle", False):
-        raise UserError(f"{_words(override)}: a sweep in another order each time cannot go on; write down the order.")
-    if override.is_sweep_override() and not multirun:
-        raise UserError(f"{_words(override)} has several values; add -m to run a job for each.")
-
-
-def _check_choice(choice: Override, options: list[str]) -> None:
-    group = _key(choice)
-    if not options:
-        raise UserError(f"there is no group {group}.")
-    if choice.is_delete() or choice.is_add():
-        raise UserError(f"{_words(choice)}: a group is chosen without + and ~, such as {group}={options[0]}.")
-    for variant in _variants(choice, options):
-        option = variant.partition("=")[2]
-        if option not in options:
-            near = did_you_mean(option, options, f"{group}=")
-            raise UserError(f"there is no {variant}; {group} can be {', '.join(options)}.{near}")
-
-
-def _variants(override: Override, options: Sequence[str] = ()) -> Iterator[str]:
-    """The overrides of the jobs that one override of a sweep stands for; itself where it is none."""
-    if not override.is_sweep_override():
-        yield _words(override)
+    launched = processes.launched_externally()
+    if not launched:
         return
-    value = override.value()
-    try:
-        values = value.filter(list(options)) if isinstance(value, Glob) else list(override.sweep_string_iterator())
-    except HydraException as error:
-        raise UserError(f"{_words(override)} cannot be swept: {first_line(error)}.") from error
-    if not values:
-        raise UserError(f"{_words(override)} stands for no value{' of ' if options else ''}{', '.join(options)}.")
-    for each in values:
-        yield f"{override.get_key_element()}={each}"
-
-
-def _check_settings(cfg: DictConfig, settings: list[Override], multirun: bool) -> None:
-    """Set the overrides in a composed configuration: single values first, then each value of a sweep by itself."""
-    sweeps = []
-    for override in settings:
-        key = _key(override)
-        _check_key(cfg, key, _words(override))
-        if override.is_delete():
-            raise UserError(f"{_words(override)}: a key cannot be taken away; set it to another value.")
-        if override.is_add() and not override.is_force_add():
-            raise UserError(f"{_words(override)}: {key} exists already; write it without the +.")
-        if not override.is_sweep_override():
-            _set(cfg, key, override.value(), _words(override))
-        else:
-            _check_several(override, multirun)
-            sweeps.append(override)
-    jobs = [_overrides(list(_variants(sweep))) for sweep in sweeps]
-    for sweep in jobs:
-        _set(cfg, _key(sweep[0]), sweep[0].value(), _words(sweep[0]))
-    config.check(cfg, multirun)
-    for sweep in jobs:
-        job = copy.deepcopy(cfg)
-        for variant in sweep[1:]:
-            _set(job, _key(variant), variant.value(), _words(variant))
-            config.check(job, multirun)
-
-
-def _set(cfg: DictConfig, key: str, value: Any, words: str) -> None:
-    try:
-        OmegaConf.update(cfg, key, value, merge=True)
-    except OmegaConfBaseException as error:
-        inner = re.sub(r"\[(\d+)\]", r".\1", str(error.full_key or key))  # blocks[0] is typed blocks.0
-        _check_key(cfg, inner, words)
-        if value in _choices(inner):
-            raise UserError(f"{words}: choose it with a slash, {inner.replace('.', '/')}={value}.") from error
-        raise UserError(f"{words} is not allowed: {inner} has to be {_expected(cfg, inner)}.") from error
-
-
-def _check_key(cfg: DictConfig, key: str, words: str) -> None:
-    """Refuse a key that the schema does not have."""
-    known = list(_known_keys(cfg))
-    if key in known:
-        return
-    parent, _, _ = key.rpartition(".")
-    while parent and parent not in known:
-        parent, _, _ = parent.rpartition(".")
-    if parent and OmegaConf.select(cfg, parent) is None:
-        raise UserError(f"{words}: {parent} is off (null); choose one first: {_ways_to_turn_on(parent)}.")
-    children = [name.removeprefix(f"{parent}.") for name in known if not parent or name.startswith(f"{parent}.")]
-    allowed = ", ".join(name for name in children if "." not in name)
-    where = f"{parent} has the keys {allowed}" if parent else f"the keys begin with {allowed}"
-    raise UserError(f"there is no key {key} (in {words}); {where}.{did_you_mean(key, known)}")
-
-
-def _ways_to_turn_on(node: str) -> str:
-    """The choices that set a node which is null, such as ``callbacks=early_stopping`` for its node."""
-    if options := _choices(node):
-        return " or ".join(f"{node.replace('.', '/')}={option}" for option in options if option != "none")
-    return node.replace(".", "=", 1)
-
-
-def _choices(node: str) -> list[str]:
-    """The options of the group that a node is chosen from, of ``data.augment`` those of ``data/augment``."""
-    return sorted(file.stem for file in (config.directory() / node.replace(".", "/")).glob("*.yaml"))
-
-
-def _known_keys(node: Any, prefix: str = "") -> Iterator[str]:
-    if isinstance(node, DictConfig) and not node._is_none():
-        for name in map(str, node):
-            yield f"{prefix}{name}"
-            yield from _known_keys(node._get_node(name), f"{prefix}{name}.")
-    elif isinstance(node, ListConfig) and not node._is_none():
-        for index in range(len(node)):
-            yield f"{prefix}{index}"
-            yield from _known_keys(node._get_node(index), f"{prefix}{index}.")
-
-
-def _expected(cfg: DictConfig, key: str) -> str:
-    """What a key takes, in words: 'a number above 0 (learning rate)'."""
-    parent, _, name = key.rpartition(".")
-    node = OmegaConf.select(cfg, parent) if parent else cfg
-    if isinstance(node, ListConfig):  # an item of a list: what the whole list takes
-        return _expected(cfg, parent)
-    schema = OmegaConf.get_type(node)
-    assert dataclasses.is_dataclass(schema)
-    entry = next(entry for entry in dataclasses.fields(schema) if entry.name == name)
-    kind = _kind(typing.get_type_hints(schema)[name])
-    rule = entry.metadata.get("rule")
-    if rule is None:
-        return kind
-    allowed = str(rule) if rule.one_of else f"{kind} {rule}".rstrip()
-    return f"{allowed} ({rule.meaning})"
-
-
-def _kind(hint: Any) -> str:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(map(_kind, typing.get_args(hint)))
-    if typing.get_origin(hint) is list:
-        return f"a list, each of it {_kind(typing.get_args(hint)[0])}"
-    return KINDS.get(hint, "a group of keys")
+    if cfg.trainer.strategy != "ddp" or cfg.trainer.devices != "auto":
+        number = launched[0] * launched[1]
+        raise UserError(f"{number} processes were started for one training: add trainer=ddp, without trainer.devices.")
+    if not asked:
+        raise UserError("several processes are one training, in one directory: add hydra.run.dir=outputs/NAME.")

@@ -27,6 +27,7 @@ Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 
 _pending = 0  # the number of the first signal that has arrived and has not been handled
 _installed = False  # whether a command has installed its handlers; a notebook keeps its own
+_unraisable_hook = sys.unraisablehook
 
 
 class Interrupted(BaseException):
@@ -84,6 +85,7 @@ def install_handlers() -> None:
     """Make SIGINT and SIGTERM raise `Interrupted`."""
     global _installed
     _installed = True
+    sys.unraisablehook = _ignore_interruption
     replace_handlers(_raise, (signal.SIGINT, signal.SIGTERM))
 
 
@@ -190,6 +192,12 @@ def importing() -> Iterator[None]:
 def _scheduler_signals() -> list[int]:
     """The scheduler's signals that have a handler."""
     return [number for number in SCHEDULER_SIGNALS if callable(signal.getsignal(number))]
+
+
+def _ignore_interruption(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Do not print an `Interrupted` that Python swallowed in ``__del__``: `raise_if_interrupted` raises it again."""
+    if not isinstance(unraisable.exc_value, Interrupted):
+        _unraisable_hook(unraisable)
 
 
 def _remember(number: int, frame: FrameType | None = None) -> None:

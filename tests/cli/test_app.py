@@ -295,8 +295,8 @@ def test_evaluating_another_checkpoint_leaves_the_evaluation_of_the_run(here: Pa
         ("data --root run/data", "run", 0o500, r"run/data cannot take the MNIST files: Permission denied"),
         ("train data=sample hydra.run.dir=run/new", "run", 0o500, r"run/new cannot be made: Permission denied"),
         ("train data=sample hydra.run.dir=run", "run", 0o500, r"run cannot be written: Permission denied"),
-        ("train data=sample", ".", 0o500, r"cannot be written: Permission denied"),
-        ("train data=sample -m seed=1", ".", 0o500, r"cannot be written: Permission denied"),
+        ("train data=sample", ".", 0o500, r"cannot be made: Permission denied"),
+        ("train data=sample -m seed=1", ".", 0o500, r"cannot be made: Permission denied"),
         ("train data=sample -m hydra.sweep.dir=run", "run", 0o500, r"run cannot be written: Permission denied"),
         (
             "train data=sample hydra.run.dir=run",

@@ -210,7 +210,7 @@ def test_default_directories_differ_from_run_to_run(call: Callable[..., int], tm
     assert len(runs) == 2
     for path in runs:
         names = {file.name for file in path.iterdir()}
-        assert names == {*RUN_FILES, "train.log"}
+        assert names == {*RUN_FILES, "train.log", ".hydra"}
 
 
 def test_another_configuration_ends_in_2(
@@ -292,7 +292,6 @@ def test_a_pipe_that_nobody_reads_is_no_failure(tmp_path: Path) -> None:
     assert results_of(tmp_path / "here")["status"] == "finished"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python reports what it ignores
 def test_an_interruption_that_is_dropped_on_the_way(capsys: pytest.CaptureFixture[str]) -> None:
     """Python prints what is raised as an object goes away, and goes on."""
 

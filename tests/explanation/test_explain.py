@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from digits.config import check
 from digits.data import normalise, sample
 from digits.errors import UserError
 from digits.explanation import drawing
@@ -16,6 +15,7 @@ from digits.model.network import Network
 from digits.runs import checkpoint
 from digits.runs.find import find
 from digits.training.train import train
+from digits.validation import resolve
 
 from ..helpers import Compose, composed, draw
 
@@ -95,7 +95,7 @@ def test_the_drawings(source: str, sample_run: Path, tmp_path: Path) -> None:
 
 
 def test_a_network_without_convolution() -> None:
-    model = check(composed("model=mlp")).model
+    model = resolve(composed("model=mlp")).model
     model.head.hidden = [20]
     names = [name for name, _ in explanation.figures(Network(model.blocks, model.head).eval(), SEVEN)]
     assert names == ["input", "sizes", "filters", "pixels"]
@@ -103,7 +103,7 @@ def test_a_network_without_convolution() -> None:
 
 @pytest.mark.parametrize("model", ["article", "compact", "strided", "unpadded"])
 def test_the_path_of_sizes(model: str) -> None:
-    description = check(composed(f"model={model}")).model
+    description = resolve(composed(f"model={model}")).model
     network = Network(description.blocks, description.head).eval()
     sizes = next(figure for name, figure in explanation.figures(network, SEVEN) if name == "sizes")
     path = {

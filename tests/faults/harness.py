@@ -54,7 +54,6 @@ CONFIGURATIONS = {
     ],
     "gradients added up": ["trainer.accumulate_grad_batches=4", "scheduler=cosine"],
     "augmented, moving average": ["data/augment=erase", "averaging=ema"],
-    "mean of the last epochs": ["data/augment=affine", "averaging=last_epochs", "averaging.epochs=2"],
 }
 OFTEN = ["callbacks.checkpoint.every_n_steps=7", "callbacks.checkpoint.every_n_seconds=0.2"]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from digits import config
+from digits.overrides import config_directory
 from digits.training.train import train
 
 from ..helpers import composed, repeatable, same, weights
@@ -19,7 +19,7 @@ SHORT = [
 CHOICES = [
     f"{group}={path.stem}"
     for group in ("data/augment", "model", "optimizer", "scheduler", "averaging", "callbacks", "experiment")
-    for path in sorted((config.directory() / group).glob("*.yaml"))
+    for path in sorted((config_directory() / group).glob("*.yaml"))
     if path.stem not in ("lr_sweep", "cnn_vs_mlp")  # which are sweeps of what the others are
 ]
 

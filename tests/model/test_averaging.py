@@ -28,13 +28,10 @@ class Recorder(Callback):
 
     def __init__(self) -> None:
         self.steps: list[dict[str, Tensor]] = []
-        self.epochs: list[dict[str, Tensor]] = []
         self.validated: list[dict[str, Tensor]] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         self.steps.append(now(pl_module))
-        if trainer.is_last_batch:
-            self.epochs.append(self.steps[-1])
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         self.validated.append(now(pl_module))
@@ -75,29 +72,20 @@ def test_the_moving_average_is_one(trained: Callable[..., Recorder], tmp_path: P
     assert not close(saved(run.last), recorder.steps[-1])
 
 
-def test_the_mean_of_the_last_epochs_is_one(trained: Callable[..., Recorder], tmp_path: Path) -> None:
-    recorder = trained("averaging=last_epochs", "averaging.epochs=2")
-    *before, third, fourth = recorder.epochs
-    assert close(recorder.validated[0], before[0])  # before them, the weights are those of the epoch
-    expected = {name: (third[name] + fourth[name]) / 2 for name in fourth if "batches" not in name}
-    found = saved(Run(tmp_path / "run").last)
-    assert close({name: found[name] for name in expected}, expected)
-
-
 def test_an_average_of_64_bits_has_them(trained: Callable[..., Recorder], tmp_path: Path) -> None:
-    recorder = trained("averaging=last_epochs", "averaging.epochs=4", "trainer.precision=64-true")
+    recorder = trained("averaging=ema", "averaging.decay=0.8", "trainer.precision=64-true")
     found = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
-    for name in recorder.epochs[0]:
-        if "batches" not in name:
-            expected = torch.stack([epoch[name] for epoch in recorder.epochs]).mean(0)
-            assert torch.allclose(found[f"network.{name}"], expected, rtol=0, atol=1e-12), name
+    average = {name: value for name, value in recorder.steps[0].items() if "batches" not in name}
+    for number, step in enumerate(recorder.steps[1:], start=1):
+        decay = min(0.8, (1 + number) / (10 + number))
+        average = {name: decay * value + (1 - decay) * step[name] for name, value in average.items()}
+    for name, value in average.items():
+        assert value.dtype == torch.float64
+        assert torch.allclose(found[f"network.{name}"], value, rtol=0, atol=1e-12), name
 
 
-@pytest.mark.parametrize("words", [["averaging=ema"], ["averaging=last_epochs"]])
-def test_the_average_is_what_is_validated_and_tested(
-    words: list[str], trained: Callable[..., Recorder], tmp_path: Path
-) -> None:
-    recorder = trained(*words)
+def test_the_average_is_what_is_validated_and_tested(trained: Callable[..., Recorder], tmp_path: Path) -> None:
+    recorder = trained("averaging=ema")
     run = Run(tmp_path / "run")
     results = run.results()
     assert results
@@ -119,13 +107,6 @@ def test_without_validation_digits_the_average_of_the_last_epoch_is_tested(
     assert tested.test_accuracy == results.test_accuracy
 
 
-def test_more_epochs_than_there_are_is_the_mean_of_all(trained: Callable[..., Recorder], tmp_path: Path) -> None:
-    recorder = trained("averaging=last_epochs", "averaging.epochs=9")
-    found = saved(Run(tmp_path / "run").last)
-    weight = "blocks.0.conv.weight"
-    assert torch.allclose(found[weight], torch.stack([each[weight] for each in recorder.epochs]).mean(0), atol=1e-5)
-
-
 def test_the_first_steps_fade() -> None:
-    shares = [EMA(0.99).share(before) for before in (1, 10, 10_000)]
+    shares = [EMA(0.99).weight(updates) for updates in (1, 10, 10_000)]
     assert shares == pytest.approx([9 / 11, 9 / 20, 0.01])

@@ -9,9 +9,9 @@ import torch
 from lightning import Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
-from digits.config import check
 from digits.errors import UserError
 from digits.model.classifier import DigitClassifier
+from digits.validation import resolve
 
 from ..helpers import TINY, composed
 
@@ -26,7 +26,7 @@ ADAM = {"_target_": "torch.optim.Adam", "lr": 0.01}
 
 
 def classifier(*overrides: str, **arguments: Any) -> DigitClassifier:
-    cfg = check(composed(*TINY, "model.head.dropout=0", *overrides))
+    cfg = resolve(composed(*TINY, "model.head.dropout=0", *overrides))
     scheduler = asdict(cfg.scheduler) if cfg.scheduler else None
     return DigitClassifier(
         **{"model": asdict(cfg.model), "optimizer": asdict(cfg.optimizer), "scheduler": scheduler, **arguments}

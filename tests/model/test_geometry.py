@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from digits.config import check
 from digits.model.geometry import Block, GeometryError, Head, Pool, layers, output_size
 from digits.model.network import Flatten, Network
+from digits.validation import resolve
 
 from ..helpers import composed
 
@@ -43,7 +43,7 @@ STACKS = [
     ([], Head(hidden=[30])),
     ([Block(channels=3, kernel_size=4, pool=NO_POOL)], Head()),  # an even kernel with padding same
     ([Block(channels=6, stride=2, padding=1, normalisation="batch"), Block(channels=5, padding="valid")], Head()),
-    ([Block(channels=4, dilation=3, normalisation="group", pool=Pool("average", 3, 1))], Head(0.1, [7, 6])),
+    ([Block(channels=4, dilation=3, normalisation="batch", pool=Pool("average", 3, 1))], Head(0.1, [7, 6])),
     ([Block(channels=4, normalisation="batch", pool=Pool(first=True)), Block(pool=Pool("none", first=True))], Head()),
     ([Block(channels=2, kernel_size=5, padding=0, activation="gelu", pool=Pool("max", 3))], Head(hidden=[4])),
 ]
@@ -66,7 +66,7 @@ def test_layers_agree_with_the_network(blocks: list[Block], head: Head) -> None:
 
 
 def test_the_articles_network() -> None:
-    model = check(composed("model=article")).model
+    model = resolve(composed("model=article")).model
     table = layers(model.blocks, model.head)
     assert [layer.shape for layer in table] == [
         (32, 28, 28),

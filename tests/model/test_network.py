@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from digits.config import check
 from digits.model.geometry import Block, GeometryError, Head, Pool
 from digits.model.network import Flatten, Network, convolution
+from digits.validation import resolve
 
 from ..helpers import composed
 
@@ -56,14 +56,14 @@ def test_pooling_comes_last_or_first() -> None:
     ],
 )
 def test_models_of_conf(model: str, parameters: int) -> None:
-    description = check(composed(f"model={model}")).model
+    description = resolve(composed(f"model={model}")).model
     network = Network(description.blocks, description.head)
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
     assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
 
 def test_the_articles_layers_in_order() -> None:
-    description = check(composed("model=article")).model
+    description = resolve(composed("model=article")).model
     kinds = [
         type(module)
         for module in Network(description.blocks, description.head).modules()
@@ -74,7 +74,7 @@ def test_the_articles_layers_in_order() -> None:
 
 
 def test_the_mlp_has_no_convolution_and_as_many_parameters() -> None:
-    mlp = check(composed("model=mlp")).model
+    mlp = resolve(composed("model=mlp")).model
     network = Network(mlp.blocks, mlp.head)
     assert not any(isinstance(module, nn.Conv2d) for module in network.modules())
     assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(3_199_106, rel=0.001)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from digits.config import check
 from digits.errors import UserError
 from digits.runs.listed import listed
 from digits.runs.run import Results, Run
 from digits.sweeps.tables import print_runs
+from digits.validation import resolve
 
 from ..helpers import composed, finished
 
@@ -22,7 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         run = Run(tmp_path / name)
         run.path.mkdir(parents=True)
         words = ["tags=[first,good]", "notes='as it was'"] if name.endswith("a") else ["tags=[good]"]
-        run.write_config(check(composed(*words)))
+        run.write_config(resolve(composed(*words)))
         if name.endswith("a"):
             run.write_results(finished(val_accuracy=0.9876, train_seconds=75.0))
         if name.endswith("0"):

@@ -11,17 +11,18 @@ import filelock
 import pytest
 import yaml
 
-from digits.config import TrainConfig, check
+from digits.config import TrainConfig
 from digits.errors import UserError
 from digits.runs.files import write
 from digits.runs.run import Run, differences
 from digits.signals import Interrupted
+from digits.validation import resolve
 
 from ..helpers import TINY, composed, finished
 
 
 def cfg(*overrides: str) -> TrainConfig:
-    return check(composed(*TINY, *overrides))
+    return resolve(composed(*TINY, *overrides))
 
 
 def test_the_configuration_is_written_complete_and_resolved(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_an_interruption_that_another_error_hides_is_no_failure(tmp_path: Path) 
 
 
 def test_what_is_tried_again_has_not_failed(tmp_path: Path) -> None:
-    run, cfg = Run(tmp_path), check(composed())
+    run, cfg = Run(tmp_path), resolve(composed())
     run.write_failure(ValueError("the loss is nan"))
     with run.claim(cfg):
         assert run.state() == "unfinished"

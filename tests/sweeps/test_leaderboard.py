@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from digits.config import check
 from digits.errors import UserError
 from digits.runs.run import Run
 from digits.sweeps import tables as comparison
 from digits.sweeps.leaderboard import leaderboard
 from digits.sweeps.plan import write_plan
 from digits.sweeps.tables import cells, copy_best, figures, print_table, write_files
+from digits.validation import resolve
 
 from ..helpers import TINY, composed, finished
 
@@ -24,7 +24,7 @@ def sweep(tmp_path: Path) -> Path:
     for job, lr in (("0", 0.1), ("2", 10.0), ("3", 0.01), ("10", 0.001)):
         run = Run(tmp_path / job)
         run.path.mkdir()
-        run.write_config(check(composed(*TINY, f"optimizer.lr={lr}")))
+        run.write_config(resolve(composed(*TINY, f"optimizer.lr={lr}")))
         if job == "2":
             run.write_failure(ValueError("the loss is nan | at step 3"))
         elif job != "3":
@@ -50,7 +50,7 @@ def test_accuracies_of_different_digits_are_not_compared(tmp_path: Path) -> None
     for job, (val_size, accuracy) in enumerate(((0, None), (40, 0.5), (40, 0.6))):
         run = Run(tmp_path / str(job))
         run.path.mkdir()
-        run.write_config(check(composed(*TINY, f"data.val_size={val_size}", f"optimizer.lr=0.0{job + 1}")))
+        run.write_config(resolve(composed(*TINY, f"data.val_size={val_size}", f"optimizer.lr=0.0{job + 1}")))
         run.write_results(finished(val_accuracy=accuracy, test_accuracy=0.99))
     board = leaderboard(tmp_path)
     assert [[job.name for job in row.jobs] for row in board.ranked] == [["2"], ["1"], ["0"]]
@@ -75,7 +75,7 @@ def test_what_a_class_has_by_default_is_no_column(tmp_path: Path) -> None:
     for job, words in enumerate((["optimizer=adam"], ["optimizer=sgd"], ["optimizer=sgd", "optimizer.momentum=0.5"])):
         run = Run(tmp_path / str(job))
         run.path.mkdir()
-        run.write_config(check(composed("optimizer.lr=0.01", *words)))
+        run.write_config(resolve(composed("optimizer.lr=0.01", *words)))
         run.write_results(finished())
     assert list(leaderboard(tmp_path).rows[0].settings) == ["optimizer._target_", "optimizer.momentum"]
 
@@ -83,7 +83,7 @@ def test_what_a_class_has_by_default_is_no_column(tmp_path: Path) -> None:
 def test_a_job_of_one_setting_has_no_columns_of_settings(tmp_path: Path) -> None:
     run = Run(tmp_path / "0")
     run.path.mkdir()
-    run.write_config(check(composed(*TINY)))
+    run.write_config(resolve(composed(*TINY)))
     run.write_results(finished())
     assert leaderboard(tmp_path).rows[0].settings == {}
 
@@ -94,7 +94,7 @@ def test_it_says_by_what_it_is_ordered(
 ) -> None:
     run = Run(tmp_path / "0")
     run.path.mkdir()
-    run.write_config(check(composed(*TINY)))
+    run.write_config(resolve(composed(*TINY)))
     run.write_results(finished(val_accuracy=val_accuracy))
     print_table(leaderboard(tmp_path), [])
     assert f"best {order}" in capsys.readouterr().out
@@ -113,7 +113,7 @@ def made(sweep: Path, *jobs: str) -> None:
     for number, words in enumerate(jobs):
         run = Run(sweep / str(number))
         run.path.mkdir()
-        run.write_config(check(composed(*words.split())))
+        run.write_config(resolve(composed(*words.split())))
         run.write_results(finished(val_accuracy=0.9 + number / 100, test_accuracy=0.8 + number / 100))
         run.write_metrics([{"epoch": epoch, "val/accuracy": 0.5 + number / 100 + epoch / 10} for epoch in range(3)])
 
@@ -271,7 +271,7 @@ def test_an_order_by_the_test_digits_is_told(tmp_path: Path, words: list[str]) -
     for job, word in enumerate(words):
         run = Run(tmp_path / str(job))
         run.path.mkdir()
-        run.write_config(check(composed(*TINY, "data.val_size=0", word)))
+        run.write_config(resolve(composed(*TINY, "data.val_size=0", word)))
         run.write_results(finished(val_accuracy=None, test_accuracy=0.97))
         board = leaderboard(tmp_path)
         write_files(board)
@@ -320,7 +320,7 @@ def test_sizes_and_overfitting_are_shown_where_they_tell_rows_apart(tmp_path: Pa
     for job, (rate, parameters, share) in enumerate(((0.1, 3000, 1.0), (0.1, 3000, 0.98), (0.2, 20, 0.9))):
         run = Run(tmp_path / str(job))
         run.path.mkdir()
-        run.write_config(check(composed(f"optimizer.lr={rate}", f"seed={job}", "overfitting=true")))
+        run.write_config(resolve(composed(f"optimizer.lr={rate}", f"seed={job}", "evaluate_train=true")))
         run.write_results(
             finished(parameters=parameters, multiply_adds=7, train_accuracy=share, val_accuracy=0.5 + job / 10)
         )

@@ -251,7 +251,7 @@ def test_a_key_that_only_one_of_the_choices_has_is_refused(found: Callable[..., 
     space = {"model": ["article", "mlp"], "model.blocks.0.channels": [4, 8]}
     words = [word for word in TINY if not word.startswith("model")]
     cfg = SearchConfig(space=space, trials=6, pruner="none", sampler="random")
-    with pytest.raises(UserError, match="there is no key model.blocks.0.channels"):
+    with pytest.raises(UserError, match="model.blocks"):
         search.search(cfg, ["data=sample", *words], tmp_path / "search")
 
 
@@ -271,7 +271,7 @@ def test_the_best_trial_is_an_experiment_that_repeats_it(
     best = Run(tmp_path / f"search/{study.best_trial.number}").config()
     assert best
     search_path = f"hydra.searchpath=[file://{path.parent.parent}]"
-    again = asdict(search.config.check(composed("experiment=best", search_path)))
+    again = asdict(search.resolve(composed("experiment=best", search_path)))
     assert {**again, "report": False} == best
 
 
@@ -329,12 +329,12 @@ def test_a_file_that_is_no_search(content: str, message: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("space", "words", "message"),
     [
-        ({"optimizer.lrr": [1]}, [], "there is no key optimizer.lrr .* Did you mean optimizer.lr?"),
+        ({"optimizer.lrr": [1]}, [], "unknown key optimizer.lrr .* Did you mean optimizer.lr?"),
         ({"optimizer.lr": {"low": -1, "high": 1}}, [], "optimizer.lr=-1.0 is not allowed"),
         ({"model.head.dropout": {"low": 0.1, "high": 1}}, [], "model.head.dropout=1.0 is not allowed"),
         ({"model": ["compact", "kompact", "mlp"]}, [], "there is no model=kompact"),
         ({"seed": [1]}, ["seed=3"], "seed=3: the space has that key"),
-        ({"seed": [1]}, ["model=compact,mlp"], "model=compact,mlp has several values; give one"),
+        ({"seed": [1]}, ["model=compact,mlp"], "model=compact,mlp has several values"),
         ({"seed": [1]}, ["trainer.devices=2"], "trains in one process"),
         ({"seed": [1]}, ["data.val_size=0"], "compares validation accuracies"),
     ],
@@ -373,7 +373,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_pat
     while killed < 4:
         process = begin(tmp_path, "cut", "--trials", "6", "trainer.max_epochs=3")
         try:
-            process.wait(rng.uniform(0.4, 0.95) * seconds)
+            process.wait(rng.uniform(0.2, 0.7) * seconds)
         except subprocess.TimeoutExpired:
             number = rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
             process.send_signal(number)

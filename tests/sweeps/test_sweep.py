@@ -216,7 +216,11 @@ def test_a_job_whose_process_is_killed_ends_the_sweep_which_goes_on(
     os.kill(workers[-1], signal.SIGKILL)
     told, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    why = "'s process was killed, for want of memory perhaps" if launcher == JOBLIB else " ended without a result: Job "
+    why = (
+        "'s process was killed, perhaps because memory ran out"
+        if launcher == JOBLIB
+        else " ended without a result: Job "
+    )
     assert re.search(rf"Failed: a job{why}.*\. To go on: python", told), told
     assert "Traceback" not in told
     again = run_cold(TRAIN, *words, launcher, cwd=tmp_path, **ONE_THREAD)
@@ -245,7 +249,9 @@ def test_one_at_once_is_as_one_by_one(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_jobs_at_once_share_the_cores_and_have_pages_of_their_own_though_nobody_reads(tmp_path: Path) -> None:
-    words = [*TWO_JOBS, "logger=many", "notes='as it was'", "hydra.sweep.dir=here"]
+    (tmp_path / "conf/logger").mkdir(parents=True)
+    (tmp_path / "conf/logger/all.yaml").write_text("defaults: [tensorboard, wandb, mlflow]\n")
+    words = ["--config-dir=conf", *TWO_JOBS, "logger=all", "notes='as it was'", "hydra.sweep.dir=here"]
     at_once = [sys.executable, TRAIN, *words, JOBLIB, "hydra.launcher.n_jobs=2", "tags=[first]"]
     env = {key: value for key, value in environment(WANDB_MODE="offline").items() if key != "OMP_NUM_THREADS"}
     with subprocess.Popen(at_once, cwd=tmp_path, env=env, text=True, stdout=subprocess.PIPE) as process:

@@ -42,7 +42,6 @@ CONFIGURATIONS = {
     ],
     "gradients added up": ["trainer.accumulate_grad_batches=3", "optimizer=adamw"],
     "augmentation, a moving average": ["data/augment=erase", "averaging=ema", "model.head.dropout=0.5"],
-    "augmentation, a mean of epochs": ["data/augment=affine", "averaging=last_epochs", "averaging.epochs=2"],
     "batch normalisation in bf16": [
         "model.blocks=[{channels: 4, kernel_size: 3, padding: 1, normalisation: batch}]",
         "trainer.precision=bf16-mixed",

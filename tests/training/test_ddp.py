@@ -17,8 +17,7 @@ import torch
 from lightning import LightningModule, Trainer
 from torch.nn.functional import cross_entropy
 
-from digits import overrides as command_line
-from digits import processes
+from digits import overrides, processes
 from digits.config import CheckpointConfig
 from digits.data.mnist import MNISTDataModule
 from digits.data.normalisation import normalise
@@ -26,6 +25,7 @@ from digits.errors import UserError
 from digits.runs import checkpoint
 from digits.runs.run import Run
 from digits.training.checkpoints import Checkpoints
+from digits.validation import resolve
 
 from ..helpers import (
     QUICK,
@@ -34,6 +34,7 @@ from ..helpers import (
     Forked,
     assert_same_runs,
     children,
+    composed,
     run,
     run_cold,
     same,
@@ -440,12 +441,13 @@ def test_torchrun_needs_a_directory(
     for name, value in {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4"}.items():
         monkeypatch.setenv(name, value)
     assert processes.launched_externally() == (2, 2)
+    together = resolve(composed("trainer=ddp"))
     with pytest.raises(UserError, match="in one directory: add hydra.run.dir=outputs/NAME"):
-        command_line.check(["trainer=ddp"])
+        overrides.check_processes(together, asked=False)
     for words in ([], ["trainer=ddp", "trainer.devices=2"], ["trainer.strategy=ddp_spawn"]):
         with pytest.raises(UserError, match="4 processes were started for one training: add trainer=ddp, without"):
-            command_line.check([*words, f"hydra.run.dir={tmp_path}"])
-    command_line.check(["trainer=ddp", f"hydra.run.dir={tmp_path}"])
+            overrides.check_processes(resolve(composed(*words)), asked=True)
+    overrides.check_processes(together, asked=True)
 
 
 def test_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -472,5 +474,5 @@ def test_machines_that_do_not_share_the_folder_are_told(tmp_path: Path, monkeypa
     seen = {"max": torch.tensor(40), "min": torch.tensor(0)}
     monkeypatch.setattr(trainer.strategy, "reduce", lambda tensor, reduce_op: seen[reduce_op])
     callback = Checkpoints(Run(tmp_path), CheckpointConfig(), validated=True)
-    with pytest.raises(UserError, match=r"goes on from step 40, another from 0\. Set hydra.run.dir"):
+    with pytest.raises(UserError, match=r"resumes at step 40, another at 0\. Set hydra.run.dir"):
         callback.on_train_start(trainer, LightningModule())

@@ -9,11 +9,11 @@ import torch
 from lightning import LightningModule, Trainer
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from digits.config import check
 from digits.data.mnist import Batches, Digits, MNISTDataModule, move
 from digits.model.classifier import DigitClassifier
 from digits.training import hardware as device
 from digits.training.callbacks import SpeedUp
+from digits.validation import resolve
 
 from ..helpers import composed, digits_like
 
@@ -30,7 +30,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def arithmetic(*words: str) -> device.Arithmetic:
-    return device.arithmetic(check(composed(*words)))
+    return device.arithmetic(resolve(composed(*words)))
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -87,7 +87,7 @@ def test_32_bits_are_32_in_a_training_too(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("words", [["model=article"], ["experiment=accurate"], ["model=mlp", "data/augment=erase"]])
 def test_a_step_on_a_gpu_meets_nothing_that_lies_elsewhere(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """On a stand-in: torch knows of each tensor its shape and where it would lie, and refuses to mix places."""
-    cfg = check(composed(*words))
+    cfg = resolve(composed(*words))
     images, labels = (torch.from_numpy(part) for part in digits_like(40, seed=0))
     here = Digits(images, labels.long(), torch.arange(40))
     data = MNISTDataModule(augment=cfg.data.augment and asdict(cfg.data.augment))

@@ -13,7 +13,6 @@ import torch
 from lightning import Callback
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from digits.config import check
 from digits.data import MNISTDataModule, normalise
 from digits.errors import RunError, UserError
 from digits.evaluation import evaluate as testing
@@ -25,6 +24,7 @@ from digits.runs.run import Run
 from digits.training import train as training
 from digits.training.callbacks import DivergedError
 from digits.training.train import train
+from digits.validation import resolve
 
 from ..helpers import (
     QUICK,
@@ -103,8 +103,8 @@ def test_overfitting_is_measured_on_the_training_images_as_they_are(
     tiny: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    results = train(tiny("overfitting=true", "data/augment=affine", "optimizer.lr=0.01"), tmp_path)
-    data = MNISTDataModule(**asdict(check(tiny()).data))
+    results = train(tiny("evaluate_train=true", "data/augment=affine", "optimizer.lr=0.01"), tmp_path)
+    data = MNISTDataModule(**asdict(resolve(tiny()).data))
     images, labels = data.training_set()[torch.arange(200)]
     network = checkpoint.network(tmp_path / "checkpoints/best.ckpt")
     with torch.no_grad():
@@ -519,11 +519,11 @@ def test_a_logger_that_is_not_installed(
         train(tiny(f"logger={package}"), tmp_path)
 
 
-@pytest.mark.parametrize("preset", ["fast", "limit", "profile"])
+@pytest.mark.parametrize("preset", ["fast", "profile"])
 def test_debug_presets(preset: str, tiny_mnist: Path, tmp_path: Path) -> None:
     words = [word for word in TINY if not word.startswith(("trainer.max_epochs", "trainer.log", "report"))]
     results = train(composed(*words, f"data.root={tiny_mnist}", f"debug={preset}", "report=false"), tmp_path)
-    assert results.steps == {"fast": 1, "limit": 2, "profile": 10}[preset]
+    assert results.steps == {"fast": 1, "profile": 10}[preset]
     assert (tmp_path / "profile/fit-table.txt").exists() == (preset == "profile")
 
 

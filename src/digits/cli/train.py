@@ -1,8 +1,8 @@
-"""The command that trains: ``python train.py``, and ``digits train`` where digits is installed."""
+"""The training command: ``python train.py``, and ``digits train`` where digits is installed."""
 
 import time
 
-STARTED = time.perf_counter()  # before most imports, which are part of what a person waits for
+STARTED = time.perf_counter()  # before most imports: they are part of wall_seconds
 
 import logging
 import os
@@ -16,8 +16,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from digits import config, processes
-from digits import overrides as command_line
+from digits import overrides, processes
+from digits.config import TrainConfig
 from digits.errors import DEBUG, HYDRAS, RunError, UserError, debugging, exit_code, message
 from digits.runs.run import Run
 from digits.signals import (
@@ -28,48 +28,51 @@ from digits.signals import (
     interruption_of,
     raise_if_interrupted,
 )
+from digits.validation import resolve
 
 log = logging.getLogger(__name__)
 
-# Errors of joblib and submitit, which are imported with their launchers only, where the process of a job is gone.
-GONE = {
-    "TerminatedWorkerError": "a job's process was killed, for want of memory perhaps",
+LOST_JOBS = {
+    "TerminatedWorkerError": "a job's process was killed, perhaps because memory ran out",
     "UncompletedJobError": "a job ended without a result: {}",
 }
+"""Errors of joblib and submitit by name, since both are imported with their launchers only."""
 
 NEXT = """Try next:
-  python train.py model=compact                        a small modern network
-  python train.py -m optimizer.lr=0.01,0.001,0.0001    a run for each, and a leaderboard"""
+  python train.py model=compact                  a small modern network
+  python train.py -m optimizer.lr=0.01,0.001     a run for each, a leaderboard"""
 
 
 def main() -> None:
-    """Check the command line, then hand over to Hydra, which calls `run_job` for each job."""
+    """Parse the command line, then let Hydra compose the configuration and call `run_job` for each job."""
     if "--debug" in sys.argv:
         sys.argv.remove("--debug")
         os.environ["HYDRA_FULL_ERROR"] = "1"
-    logging.raiseExceptions = debugging()  # on a full disk, train.log lacks a line, and the screen has no traceback
+    logging.raiseExceptions = debugging()  # on a full disk, train.log loses a line, and the screen shows no traceback
     with exit_codes():
-        sweeping = command_line.check(sys.argv[1:], _program())
-        sys.argv[1:] = command_line.in_order(sys.argv[1:])
-        if sweeping and not {"-m", "--multirun"}.intersection(sys.argv):
-            sys.argv.insert(1, "-m")  # Hydra 1.4 reads several values before it asks whether an experiment is a sweep
+        arguments = overrides.parse_arguments(sys.argv[1:])
+        if arguments.help:
+            print(help_text(), end="")
+            return
+        sys.argv[1:] = overrides.null_groups_deleted(overrides.options_first(sys.argv[1:]))
         try:
-            with told_by_us():
-                config.entry_point(run_job)()
+            with hydra_raises(), overrides.explaining(arguments.overrides):
+                overrides.hydra_main(run_job)()
         except (Interrupted, Exception) as error:
             interruption = interruption_of(error)
             if interruption and HydraConfig.initialized():
-                interruption.advice = _how_to_go_on()
-            if why := GONE.get(type(error).__name__):
-                told = " ".join(str(error).splitlines()[:2])  # of submitit, which job; below, its log
-                raise RunError(f"{why.format(told)}. {_how_to_go_on()}") from error
+                interruption.advice = _how_to_resume()
+            if reason := LOST_JOBS.get(type(error).__name__):
+                details = " ".join(str(error).splitlines()[:2])  # submitit names the job, and its log below
+                raise RunError(f"{reason.format(details)}. {_how_to_resume()}") from error
             raise
 
 
 def run_job(cfg: DictConfig) -> float | None:
-    """Train once, and return the metric that a sweep compares; None if it failed.
+    """Train once, and return the metric that a sweep compares.
 
-    A failure ends the process, but in a sweep, where it is written down for the leaderboard and the next job begins.
+    Exits on failure. In a sweep, records the failure for the leaderboard instead, returns None, and lets the next job
+    run.
     """
     if not processes.is_first():
         logging.disable(logging.WARNING)
@@ -80,38 +83,44 @@ def run_job(cfg: DictConfig) -> float | None:
             return _train(cfg, run, sweeping)
     except (Interrupted, Exception) as error:
         if interruption := interruption_of(error):
-            interruption.advice = _how_to_go_on()
+            interruption.advice = _how_to_resume()
             raise
         log.error("%s", message(error), exc_info=debugging())
         if not sweeping:
             sys.exit(exit_code(error))
-        if not run.results_file.exists():  # the leaderboard says why
-            if isinstance(error, RunError):  # it was interrupted, and is not submitted again
+        if not run.results_file.exists():
+            if isinstance(error, RunError):  # a scheduler interrupted it, and does not submit it again
                 run.write_failure(error)
-            elif not run.config_file.exists():  # it was refused before it began
+            elif not run.config_file.exists():  # the job was refused before it began
                 run.write_failure(UserError(f"{error} ({' '.join(HydraConfig.get().overrides.task)})"))
         return None
 
 
 def _train(cfg: DictConfig, run: Run, sweeping: bool) -> float:
-    results = run.finished(config.check(cfg, multirun=sweeping))
-    if results and (run.report_file.exists() or not cfg.report):  # the answer is there before torch is imported
+    checked = _checked(cfg, sweeping)
+    results = run.finished(checked)
+    if results and (run.report_file.exists() or not checked.report):  # answer before torch is imported
         accuracy, data = 100 * results.test_accuracy, results.dataset["name"]
         log.info("Finished before: test accuracy %.2f %% on %s, in %s", accuracy, data, run.path)
         return results.metric
     with importing():
         from digits.training.train import train
     raise_if_interrupted()
-    # In a sweep that was killed, a job may live on in a process of its own.
-    metric = train(cfg, run.path, None if sweeping else STARTED, wait=sweeping).metric
+    # A job of a killed sweep may still be running in a process of its own: wait for it.
+    metric = train(checked, run.path, None if sweeping else STARTED, wait=sweeping).metric
     if not sweeping:
         log.info("%s", NEXT.replace("python train.py", _program()))
     return metric
 
 
+def _checked(cfg: DictConfig, sweeping: bool) -> TrainConfig:
+    """The configuration that was checked before Hydra created the run directory; a job of a sweep is checked here."""
+    return (not sweeping and overrides.Check.checked) or resolve(cfg, multirun=sweeping)
+
+
 @contextmanager
-def told_by_us() -> Iterator[None]:
-    """Have Hydra raise its errors, which it would print with where they came from, so that all are told in one way."""
+def hydra_raises() -> Iterator[None]:
+    """Make Hydra raise its errors instead of printing them, so that we format all errors alike."""
     before = {name: os.environ.get(name) for name in (DEBUG, HYDRAS)}
     os.environ.update({DEBUG: "1" if debugging() else "0", HYDRAS: "1"})
     try:
@@ -123,8 +132,21 @@ def told_by_us() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _how_to_go_on() -> str:
-    """The command that was typed, in the directory of this time."""
+def help_text() -> str:
+    """The text of ``--help``: the options of every group, and the keys that people change."""
+    conf = overrides.config_directory()
+    groups = sorted({path.parent.relative_to(conf).as_posix() for path in conf.glob("*/**/*.yaml")})
+    lines = [
+        f"  {group:<12} {', '.join(sorted(file.stem for file in (conf / group).glob('*.yaml')))}"
+        for group in groups
+        if group.partition("/")[0] not in ("hydra", "search")  # not groups of a training
+    ]
+    text = Path(__file__).with_name("help.txt").read_text(encoding="utf-8")
+    return text.format(groups="\n".join(lines)).replace("python train.py", _program())
+
+
+def _how_to_resume() -> str:
+    """The command that the user typed, with the directory of this run."""
     hydra_config = HydraConfig.get()
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     word = f"hydra.sweep.dir={hydra_config.sweep.dir}" if sweeping else f"hydra.run.dir={hydra_config.run.dir}"
@@ -133,7 +155,7 @@ def _how_to_go_on() -> str:
 
 
 def _program() -> str:
-    """How the command was called."""
+    """How the user called the command."""
     return "digits train" if sys.argv[0] == __file__ else shlex.join(["python", sys.argv[0]])
 
 

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from lightning import Trainer
 from torch import nn
 
-from digits import config
 from digits.console import quiet
 from digits.data import MNISTDataModule
 from digits.data import download as files
@@ -27,6 +26,7 @@ from digits.runs import checkpoint
 from digits.runs.files import rounded
 from digits.runs.find import Trained
 from digits.training import hardware as device
+from digits.validation import parse_data
 
 BINS = 15  # of confidence, as the calibration error counts them
 WORST = 25  # errors kept with their images
@@ -152,7 +152,7 @@ def data_of(content: Mapping[str, Any]) -> MNISTDataModule:
         if state["name"] == "mnist" and files.find(Path(arguments["root"])).missing:
             arguments["root"] = os.environ.get("MNIST_ROOT", "data")  # no file names a folder to fetch into
         seed = arguments.pop("seed")
-        checked = config.data({**arguments, "mirrors": None, "offline_fallback": False})
+        checked = parse_data({**arguments, "mirrors": None, "offline_fallback": False})
         data = MNISTDataModule(**asdict(checked), seed=int(seed))
         Description(**state)
     except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from digits import config
 from digits.config import AugmentConfig, TrainConfig
 from digits.console import layer_table
 from digits.errors import UserError
@@ -34,13 +33,10 @@ def configuration(words: Sequence[str]) -> TrainConfig:
     Raises:
         UserError: If it cannot be composed.
     """
-    from hydra import compose
+    from digits.overrides import compose
+    from digits.validation import resolve
 
-    from digits import overrides as command_line
-
-    command_line.check(list(words), "digits explain")
-    with config.composing():
-        return config.check(compose("train", list(words)))
+    return resolve(compose(*words))
 
 
 def table_of_configuration(cfg: TrainConfig) -> str:
@@ -166,11 +162,12 @@ def augmentation_of(trained: Trained) -> AugmentConfig | None:
         UserError: If the checkpoint does not say.
     """
     from digits.runs import checkpoint
+    from digits.validation import parse_data
 
     try:
         arguments = dict(checkpoint.read(trained.checkpoint)["datamodule_hyper_parameters"])  # Lightning's name
         del arguments["seed"]
-        return config.data(arguments).augment
+        return parse_data(arguments).augment
     except (KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(f"{trained.checkpoint} does not say what it was trained on: {error}") from error
 

@@ -8,15 +8,16 @@ convolutional neural networks" (2019), https://distill.pub/2019/computing-recept
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated, Any
 
-from digits.keys import key
+from annotated_types import Ge, Lt
 
 IMAGE_SIZE = 28
 CLASSES = 10
 MOST_LAYERS, MOST_PARAMETERS = 100, 2**30  # beyond which a mistake is likelier than a plan
 
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "none")
-NORMALISATIONS = ("batch", "group", "none")
+NORMALISATIONS = ("batch", "none")
 POOLINGS = ("max", "average", "none")
 
 
@@ -24,27 +25,42 @@ class GeometryError(ValueError):
     """A stack of layers that cannot be built; the message shows the layer, the formula and the numbers."""
 
 
+class OneOf:
+    """Annotates a configuration key with the words that it accepts; OmegaConf 2.3 has no ``Literal``."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Validate as a ``Literal`` of these words; pydantic calls this."""
+        from pydantic_core import core_schema
+
+        return core_schema.literal_schema(list(self.words))
+
+
 @dataclass
 class Pool:
     """Pooling after a convolution."""
 
-    kind: str = key("max", "pooling", one_of=POOLINGS)
-    kernel_size: int = key(2, "pixels a side", at_least=1)
-    stride: int | None = key(None, "pixels; null: the kernel size", at_least=1)
-    first: bool = key(False, "before normalisation and activation, which then have fewer values to work on")
+    kind: Annotated[str, OneOf(*POOLINGS), "pooling"] = "max"
+    kernel_size: Annotated[int, Ge(1), "pixels per side"] = 2
+    stride: Annotated[Annotated[int, Ge(1)] | None, "pixels; null: the kernel size"] = None
+    first: Annotated[bool, "before normalisation and activation, which then have fewer values to process"] = False
 
 
 @dataclass
 class Block:
-    """One convolution, its normalisation and activation, and the pooling after them, or before them."""
+    """A convolution, its normalisation and activation, and the pooling after or before them."""
 
-    channels: int = key(32, "feature maps that come out", at_least=1)
-    kernel_size: int = key(3, "pixels a side", at_least=1)
-    stride: int = key(1, "pixels", at_least=1)
-    padding: int | str = key("same", "pixels of zeros on each side, or a rule", at_least=0, one_of=("same", "valid"))
-    dilation: int = key(1, "pixels from one weight to the next", at_least=1)
-    normalisation: str = key("none", "normalisation after the convolution", one_of=NORMALISATIONS)
-    activation: str = key("relu", "activation", one_of=ACTIVATIONS)
+    channels: Annotated[int, Ge(1), "feature maps in the output"] = 32
+    kernel_size: Annotated[int, Ge(1), "pixels per side"] = 3
+    stride: Annotated[int, Ge(1), "pixels"] = 1
+    padding: Annotated[
+        Annotated[int, Ge(0)] | Annotated[str, OneOf("same", "valid")], "pixels of zeros on each side, or a rule"
+    ] = "same"
+    dilation: Annotated[int, Ge(1), "pixels between neighbouring weights"] = 1
+    normalisation: Annotated[str, OneOf(*NORMALISATIONS), "normalisation after the convolution"] = "none"
+    activation: Annotated[str, OneOf(*ACTIVATIONS), "activation"] = "relu"
     pool: Pool = field(default_factory=Pool)
 
     @property
@@ -62,9 +78,9 @@ class Block:
 class Head:
     """The fully connected layers that read the last feature maps."""
 
-    dropout: float = key(0.0, "share of the flattened values set to zero in training", at_least=0, below=1)
-    hidden: list[int] = key([], "units of each hidden layer", at_least=1)
-    activation: str = key("relu", "activation after each hidden layer", one_of=ACTIVATIONS)
+    dropout: Annotated[float, Ge(0), Lt(1), "fraction of the flattened values set to zero in training"] = 0.0
+    hidden: Annotated[list[Annotated[int, Ge(1)]], "units of each hidden layer"] = field(default_factory=list)
+    activation: Annotated[str, OneOf(*ACTIVATIONS), "activation after each hidden layer"] = "relu"
 
 
 @dataclass(frozen=True)

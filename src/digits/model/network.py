@@ -4,7 +4,6 @@ The shapes beside the lines are those of the article's network, ``conf/model/art
 fully connected network, ``conf/model/mlp.yaml``.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +21,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
 }
 POOLS: dict[str, type[nn.MaxPool2d | nn.AvgPool2d]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
-LARGEST_GROUP_NUMBER = 8  # of group normalisation; fewer where the channels do not divide into them
 
 
 class Network(nn.Module):
@@ -84,8 +82,6 @@ def convolution(in_channels: int, block: Block) -> nn.Sequential:
         sequence.pool = pooling(block.pool)
     if block.normalisation == "batch":
         sequence.norm = nn.BatchNorm2d(block.channels)
-    elif block.normalisation == "group":
-        sequence.norm = nn.GroupNorm(math.gcd(LARGEST_GROUP_NUMBER, block.channels), block.channels)
     if block.activation != "none":
         sequence.activation = ACTIVATIONS[block.activation]()
     if block.pool.kind != "none" and not block.pool.first:

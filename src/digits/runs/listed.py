@@ -53,7 +53,7 @@ def listed(folders: Sequence[Path] = (), tag: str | None = None) -> list[Entry]:
 
 
 def _entries(folder: Path) -> Iterator[Entry]:
-    for path in sorted({file.parent for name in FILES for file in folder.rglob(name)}):
+    for path in sorted({file.parent for name in FILES for file in folder.rglob(name) if file.parent.name != ".hydra"}):
         run = Run(path)
         time = datetime.datetime.fromtimestamp((changed_at(run.results_file) or changed_at(run.config_file)) / 1e9)
         try:

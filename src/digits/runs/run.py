@@ -17,8 +17,7 @@ from annotated_types import Len
 from typing_extensions import TypedDict  # the one that pydantic takes before Python 3.12
 
 from digits.config import TrainConfig
-from digits.errors import UserError
-from digits.keys import shown
+from digits.errors import UserError, shown
 from digits.model.geometry import CLASSES
 from digits.runs.files import UNFINISHED_FILE, Amount, Count, Share, as_json, parsed, write
 from digits.signals import interruption_of
@@ -78,7 +77,7 @@ class Results:
         git: Commit and state of the checkout; None outside one.
         multiply_adds: Of one image's way through the network.
         train_accuracy: Share of the training images, as they are and without dropout, by the same checkpoint; None
-            unless ``overfitting`` was asked for.
+            unless ``evaluate_train`` is true.
     """
 
     status: str
@@ -252,6 +251,20 @@ class Run:
                 raise
         finally:
             lock.release()
+
+    def is_locked(self) -> bool:
+        """Whether another process is training in the directory."""
+        lock = filelock.FileLock(self.path / ".lock")
+        if not Path(lock.lock_file).exists():
+            return False
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            return True
+        except OSError:  # not readable: the training says so
+            return False
+        lock.release()
+        return False
 
     def _hold(self, lock: filelock.FileLock, wait: bool) -> None:
         try:

@@ -10,9 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from digits.errors import UserError
+from digits.errors import UserError, shown
 from digits.evaluation.metrics import interval
-from digits.keys import shown
 from digits.runs.files import rounded
 from digits.runs.run import FAILED, FREE, PRUNED, Results, Run, differences, flat
 from digits.sweeps import plan

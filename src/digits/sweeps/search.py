@@ -10,27 +10,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import filelock
+import hydra
 import yaml
-from hydra import compose
+from annotated_types import Ge
 from lightning import Callback, LightningModule, Trainer
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from digits import config
-from digits import overrides as command_line
+from digits.config import Seed, TrainConfig
 from digits.console import ScreenHandler
 from digits.data import MNISTDataModule
 from digits.errors import RunError, UserError, first_line
-from digits.keys import key
+from digits.model.geometry import OneOf
+from digits.overrides import compose, config_directory, initialize_hydra
 from digits.runs.files import as_json, save
 from digits.runs.run import FREE, PRUNED, Results, Run
 from digits.sweeps import plan, space
 from digits.sweeps.study import check_installed, open_study, sampler
 from digits.training import train as training
 from digits.training.callbacks import DivergedError
+from digits.validation import check_ranges, resolve
 
 if TYPE_CHECKING:
     import optuna
@@ -51,10 +53,10 @@ class SearchConfig:
     """
 
     space: dict[str, Any] = field(default_factory=dict)
-    trials: int = key(27, "trials in all, with those of other processes", at_least=1)
-    sampler: str = key("tpe", "how the next trial is chosen", one_of=("tpe", "random"))
-    pruner: str = key("asha", "which trials end early", one_of=("asha", "median", "none"))
-    seed: int = key(0, "seed of the sampler", at_least=0, below=2**32)
+    trials: Annotated[int, Ge(1), "number of trials, including those of other processes"] = 27
+    sampler: Annotated[str, OneOf("tpe", "random"), "how the next trial is chosen"] = "tpe"
+    pruner: Annotated[str, OneOf("asha", "median", "none"), "which trials are stopped early"] = "asha"
+    seed: Annotated[Seed, "seed of the sampler"] = 0
 
 
 class OtherDataError(UserError):
@@ -72,7 +74,7 @@ def read(name: Path | str) -> SearchConfig:
     """
     path = Path(name)
     if not path.suffix:
-        path = config.directory() / "search" / f"{name}.yaml"
+        path = config_directory() / "search" / f"{name}.yaml"
     try:
         content = OmegaConf.load(path)
         cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SearchConfig), content))
@@ -83,7 +85,7 @@ def read(name: Path | str) -> SearchConfig:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path} is no search space: {' '.join(str(error).split()):.200}") from error
     assert isinstance(cfg, SearchConfig)
-    config.check_rules(cfg)
+    check_ranges(cfg)
     if not cfg.space:
         raise UserError(f"{path} has nothing in its space.")
     for searched in cfg.space:
@@ -109,15 +111,13 @@ def search(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> "opt
     """
     check_installed()
     searched = space.parsed(cfg.space)
-    command_line.check_single(overrides)
     for override in overrides:
         if override.startswith("hydra."):
             raise UserError(f"{override}: a search has its own directories; --output says where.")
         if override.partition("=")[0] in cfg.space:
             raise UserError(f"{override}: the space has that key, so its trials choose it; leave it out.")
     for words in space.samples(searched):  # what is wrong with the space is told before anything is trained
-        command_line.check([*overrides, *words], "digits search", writes=False)
-        _check_one_process(_composed([*overrides, *words]))
+        _check_one_process(resolve(compose(*overrides, *words)))
     _claim(cfg, overrides, directory)
     study = open_study(directory, cfg.pruner)
     with filelock.FileLock(directory / ".lock"):
@@ -144,8 +144,8 @@ def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory:
         words = [*overrides, *space.words(study.best_trial.params)]
     except ValueError:
         return None
-    with config.composing():
-        hydra_config = compose("train", words, return_hydra_config=True).hydra
+    with initialize_hydra():
+        hydra_config = hydra.compose("train", words, return_hydra_config=True).hydra
     choices = {
         group: choice
         for group, choice in hydra_config.runtime.choices.items()
@@ -244,7 +244,7 @@ def _next(
 
 def _as_it_is(searched: space.Space, overrides: Sequence[str]) -> dict[str, Any]:
     """The configuration's own values of the keys, for the first trial; those that are in the space."""
-    cfg = _composed(overrides)
+    cfg = compose(*overrides)
     own = {name: OmegaConf.select(cfg, name) for name in searched}
     return {name: value for name, value in own.items() if searched[name].has(value)}
 
@@ -266,7 +266,7 @@ def _try(study: "optuna.Study", trial: "optuna.Trial", words: list[str], directo
     run = Run(directory)
     try:
         with _logged(directory):
-            results = training.train(_composed(words), directory, callbacks=[Report(trial)])
+            results = training.train(compose("report=false", *words), directory, callbacks=[Report(trial)])
     except optuna.TrialPruned:
         best = max(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values.items())
         told = f"given up after epoch {best[0]}, at {100 * best[1]:.2f} %"
@@ -311,13 +311,8 @@ def _logged(directory: Path) -> Iterator[None]:
         handler.close()
 
 
-def _composed(words: Sequence[str]) -> Any:
-    with config.composing():
-        return compose("train", ["report=false", *words])
-
-
 def _plain(words: Sequence[str]) -> dict[str, Any]:
-    return asdict(config.check(_composed(words)))
+    return asdict(resolve(compose("report=false", *words)))
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -332,7 +327,7 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
     return changed
 
 
-def _check_one_process(cfg: Any) -> None:
+def _check_one_process(cfg: TrainConfig) -> None:
     if cfg.trainer.devices not in (1, "1") or cfg.trainer.strategy != "auto":
         raise UserError("digits search trains in one process: leave trainer.devices=1 and trainer.strategy=auto.")
     if cfg.data.val_size == 0:

@@ -8,8 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
-from digits.errors import UserError
-from digits.keys import shown
+from digits.errors import UserError, shown
 from digits.runs.run import flat
 
 if TYPE_CHECKING:

@@ -18,18 +18,19 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
 
-from digits import config as configuration
-from digits import overrides as command_line
 from digits.console import ScreenHandler, duration, say
-from digits.errors import EXIT_FAILED, UserError
+from digits.errors import EXIT_FAILED, UserError, first_line
+from digits.overrides import check_directory, explaining
 from digits.runs.files import changed_at
 from digits.runs.run import Run
 from digits.signals import exit_codes, install_handlers
 from digits.sweeps import jobs as parallel
 from digits.sweeps import plan
+from digits.validation import resolve
 
 log = logging.getLogger(__name__)
 EVERY = 0.5  # seconds
@@ -56,20 +57,13 @@ class Sweep(Callback):
         """Write the plan; refuse the sweep whole if the directory of a job holds a run of another configuration."""
         for name in ("hydra", "hydra_plugins"):  # the same is said below, with what is left
             logging.getLogger(name).setLevel(logging.WARNING)
-        directory = Path(config.hydra.sweep.dir)
         with exit_codes():  # Hydra would make a warning of an error
             if _launcher(config) == "SlurmLauncher" and not shutil.which("srun"):
                 raise UserError("hydra/launcher=slurm: there is no Slurm on this machine (srun).")
-            _write_out_globs(config)
+            directory = check_directory(config, "hydra.sweep.dir")
             self.jobs = jobs_of(config)
             runs = [Run(directory / str(number)) for number, _ in enumerate(self.jobs)]
-            for words, run in zip(self.jobs, runs, strict=True):
-                if run.config_file.exists():
-                    job = configuration.check(compose(config.hydra.job.config_name, words), multirun=True)
-                    try:
-                        run.check(job)
-                    except UserError as error:
-                        raise UserError(str(error).replace("hydra.run.dir", "hydra.sweep.dir")) from error
+            _check_jobs(config.hydra.job.config_name, self.jobs, runs)
             plan.check(directory, self.jobs)
             if _launcher(config) == "JoblibLauncher":
                 own = str(config.trainer.devices)
@@ -213,21 +207,39 @@ def at_once(config: DictConfig, jobs: int, processes: int) -> int:
     return sane if asked == ALL else max(1, sane + 1 + asked) if asked < 0 else asked
 
 
-def _write_out_globs(config: DictConfig) -> None:
-    params = {key: f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()}
-    written = command_line.written_out(list(params.values()))
-    with read_write(config.hydra):
-        config.hydra.overrides.task = command_line.written_out(config.hydra.overrides.task)
-        for key, word in zip(params, written, strict=True):
-            config.hydra.sweeper.params[key] = word.partition("=")[2]
+def _check_jobs(config_name: str, jobs: Sequence[Sequence[str]], runs: Sequence[Run]) -> None:
+    """Check each value of the sweep once, and each job whose run directory exists already."""
+    for words, run in zip(jobs, runs, strict=True):
+        exists = run.config_file.exists()
+        if exists or len(set(words) - set(jobs[0])) <= 1:  # not each combination, so that a long sweep begins soon
+            with explaining(words):
+                cfg = resolve(compose(config_name, list(words)), multirun=True)
+            try:
+                run.check(cfg)
+            except UserError as error:
+                raise UserError(str(error).replace("hydra.run.dir", "hydra.sweep.dir")) from error
 
 
 def jobs_of(config: DictConfig) -> list[list[str]]:
-    """The words of each job of a multirun, in the order of their numbers, as Hydra's own sweeper makes them."""
+    """The overrides of each job of a multirun, in the order of their numbers, as Hydra's own sweeper makes them.
+
+    Raises:
+        UserError: If the sweep could not be resumed, or a value cannot be swept.
+    """
+    if any(word.startswith("hydra.sweep.subdir=") for word in config.hydra.overrides.hydra):
+        raise UserError("hydra.sweep.subdir is fixed: the directory of a job is its number, by which a sweep resumes.")
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-    words = parser.parse_overrides([*params, *config.hydra.overrides.task])
-    (jobs,) = BasicSweeper.split_arguments(words, None)
+    overrides = parser.parse_overrides([*params, *config.hydra.overrides.task])
+    for override in overrides:
+        if getattr(override.value(), "shuffle", False):
+            raise UserError(f"{override.input_line}: a sweep in random order cannot be resumed; write down the order.")
+    try:
+        (jobs,) = BasicSweeper.split_arguments(overrides, None)
+    except HydraException as error:
+        raise UserError(f"the sweep is not possible: {first_line(error)}.") from error
+    if not jobs:
+        raise UserError("the sweep has no jobs: a pattern matches no option.")
     return jobs
 
 

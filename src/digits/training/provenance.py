@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from digits import config
+from digits.overrides import config_directory
 
 PACKAGES = ("digits", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf")
 
@@ -41,7 +41,7 @@ def _processor() -> str:
 
 def git() -> dict[str, Any] | None:
     """Commit of the checkout, and whether files differ from it; None where digits is installed from a wheel."""
-    root = config.directory().parent
+    root = config_directory().parent
     if not (root / ".git").exists():
         return None
     try:

@@ -22,7 +22,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, Simpl
 from omegaconf import DictConfig
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from digits import config, processes
+from digits import processes
 from digits.config import TrainConfig
 from digits.console import duration, layer_table, quiet
 from digits.data import MNISTDataModule
@@ -48,6 +48,7 @@ from digits.training.callbacks import (
     Stopwatch,
 )
 from digits.training.checkpoints import AtomicCheckpointIO, Checkpoints
+from digits.validation import resolve
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def train(
     write a report that is missing; in one that holds ``checkpoints/last.ckpt``, it continues from there.
 
     Args:
-        cfg: A configuration composed from ``conf/train.yaml``.
+        cfg: A configuration composed from ``conf/train.yaml``; a `TrainConfig` counts as checked.
         directory: The run directory; None for a new one under ``outputs/``.
         started: Value of ``time.perf_counter()`` from which ``wall_seconds`` counts; None for now.
         callbacks: Of Lightning, in addition to those of the configuration.
@@ -84,7 +85,7 @@ def train(
         DownloadError: If MNIST is not to be had and ``data.offline_fallback`` is false.
     """
     started = time.perf_counter() if started is None else started
-    checked = config.check(cfg)
+    checked = cfg if isinstance(cfg, TrainConfig) else resolve(cfg)
     run = Run(directory or Path("outputs") / datetime.datetime.now().strftime("%Y-%m-%d/%H-%M-%S-%f"))
     with quiet():
         if not processes.is_first():
@@ -248,7 +249,7 @@ def _test(cfg: TrainConfig, run: Run, data: MNISTDataModule) -> dict[str, Any]:
         "confusion_matrix": evaluation.confusion_matrix,
         "parameters": sum(layer.parameters for layer in table),
         "multiply_adds": sum(layer.multiply_adds for layer in table),
-        "train_accuracy": _training_accuracy(run, data) if cfg.overfitting else None,
+        "train_accuracy": _training_accuracy(run, data) if cfg.evaluate_train else None,
         "accelerator": accelerator,
     }
 
@@ -269,6 +270,7 @@ def _training_accuracy(run: Run, data: MNISTDataModule) -> float:
 def summary(results: Results, run: Run) -> str:
     """What a person reads at the end."""
     data = Description(**results.dataset)
+    files = run.path.rglob("[!.]*.*")
     lines = [
         "",
         f"Test accuracy  {100 * results.test_accuracy:.2f} % of {data.test:,} digits, read once, by epoch "
@@ -276,7 +278,7 @@ def summary(results: Results, run: Run) -> str:
         f"Data set       {data.name}: {data.train:,} to train, {data.val:,} to validate, {data.test:,} to test",
         f"Time           {duration(results.train_seconds)} training, {duration(results.wall_seconds)} in all",
         f"Everything is in {run.path}:",
-        "  " + ", ".join(sorted(str(file.relative_to(run.path)) for file in run.path.rglob("[!.]*.*"))),
+        "  " + ", ".join(sorted(str(file.relative_to(run.path)) for file in files if ".hydra" not in file.parts)),
     ]
     if results.test_accuracy < 2 / CLASSES:
         lines.append("That is chance: the network has learned nothing. Try another optimizer.lr, or another seed.")

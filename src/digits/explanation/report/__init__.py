@@ -8,10 +8,10 @@ import jinja2
 import matplotlib as mpl
 
 from digits.console import duration
+from digits.errors import shown
 from digits.evaluation.metrics import Evaluation, image_of, read
 from digits.explanation import drawing, plots
 from digits.explanation import explain as explanation
-from digits.keys import shown
 from digits.runs import checkpoint
 from digits.runs.files import save
 from digits.runs.find import Trained, find
