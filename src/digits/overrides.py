@@ -59,8 +59,10 @@ OPTIONAL = {
 """Nodes that may be null, each with a choice that sets it."""
 
 
-BELOW_NULL = re.compile("Unexpected type for root: NoneType|'NoneType' object has no attribute 'get'")
-"""What OmegaConf says of a key below a node that is null."""
+BELOW_NULL = re.compile(
+    "Unexpected type for root: NoneType|'NoneType' object has no attribute 'get'|because '[^']+' is None"
+)
+"""What OmegaConf says of a key below a node that is null: 2.3 by its internals, 2.4 in words."""
 
 
 def config_directory() -> Path:
@@ -120,6 +122,14 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def options_first(arguments: Sequence[str]) -> list[str]:
     """Move overrides behind the options: Hydra 1.3 does not accept ``-m`` behind an override."""
     return sorted(arguments, key=lambda word: "=" in word and not word.startswith("-"))
+
+
+def is_sweep(arguments: argparse.Namespace) -> bool:
+    """Whether an experiment that the command line chooses is a sweep; Hydra 1.4 runs one only with ``-m``."""
+    folders = [config_directory(), *([Path(arguments.config_dir)] if arguments.config_dir else [])]
+    chosen = [word.partition("=")[2] for word in arguments.overrides if word.startswith("experiment=")]
+    files = [folder / "experiment" / f"{name}.yaml" for folder in folders for name in chosen]
+    return any("mode: MULTIRUN" in file.read_text(encoding="utf-8") for file in files if file.is_file())
 
 
 def null_groups_deleted(overrides: Sequence[str]) -> list[str]:
@@ -212,7 +222,7 @@ def explain(error: Exception, overrides: Sequence[str]) -> UserError:
     if inside := re.search(r"In '([^']+)'.*Key '\S+' not in '(\w+)'\s+full_key: (\S+)", str(error), re.DOTALL):
         file, schema, key = inside.groups()
         return UserError(f"{file} sets {key}, a key that {schema} does not have: leave out one of the two choices.")
-    if BELOW_NULL.search(lines[0]):
+    if BELOW_NULL.search(f"{error} {cause}"):
         for node, choice in OPTIONAL.items():
             if below := [word for word in overrides if word.lstrip("+").startswith((f"{node}.", f"{node}={{"))]:
                 return UserError(f"{below[0]}: {node} is null; choose one first, such as {choice}.")

@@ -55,6 +55,8 @@ def main() -> None:
             print(help_text(), end="")
             return
         sys.argv[1:] = overrides.null_groups_deleted(overrides.options_first(sys.argv[1:]))
+        if overrides.is_sweep(arguments) and not (arguments.multirun or arguments.cfg or arguments.info):
+            sys.argv.insert(1, "-m")
         try:
             with hydra_raises(), overrides.explaining(arguments.overrides):
                 overrides.hydra_main(run_job)()
