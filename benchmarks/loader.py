@@ -15,7 +15,7 @@ from torchvision import transforms
 from torchvision.datasets import MNIST
 
 from digits.data import MNISTDataModule
-from digits.data.normalisation import MEAN, STD
+from digits.model.network import MEAN, STD
 
 BATCH_SIZE = 200
 REPEATS = 1 if QUICK else 5

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from digits.config import TrainConfig
-from digits.data import MNISTDataModule, normalise
+from digits.data import MNISTDataModule
 from digits.model.network import build_network
 from digits.overrides import compose
 from digits.training import hardware as device
@@ -40,7 +40,7 @@ def configuration(*words: str) -> DictConfig:
 
 def plain_step(cfg: TrainConfig) -> tuple[torch.optim.Optimizer, Callable[[Tensor, Tensor], None]]:
     """The optimizer, Adam, and a training step in plain torch with the network and the arithmetic that digits takes."""
-    arithmetic = device.arithmetic(cfg)
+    arithmetic = device.choose(cfg)
     assert cfg.optimizer._target_ == "torch.optim.Adam"
     network = build_network(asdict(cfg.model)).train().to(memory_format=getattr(torch, arithmetic.memory_format))
     given = {key: value for key, value in arithmetic.optimizer.items() if key != "_target_"}
@@ -49,7 +49,7 @@ def plain_step(cfg: TrainConfig) -> tuple[torch.optim.Optimizer, Callable[[Tenso
 
     def step(images: Tensor, labels: Tensor) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = network(normalise(images))
+            logits = network(images)
         loss: Any = cross_entropy(logits.float(), labels, label_smoothing=cfg.label_smoothing)
         optimizer.zero_grad()
         loss.backward()

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from digits.data import sample
+from digits.data.mnist import Digits
 from digits.evaluation import robustness
-from digits.evaluation.robustness import CHANGES, Images
+from digits.evaluation.robustness import CORRUPTIONS, Images
+from digits.explanation.explain import draw_robustness
 
 
 @pytest.fixture(scope="module")
@@ -60,36 +62,37 @@ def test_inverted(images: Images) -> None:
     np.testing.assert_array_equal(robustness.inverted(images, 0), images)
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_every_change_leaves_digits_as_bytes(change: robustness.Change, images: Images) -> None:
+@pytest.mark.parametrize("corruption", CORRUPTIONS.values(), ids=CORRUPTIONS.keys())
+def test_every_corruption_leaves_digits_as_bytes(corruption: robustness.Corruption, images: Images) -> None:
     before = images.copy()
-    for strength in change.strengths:
-        changed = change.apply(images, strength)
+    for strength in corruption.strengths:
+        changed = corruption.apply(images, strength)
         assert changed.shape == images.shape
         assert changed.dtype == np.uint8
         assert not np.array_equal(changed, images)
     np.testing.assert_array_equal(images, before)
-    assert list(change.strengths) == sorted(change.strengths)
+    assert list(corruption.strengths) == sorted(corruption.strengths)
 
 
 class BrightOnes(torch.nn.Module):
     """Reads a bright picture as a 1, and any other as a 0."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        bright = (images.mean((1, 2, 3)) > 0.5).float()
+        bright = (images.float().mean((1, 2)) > 128).float()
         return torch.stack([1 - bright, bright], dim=1)
 
 
 def test_what_is_counted_and_written(tmp_path: Path) -> None:
-    dark, labels = np.zeros((30, 28, 28), np.uint8), np.zeros(30, np.int64)
+    dark = np.zeros((30, 28, 28), np.uint8)
     dark[:, 14, 14] = 255
-    found = robustness.measure(BrightOnes(), dark, labels)
-    assert set(found) == set(CHANGES)
+    test = Digits(torch.from_numpy(dark), torch.zeros(30, dtype=torch.int64), torch.arange(30))
+    found = robustness.measure(BrightOnes(), test)
+    assert set(found) == set(CORRUPTIONS)
     assert {shares[0] for shares in found.values()} == {1.0}
     assert found["inverted"][1] == 0.0
     assert set(found["shifted"].values()) == {1.0}
-    assert "inverted, share" in robustness.table(found)
-    files = robustness.write_files(found, tmp_path)
+    assert "inverted, fraction" in robustness.table(found)
+    files = [robustness.write(found, tmp_path), draw_robustness(found, tmp_path)]
     assert [file.name for file in files] == ["robustness.json", "robustness.png"]
     content = json.loads(files[0].read_text())
     assert content["rotated"] == {"unit": "degrees", "accuracy": {f"{s:g}": v for s, v in found["rotated"].items()}}
@@ -101,7 +104,8 @@ def test_a_real_network_reads_less_of_what_is_changed_more(sample_run: Path) -> 
     from digits.runs.find import find
 
     trained = find(sample_run)
-    found = testing.evaluate_changed(trained)
+    network, data = testing.open_test([trained])
+    found = robustness.measure(network, data.test_set())
     assert found["shifted"][0] == testing.evaluate(trained).test_accuracy
     assert found["shifted"][0] > found["shifted"][6]
     assert found["rotated"][45] < found["rotated"][5]

@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from digits.data import normalise, sample
+from digits.data import sample
 from digits.errors import UserError
 from digits.explanation import drawing
 from digits.explanation import explain as explanation
 from digits.model.network import Network
-from digits.runs import checkpoint
+from digits.runs.checkpoint import Checkpoint
 from digits.runs.find import find
 from digits.training.train import train
 from digits.validation import resolve
@@ -25,7 +25,7 @@ SEVEN = IMAGES[int(np.flatnonzero(LABELS == 7)[0])]
 
 @pytest.fixture(scope="module")
 def network(sample_run: Path) -> Network:
-    return checkpoint.network(sample_run / "checkpoints/best.ckpt")
+    return Checkpoint(sample_run / "checkpoints/best.ckpt").network()
 
 
 def test_every_layer_as_the_network_computes_it(network: Network) -> None:
@@ -44,7 +44,7 @@ def test_every_layer_as_the_network_computes_it(network: Network) -> None:
     vectors = [(name, len(values)) for name, values in seen.vectors]
     assert vectors == [("flatten", 288), ("dropout", 288), ("classes", 10)]
     with torch.no_grad():
-        logits = network(normalise(torch.from_numpy(SEVEN[None].copy())))[0]
+        logits = network(torch.from_numpy(SEVEN[None].copy()))[0]
     np.testing.assert_allclose(seen.vectors[-1][1], logits, rtol=1e-4, atol=1e-5)
     assert seen.probabilities == pytest.approx(logits.softmax(0).tolist(), abs=1e-5)
     assert seen.digit == int(logits.argmax())
@@ -58,7 +58,7 @@ def test_importance_adds_up_to_what_the_digit_changed(network: Network) -> None:
     importance = explanation.importance(network, SEVEN, digit)
     assert importance.shape == (28, 28)
     with torch.no_grad():
-        given, blank = network(normalise(torch.from_numpy(np.stack([SEVEN, np.zeros_like(SEVEN)]))))[:, digit]
+        given, blank = network(torch.from_numpy(np.stack([SEVEN, np.zeros_like(SEVEN)])))[:, digit]
     assert importance.sum() == pytest.approx(float(given - blank), rel=0.1)
     assert not importance[SEVEN == 0].any()  # which is black in both
 

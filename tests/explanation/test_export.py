@@ -13,7 +13,7 @@ from digits.errors import RunError, UserError
 from digits.explanation import export
 from digits.prediction import predict as prediction
 from digits.prediction.predict import DigitReader
-from digits.runs import checkpoint
+from digits.runs.checkpoint import Checkpoint
 from digits.runs.find import find
 from digits.runs.run import Run
 
@@ -134,7 +134,7 @@ def test_the_files_of_a_stranger(tmp_path: Path) -> None:
 
 def test_a_checkpoint_that_no_training_tested(sample_run: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.ckpt").write_bytes((sample_run / "checkpoints/best.ckpt").read_bytes())
-    assert checkpoint.table(tmp_path / "mine.ckpt")
+    assert Checkpoint(tmp_path / "mine.ckpt").layers()
     for source in (tmp_path / "mine.ckpt", sample_run / "checkpoints/last.ckpt"):
         export.export(find(source), tmp_path / "model.onnx")
         about = {item.key: item.value for item in onnx.load(tmp_path / "model.onnx").metadata_props}

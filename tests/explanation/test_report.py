@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from digits.cli.train import write_report
 from digits.errors import UserError
 from digits.evaluation import metrics as evaluation
 from digits.explanation import report
@@ -109,8 +110,9 @@ def test_the_page_in_a_browser(page: Path, browser: "Browser", width: int) -> No
     assert messages == []
 
 
-def test_a_training_writes_its_report(tiny: Compose, tmp_path: Path) -> None:
-    train(tiny("report=true"), tmp_path / "run")
+def test_the_command_writes_the_report_of_a_training(tiny: Compose, tmp_path: Path) -> None:
+    results = train(tiny("report=true"), tmp_path / "run")
+    write_report(Run(tmp_path / "run"), results)
     assert "<h1>digits: run</h1>" in (tmp_path / "run/report/index.html").read_text(encoding="utf-8")
 
 
@@ -122,9 +124,10 @@ def test_a_report_that_fails_costs_no_result(
 
     monkeypatch.setattr(report, "write", broken)
     results = train(tiny("report=true"), tmp_path / "run")
+    write_report(Run(tmp_path / "run"), results)
     assert results.status == "finished"
     assert Run(tmp_path / "run").results() == results
-    assert f"No report: no space. Once that is put right: digits report {tmp_path / 'run'}" in caplog.text
+    assert f"No report: no space. Once that is fixed: digits report {tmp_path / 'run'}" in caplog.text
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from lightning import Callback
 
+from digits.cli.train import write_report
 from digits.data import sample
 from digits.explanation import report  # noqa: F401  # the report's imports take a second
 from digits.runs.run import Run
@@ -98,14 +99,14 @@ def nothing(rng: random.Random) -> None:
 
 def fail_somewhere(rng: random.Random) -> None:
     """Have the training raise an error at a random step."""
-    build = training._trainer
+    build = training.build_trainer
 
     def failing(*args: Any) -> Any:
         trainer = build(*args)
         trainer.callbacks.insert(0, FailAt(rng.randrange(90)))
         return trainer
 
-    training._trainer = failing
+    training.build_trainer = failing
 
 
 def fill_the_disk(rng: random.Random) -> None:
@@ -161,7 +162,9 @@ def begin(words: list[str], directory: Path, spoil: Callable[[], None] = lambda:
             spoil()
             os.write(told, b".")
             with forward_to_scheduler():
-                training.train(composed(*COMMON, *words), directory)
+                results = training.train(composed(*COMMON, *words), directory)
+                if not Run(directory).report_file.exists():
+                    write_report(Run(directory), results)
             code = 0
     except SystemExit as end:
         code = int(end.code or 0)

@@ -15,7 +15,7 @@ from digits.data import download as files
 from digits.errors import UserError
 from digits.evaluation import metrics as evaluation
 from digits.prediction import photo
-from digits.runs import checkpoint
+from digits.runs.checkpoint import Checkpoint
 from digits.runs.run import Run
 
 from ..helpers import digits_like, encoded, idx, paper
@@ -93,7 +93,7 @@ def test_checkpoints(spoil: Spoil, sample_run: Path, tmp_path: Path) -> None:
     path = tmp_path / "spoilt.ckpt"
     path.write_bytes(spoil((sample_run / "checkpoints/best.ckpt").read_bytes()))
     with refused_in_a_line():
-        checkpoint.network(path)
+        Checkpoint(path).network()
 
 
 @FEW

@@ -27,6 +27,7 @@ from PIL import Image
 from digits.cli import app as cli
 from digits.cli import train as training_command
 from digits.data import download as files
+from digits.evaluation import evaluate
 from digits.explanation import report
 from digits.model.classifier import DigitClassifier
 from digits.runs.run import Run
@@ -280,7 +281,7 @@ PHASES = {
     "it fetches the data": (files, "_download"),
     "it reads the data": (files, "parse_idx"),
     "it trains": (DigitClassifier, "training_step"),
-    "it tests": (DigitClassifier, "test_step"),
+    "it tests": (evaluate, "logits"),
     "it writes the report": (report, "write"),
     "it writes what came of it": (Run, "write_results"),
 }

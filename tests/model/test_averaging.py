@@ -12,7 +12,7 @@ from torch import Tensor
 
 from digits.evaluation import evaluate as testing
 from digits.model.averaging import EMA
-from digits.runs import checkpoint
+from digits.runs.checkpoint import Checkpoint
 from digits.runs.find import find
 from digits.runs.run import Run
 from digits.training.train import train
@@ -42,7 +42,7 @@ def now(module: LightningModule) -> dict[str, Tensor]:
 
 
 def saved(path: Path) -> dict[str, Tensor]:
-    return {name: value.double() for name, value in checkpoint.network(path).state_dict().items()}
+    return {name: value.double() for name, value in Checkpoint(path).network().state_dict().items()}
 
 
 def close(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

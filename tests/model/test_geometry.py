@@ -61,7 +61,7 @@ def test_layers_agree_with_the_network(blocks: list[Block], head: Head) -> None:
     for module in network.modules():
         if isinstance(module, counted):
             module.register_forward_hook(lambda _, __, output: shapes.append(tuple(output.shape[1:])))
-    network(torch.zeros(1, 1, 28, 28))
+    network(torch.zeros(1, 28, 28))
     assert [layer.shape for layer in table] == shapes
 
 

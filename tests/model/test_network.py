@@ -1,11 +1,12 @@
 """The network: one convolution by hand, the three models of conf/, and their forward shapes."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from digits.model.geometry import Block, GeometryError, Head, Pool
-from digits.model.network import Flatten, Network, convolution
+from digits.model.network import MEAN, STD, Flatten, Network, convolution, normalise
 from digits.validation import resolve
 
 from ..helpers import composed
@@ -59,7 +60,7 @@ def test_models_of_conf(model: str, parameters: int) -> None:
     description = resolve(composed(f"model={model}")).model
     network = Network(description.blocks, description.head)
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
-    assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    assert network(torch.zeros(2, 28, 28, dtype=torch.uint8)).shape == (2, 10)
 
 
 def test_the_articles_layers_in_order() -> None:
@@ -83,3 +84,19 @@ def test_the_mlp_has_no_convolution_and_as_many_parameters() -> None:
 def test_an_impossible_network_is_refused_in_words_of_its_layers() -> None:
     with pytest.raises(GeometryError, match="block 1, conv 40×40"):
         Network([Block(kernel_size=40, padding=0)], Head())
+
+
+def test_normalise_by_hand() -> None:
+    images = torch.tensor([[[0, 255], [51, 102]]], dtype=torch.uint8)
+    expected = [[(0 - MEAN) / STD, (1 - MEAN) / STD], [(0.2 - MEAN) / STD, (0.4 - MEAN) / STD]]
+    assert normalise(images).shape == (1, 1, 2, 2)
+    assert torch.allclose(normalise(images)[0, 0], torch.tensor(expected))
+    assert images[0, 0, 1] == 255  # left as it was
+
+
+def test_normalise_is_what_torchvision_does() -> None:
+    from torchvision.transforms.functional import normalize, to_tensor
+
+    image = np.random.default_rng(0).integers(0, 256, (28, 28)).astype(np.uint8)
+    expected = normalize(to_tensor(image[:, :, None]), [MEAN], [STD])
+    assert torch.allclose(normalise(torch.from_numpy(image)[None])[0], expected, atol=1e-6)

@@ -12,12 +12,12 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 import digits
-from digits.data import normalise, sample
+from digits.data import sample
 from digits.errors import RunError, UserError
 from digits.prediction import predict as prediction
 from digits.prediction.photo import PictureError
 from digits.prediction.predict import DigitReader, Prediction
-from digits.runs import checkpoint
+from digits.runs.checkpoint import Checkpoint
 
 from ..helpers import draw
 
@@ -35,9 +35,9 @@ def test_most_digits_are_read(reader: DigitReader) -> None:
 
 
 def test_probabilities_are_the_networks(reader: DigitReader, sample_run: Path) -> None:
-    network = checkpoint.network(sample_run / "checkpoints/best.ckpt")
+    network = Checkpoint(sample_run / "checkpoints/best.ckpt").network()
     with torch.no_grad():
-        expected = network(normalise(torch.from_numpy(IMAGES[:1200].copy()))).softmax(1)
+        expected = network(torch.from_numpy(IMAGES[:1200].copy())).softmax(1)
     probabilities = reader.probabilities(IMAGES[:1200])  # in three batches
     assert probabilities.shape == (1200, 10)
     assert probabilities.dtype == np.float32

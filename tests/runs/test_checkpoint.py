@@ -8,24 +8,24 @@ import torch
 
 from digits.errors import UserError
 from digits.model.classifier import DigitClassifier
-from digits.runs import checkpoint
+from digits.runs.checkpoint import Checkpoint
 
 
 @pytest.fixture
 def content(sample_run: Path) -> dict[str, Any]:
     """Of a checkpoint, to be spoiled."""
-    return checkpoint.read(sample_run / "checkpoints/best.ckpt")
+    return Checkpoint(sample_run / "checkpoints/best.ckpt").content
 
 
 def test_the_network_is_the_classifiers(sample_run: Path) -> None:
     path = sample_run / "checkpoints/best.ckpt"
     classifier = DigitClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
-    images = torch.randn(20, 1, 28, 28)
-    network = checkpoint.network(path)
+    images = torch.randint(0, 256, (20, 28, 28), dtype=torch.uint8)
+    network = Checkpoint(path).network()
     assert not network.training
     with torch.no_grad():
         assert torch.equal(network(images), classifier(images))
-    assert sum(layer.parameters for layer in checkpoint.table(path)) == sum(p.numel() for p in network.parameters())
+    assert sum(layer.parameters for layer in Checkpoint(path).layers()) == sum(p.numel() for p in network.parameters())
 
 
 class Attack:
@@ -39,7 +39,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {}, "hyper_parameters": Attack()}, tmp_path / "attack.ckpt")
     with pytest.raises(UserError, match="cannot be read as a checkpoint"):
-        checkpoint.read(tmp_path / "attack.ckpt")
+        Checkpoint(tmp_path / "attack.ckpt")
     assert not (tmp_path / "attacked").exists()
 
 
@@ -48,19 +48,19 @@ def test_a_truncated_checkpoint(sample_run: Path, tmp_path: Path, share: float) 
     whole = (sample_run / "checkpoints/best.ckpt").read_bytes()
     (tmp_path / "cut.ckpt").write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(UserError, match="cut.ckpt cannot be read as a checkpoint") as error:
-        checkpoint.network(tmp_path / "cut.ckpt")
+        Checkpoint(tmp_path / "cut.ckpt").network()
     assert "\n" not in str(error.value)
 
 
 def test_no_checkpoint_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no checkpoint"):
-        checkpoint.read(tmp_path / "none.ckpt")
+        Checkpoint(tmp_path / "none.ckpt")
     (tmp_path / "text.ckpt").write_text("weights")
     with pytest.raises(UserError, match="cannot be read as a checkpoint"):
-        checkpoint.read(tmp_path / "text.ckpt")
+        Checkpoint(tmp_path / "text.ckpt")
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.ckpt")
     with pytest.raises(UserError, match="not a checkpoint that a training of digits writes"):
-        checkpoint.read(tmp_path / "other.ckpt")
+        Checkpoint(tmp_path / "other.ckpt")
 
 
 def spoil(content: dict[str, Any], how: str) -> None:
@@ -87,4 +87,4 @@ def test_a_checkpoint_of_something_else(content: dict[str, Any], tmp_path: Path,
     spoil(content, how)
     torch.save(content, tmp_path / "other.ckpt")
     with pytest.raises(UserError, match="not a checkpoint of this version's networks"):
-        checkpoint.network(tmp_path / "other.ckpt")
+        Checkpoint(tmp_path / "other.ckpt").network()

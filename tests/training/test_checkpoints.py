@@ -67,16 +67,16 @@ class At(Callback):
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Has the next training do something at a step."""
-    build = training._trainer
+    build = training.build_trainer
 
     def at(step: int, what: Any) -> None:
         def trainer(*args: Any) -> Any:
-            monkeypatch.setattr(training, "_trainer", build)
+            monkeypatch.setattr(training, "build_trainer", build)
             built = build(*args)
             built.callbacks.insert(0, At(step, what))
             return built
 
-        monkeypatch.setattr(training, "_trainer", trainer)
+        monkeypatch.setattr(training, "build_trainer", trainer)
 
     return at
 

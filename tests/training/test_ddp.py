@@ -20,9 +20,8 @@ from torch.nn.functional import cross_entropy
 from digits import overrides, processes
 from digits.config import CheckpointConfig
 from digits.data.mnist import MNISTDataModule
-from digits.data.normalisation import normalise
 from digits.errors import UserError
-from digits.runs import checkpoint
+from digits.runs.checkpoint import Checkpoint
 from digits.runs.run import Run
 from digits.training.checkpoints import Checkpoints
 from digits.validation import resolve
@@ -229,9 +228,7 @@ def test_two_processes_validate_the_average_that_is_saved(tmp_path: Path) -> Non
     assert config
     data = MNISTDataModule(**config["data"])
     with torch.inference_mode():
-        batches = [
-            (checkpoint.network(here.best)(normalise(images)), labels) for images, labels in data.val_dataloader()
-        ]
+        batches = [(Checkpoint(here.best).network()(images), labels) for images, labels in data.val_dataloader()]
     loss = cross_entropy(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
     (row,) = here.read_metrics()
     assert row["val/loss"] == pytest.approx(float(loss), abs=1e-4)

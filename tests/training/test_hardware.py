@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from digits.data.mnist import Batches, Digits, MNISTDataModule, move
 from digits.model.classifier import DigitClassifier
-from digits.training import hardware as device
+from digits.training import hardware
 from digits.training.callbacks import SpeedUp
 from digits.validation import resolve
 
@@ -24,53 +24,53 @@ pytestmark = pytest.mark.filterwarnings("ignore:GPU available but not used")
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Lets a test say which devices there are; none, to begin with."""
-    for accelerator in (device.CUDAAccelerator, device.MPSAccelerator):
+    for accelerator in (hardware.CUDAAccelerator, hardware.MPSAccelerator):
         monkeypatch.setattr(accelerator, "is_available", lambda: False)
     return monkeypatch
 
 
-def arithmetic(*words: str) -> device.Arithmetic:
-    return device.arithmetic(resolve(composed(*words)))
+def chosen(*words: str) -> hardware.ComputeSettings:
+    return hardware.choose(resolve(composed(*words)))
 
 
 @pytest.mark.parametrize("native", [True, False])
 def test_a_cuda_gpu(no_gpu: pytest.MonkeyPatch, native: bool) -> None:
-    no_gpu.setattr(device.CUDAAccelerator, "is_available", lambda: True)
+    no_gpu.setattr(hardware.CUDAAccelerator, "is_available", lambda: True)
     no_gpu.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
     no_gpu.setattr(torch.cuda, "get_device_name", lambda: "some GPU")
-    found = arithmetic("trainer.accelerator=gpu")
+    found = chosen("trainer.accelerator=gpu")
     assert (found.precision, found.memory_format) == ("bf16-mixed" if native else "32-true", "channels_last")
     assert found.optimizer["fused"] is True
 
 
 def test_a_cuda_gpu_is_not_touched_where_the_precision_is_given(no_gpu: pytest.MonkeyPatch) -> None:
     """What asks it for its name could not be forked after."""
-    no_gpu.setattr(device.CUDAAccelerator, "is_available", lambda: True)
+    no_gpu.setattr(hardware.CUDAAccelerator, "is_available", lambda: True)
     for name in ("is_bf16_supported", "get_device_name"):
         no_gpu.setattr(torch.cuda, name, lambda **_: pytest.fail("asked"))
-    assert arithmetic("trainer.precision=32-true").precision == "32-true"
+    assert chosen("trainer.precision=32-true").precision == "32-true"
 
 
 def test_an_mps_gpu(no_gpu: pytest.MonkeyPatch) -> None:
-    no_gpu.setattr(device.MPSAccelerator, "is_available", lambda: True)
-    found = arithmetic("trainer.accelerator=auto")
+    no_gpu.setattr(hardware.MPSAccelerator, "is_available", lambda: True)
+    found = chosen("trainer.accelerator=auto")
     assert (found.precision, found.memory_format) == ("32-true", "contiguous_format")
-    assert arithmetic("trainer.accelerator=cpu").memory_format == "channels_last"
+    assert chosen("trainer.accelerator=cpu").memory_format == "channels_last"
 
 
 def test_an_optimizer_without_a_fused_kernel(no_gpu: pytest.MonkeyPatch) -> None:
-    assert "fused" not in arithmetic("optimizer=rmsprop").optimizer
-    assert not arithmetic("trainer.accelerator=tpu").optimizer["fused"]
-    assert arithmetic("optimizer.fused=false").optimizer["fused"] is False
+    assert "fused" not in chosen("optimizer=rmsprop").optimizer
+    assert not chosen("trainer.accelerator=tpu").optimizer["fused"]
+    assert chosen("optimizer.fused=false").optimizer["fused"] is False
 
 
 def test_the_settings_of_the_process(no_gpu: pytest.MonkeyPatch) -> None:
     no_gpu.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    device.speed_up()
+    hardware.speed_up()
     assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "0"
     no_gpu.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    no_gpu.setattr(device.CUDAAccelerator, "is_available", lambda: True)
-    device.speed_up()
+    no_gpu.setattr(hardware.CUDAAccelerator, "is_available", lambda: True)
+    hardware.speed_up()
     assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1"
 
 
@@ -102,7 +102,6 @@ def test_a_step_on_a_gpu_meets_nothing_that_lies_elsewhere(words: list[str], mon
             batch = data.on_after_batch_transfer(part[indices], 0)
             assert batch[0].device == batch[1].device == indices.device == gpu
             assert classifier.training_step(batch, 0)["loss"].device == gpu
-        classifier._count_training()
         classifier.validation_step(batch, 0)
-        for mean in (classifier.train_loss, classifier.val_loss):
-            assert mean.total.device == gpu
+        for metrics in (classifier.train_metrics, classifier.val_metrics):
+            assert metrics["loss"].total.device == gpu

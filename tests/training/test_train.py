@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning import Callback
+from lightning import Callback, Trainer
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from digits.data import MNISTDataModule, normalise
+from digits.data import MNISTDataModule
 from digits.errors import RunError, UserError
 from digits.evaluation import evaluate as testing
+from digits.evaluation import robustness
 from digits.model.classifier import DigitClassifier
 from digits.model.network import Network
-from digits.runs import checkpoint
+from digits.runs.checkpoint import Checkpoint
 from digits.runs.find import find
 from digits.runs.run import Run
 from digits.training import train as training
@@ -106,9 +107,9 @@ def test_overfitting_is_measured_on_the_training_images_as_they_are(
     results = train(tiny("evaluate_train=true", "data/augment=affine", "optimizer.lr=0.01"), tmp_path)
     data = MNISTDataModule(**asdict(resolve(tiny()).data))
     images, labels = data.training_set()[torch.arange(200)]
-    network = checkpoint.network(tmp_path / "checkpoints/best.ckpt")
+    network = Checkpoint(tmp_path / "checkpoints/best.ckpt").network()
     with torch.no_grad():
-        right = (network(normalise(images)).argmax(1) == labels).sum()
+        right = (network(images).argmax(1) == labels).sum()
     assert results.train_accuracy == pytest.approx(int(right) / 200)
     assert f"Training set   {right / 2:.2f} %" in caplog.text
     assert results.multiply_adds == 4 * 9 * 28 * 28 + 4 * 14 * 14 * 8 + 8 * 10
@@ -166,17 +167,17 @@ def test_a_run_that_was_cut_off_goes_on_as_if_nothing_had_happened(
 ) -> None:
     cfg = tiny("trainer.max_epochs=4", "model.head.dropout=0.5", *overrides)
     train(cfg, tmp_path / "whole")
-    build = training._trainer
+    build = training.build_trainer
 
     def stopping(*args: Any) -> Any:
         trainer = build(*args)
         trainer.callbacks.insert(0, StopAt(epoch=2))
         return trainer
 
-    monkeypatch.setattr(training, "_trainer", stopping)
+    monkeypatch.setattr(training, "build_trainer", stopping)
     with pytest.raises(KeyError, match="stopped"):
         train(cfg, tmp_path / "cut")
-    monkeypatch.setattr(training, "_trainer", build)
+    monkeypatch.setattr(training, "build_trainer", build)
     assert json.loads((tmp_path / "cut/results.json").read_text()) == {"status": "failed", "error": "'stopped'"}
 
     train(cfg, tmp_path / "cut")
@@ -252,11 +253,11 @@ def test_the_step_and_the_rate_of_it_are_told(
 def test_a_validation_loss_that_is_no_number_ends_the_run(
     tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate = DigitClassifier._evaluate
+    step = DigitClassifier.validation_step
     monkeypatch.setattr(
         DigitClassifier,
-        "_evaluate",
-        lambda self, batch, metrics, loss: evaluate(self, (batch[0] * np.inf, batch[1]), metrics, loss),
+        "validation_step",
+        lambda self, batch, number: step(self, (batch[0] * np.inf, batch[1]), number),
     )
     with pytest.raises(DivergedError, match="val/loss is nan at step 10"):
         train(tiny(), tmp_path)
@@ -290,7 +291,7 @@ def test_what_a_spawned_process_says(
         cause = f"{traceback}ValueError: before\n\nThe above exception was the direct cause of the following:\n\n"
         raise ProcessRaisedException(f"\n\n-- Process 1 ended:\n{cause}{traceback}{raised}\n", 1, 9)
 
-    monkeypatch.setattr(training.Trainer, "fit", fit)
+    monkeypatch.setattr(Trainer, "fit", fit)
     with pytest.raises(kind, match=f"^{told}$"):
         train(tiny(), tmp_path)
 
@@ -401,9 +402,7 @@ def test_on_every_accelerator_that_there_is(accelerator: str, tiny: Compose, tmp
     classifier = DigitClassifier.load_from_checkpoint(best, map_location="cpu", weights_only=True).eval()
     data = MNISTDataModule(root=cfg.data.root, val_size=40)
     data.setup()
-    correct = sum(
-        int((classifier(normalise(images)).argmax(1) == labels).sum()) for images, labels in data.test_dataloader()
-    )
+    correct = sum(int((classifier(images).argmax(1) == labels).sum()) for images, labels in data.test_dataloader())
     assert results.test_accuracy == correct / 50
 
 
@@ -478,7 +477,8 @@ def test_the_compact_experiment_is_small_and_right(mnist_root: Path, tmp_path: P
     assert results.dataset["train"] == 60_000
     assert results.test_accuracy >= 0.993
     assert results.calibration_error <= 0.005
-    changed = testing.evaluate_changed(find(tmp_path))
+    network, data = testing.open_test([find(tmp_path)])
+    changed = robustness.measure(network, data.test_set())
     assert changed["shifted"][2] >= 0.98
     assert changed["rotated"][15] >= 0.98
 
@@ -515,7 +515,9 @@ def test_a_logger_that_is_not_installed(
     if package == "tensorboard":
         monkeypatch.setattr(f"{module}._TENSORBOARDX_AVAILABLE", False)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=rf"logger={package} needs a package: pip install 'digits\[{package}\]'"):
+    with pytest.raises(
+        UserError, match=rf"logger={package} needs packages that are not installed: pip install {package}"
+    ):
         train(tiny(f"logger={package}"), tmp_path)
 
 

@@ -219,14 +219,16 @@ def evaluate(runs: Sources, tta: TTA = False, robust: Robust = False, output: Fo
         if any(one.checkpoint.samefile(other.checkpoint) for other in trained[:number]):
             raise UserError(f"{runs[number]} is given twice, and would count twice.")
     with importing():
-        from digits.evaluation import evaluate as testing
         from digits.evaluation import robustness
+        from digits.evaluation.evaluate import best_device, measure, open_test
+        from digits.explanation.explain import draw_robustness
 
     alone = len(trained) == 1 and not tta
     folder = output or (trained[0].home if alone else None)
     if folder and Run(folder).results_file.exists() and not (alone and folder.resolve() == trained[0].home.resolve()):
         raise UserError(f"--output {folder} is a run, whose evaluation is of it alone: name another folder.")
-    evaluation = testing.evaluate(*trained, tta=tta)
+    network, test_data = open_test(trained, tta)
+    evaluation = measure(network, test_data, best_device())
     print(evaluation_text(evaluation))
     written = []
     if folder:
@@ -234,10 +236,10 @@ def evaluate(runs: Sources, tta: TTA = False, robust: Robust = False, output: Fo
             folder.mkdir(parents=True, exist_ok=True)
         written.append(evaluation.write(folder))
     if robust:
-        accuracies = testing.evaluate_changed(*trained, tta=tta)
+        accuracies = robustness.measure(network, test_data.test_set())
         print(f"\n{robustness.table(accuracies)}")
         if folder:
-            written += robustness.write_files(accuracies, folder)
+            written += [robustness.write(accuracies, folder), draw_robustness(accuracies, folder)]
     print(f"\nWritten to {', '.join(map(str, written))}" if folder else "\n--output FOLDER keeps this.")
 
 

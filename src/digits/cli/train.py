@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from digits import overrides, processes
 from digits.config import TrainConfig
 from digits.errors import DEBUG, HYDRAS, RunError, UserError, debugging, exit_code, message
-from digits.runs.run import Run
+from digits.runs.run import Results, Run
 from digits.signals import (
     Interrupted,
     exit_codes,
@@ -109,10 +109,24 @@ def _train(cfg: DictConfig, run: Run, sweeping: bool) -> float:
         from digits.training.train import train
     raise_if_interrupted()
     # A job of a killed sweep may still be running in a process of its own: wait for it.
-    metric = train(checked, run.path, None if sweeping else STARTED, wait=sweeping).metric
+    results = train(checked, run.path, None if sweeping else STARTED, wait=sweeping)
+    if checked.report and not run.report_file.exists():
+        write_report(run, results)
     if not sweeping:
         log.info("%s", NEXT.replace("python train.py", _program()))
-    return metric
+    return results.metric
+
+
+def write_report(run: Run, results: Results) -> None:
+    """Write the report; the run has finished without it too."""
+    from digits.explanation.report import write
+
+    try:
+        write(run, results)
+    except Exception as error:
+        if interruption_of(error):
+            raise
+        log.warning("No report: %s. Once that is fixed: digits report %s", error, run.path)
 
 
 def _checked(cfg: DictConfig, sweeping: bool) -> TrainConfig:

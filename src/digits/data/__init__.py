@@ -1,18 +1,17 @@
-"""From MNIST's files, and from a person's pictures, to normalised batches."""
+"""MNIST: its files, and the batches made of them."""
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from digits.data.mnist import MNISTDataModule
-    from digits.data.normalisation import normalise
 
-__all__ = ["MNISTDataModule", "normalise"]
+__all__ = ["MNISTDataModule"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name only when it is asked for: `digits data` needs no torch, and prediction no Lightning."""
+    """Import the data module only when it is asked for: `digits data` needs no torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = "mnist" if name == "MNISTDataModule" else "normalisation"
-    return getattr(importlib.import_module(f"{__name__}.{room}"), name)
+    from digits.data.mnist import MNISTDataModule
+
+    return MNISTDataModule

@@ -96,6 +96,11 @@ def find(root: Path) -> Found:
     return found
 
 
+def has_files(root: Path) -> bool:
+    """Whether a folder has a file for each of the four, verified or not."""
+    return all(any(path.exists() for path in _candidates(root, name)) for name in OFFICIAL)
+
+
 def obtain(root: Path, mirrors: Sequence[str] | None = None) -> Found:
     """Find the four files, and fetch those that are missing or damaged.
 

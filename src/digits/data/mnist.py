@@ -15,10 +15,8 @@ from lightning import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from digits.data import download as files
-from digits.data import sample
+from digits.data import download, sample
 from digits.data.augmentation import Augmentation
-from digits.data.normalisation import normalise
 from digits.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -226,7 +224,7 @@ class MNISTDataModule(LightningDataModule):
         return self._description
 
     def prepare_data(self) -> None:
-        """Find or fetch the files, in one process of each machine; raises what `files.obtain` raises."""
+        """Find or fetch the files, in one process of each machine; raises what `download.obtain` raises."""
         self._load()
 
     def setup(self, stage: str | None = None) -> None:
@@ -260,12 +258,12 @@ class MNISTDataModule(LightningDataModule):
         return self._loader(2)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment, in training, and normalise on the device, where the images lie as bytes: a quarter of the memory."""
+        """Augment the images in training, on the device."""
         images, labels = batch
         if self.augmentation and self.trainer and self.trainer.training:
             strength = self.augmentation.strength(self.trainer.current_epoch, self.trainer.max_epochs or 1)
             images = self.augmentation(images, self._generator(self.trainer, images.device), strength)
-        return normalise(images), labels
+        return images, labels
 
     def _generator(self, trainer: Trainer, device: torch.device) -> torch.Generator:
         """Random numbers for the batch that is next: a function of seed, epoch, batch and process."""
@@ -276,6 +274,10 @@ class MNISTDataModule(LightningDataModule):
     def training_set(self) -> Digits:
         """The training images and labels, as they are."""
         return self._load()[0]
+
+    def validation_set(self) -> Digits:
+        """The validation images and labels."""
+        return self._load()[1]
 
     def test_set(self) -> Digits:
         """The test images and labels, in the order of `test_dataloader`."""
@@ -327,10 +329,10 @@ class MNISTDataModule(LightningDataModule):
         if self.name == "sample":
             return _read_sample(self.val_size)
         try:
-            found = files.obtain(self.root, self.mirrors)
-        except files.DownloadError as error:
+            found = download.obtain(self.root, self.mirrors)
+        except download.DownloadError as error:
             if not self.offline_fallback:
-                raise files.DownloadError(
+                raise download.DownloadError(
                     f"MNIST is not in data.root={self.root}, and {error}. "
                     "Put the four files there, set data.mirrors, or train on the sample: data=sample"
                 ) from error
@@ -338,7 +340,7 @@ class MNISTDataModule(LightningDataModule):
             raw = _read_sample(min(self.val_size, sample.VAL_SIZE))
             log.warning("%s", _sample_warning(len(raw.labels) - raw.val_size, self.root))
             return raw
-        arrays = [files.parse_idx(found.contents.pop(name)) for name in files.OFFICIAL]  # each gone once it is parsed
+        arrays = [download.parse_idx(found.contents.pop(name)) for name in download.OFFICIAL]  # freed one by one
         return _Raw("mnist", arrays[0], arrays[1], arrays[2], arrays[3], self.val_size)
 
 

@@ -1,4 +1,4 @@
-"""Several networks, or several looks at a digit, as one network: the mean of the probabilities."""
+"""Several networks, or several views of a digit, as one network: the mean of the probabilities."""
 
 import math
 from collections.abc import Sequence
@@ -6,8 +6,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
-
-from digits.data.normalisation import BACKGROUND
 
 IN_PLACE = ((0, 0),)
 SHIFTED = tuple((right, down) for down in (-1, 0, 1) for right in (-1, 0, 1))  # pixels; test-time augmentation
@@ -17,17 +15,24 @@ class Ensemble(nn.Module):
     """The mean of the probabilities of networks, over shifted copies of each digit.
 
     Args:
-        networks: Each from (batch, 1, 28, 28) float to logits, (batch, 10).
+        networks: Each from images, (batch, 28, 28) uint8, to logits, (batch, 10).
         shifts: Of the copies, in pixels to the right and down.
+        names: The checkpoints of the networks.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], shifts: Sequence[tuple[int, int]] = IN_PLACE) -> None:
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        shifts: Sequence[tuple[int, int]] = IN_PLACE,
+        names: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.shifts = shifts
+        self.names = names
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised digits, (batch, 1, 28, 28) float, to the logarithms of the mean probabilities, (batch, 10)."""
+        """Images, (batch, 28, 28) uint8, to the logarithms of the mean probabilities, (batch, 10)."""
         logarithms = [
             network(shifted(images, *shift)).float().log_softmax(1)
             for shift in self.shifts
@@ -37,5 +42,5 @@ class Ensemble(nn.Module):
 
 
 def shifted(images: Tensor, right: int, down: int) -> Tensor:
-    """Normalised digits, (batch, 1, 28, 28), moved by whole pixels; what comes in at the edge is background."""
-    return pad(images, (right, -right, down, -down), value=BACKGROUND)
+    """Images, (batch, 28, 28) uint8, moved by whole pixels; the new pixels at the edge are background."""
+    return pad(images, (right, -right, down, -down))

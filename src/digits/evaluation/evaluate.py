@@ -1,166 +1,174 @@
-"""Testing a checkpoint on the test set of its training."""
+"""Tests a network on the test set of its training. `logits` is the one inference loop of the project."""
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from lightning import Trainer
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_calibration_error,
+    multiclass_confusion_matrix,
+    multiclass_f1_score,
+    multiclass_precision,
+    multiclass_recall,
+)
 
 from digits.console import quiet
-from digits.data import MNISTDataModule
-from digits.data import download as files
-from digits.data.mnist import Description
+from digits.data import MNISTDataModule, download
+from digits.data.mnist import Description, Digits
 from digits.errors import RunError, UserError
-from digits.evaluation import robustness
 from digits.evaluation.ensemble import IN_PLACE, SHIFTED, Ensemble
-from digits.evaluation.metrics import DigitFigures, Evaluation, Mistake, ReliabilityBin, png_of
-from digits.model.classifier import DigitClassifier
+from digits.evaluation.metrics import DigitMetrics, Evaluation, Mistake, ReliabilityBin, png_of
 from digits.model.geometry import CLASSES
-from digits.runs import checkpoint
+from digits.runs.checkpoint import Checkpoint
 from digits.runs.files import rounded
 from digits.runs.find import Trained
-from digits.training import hardware as device
 from digits.validation import parse_data
 
-BINS = 15  # of confidence, as the calibration error counts them
-WORST = 25  # errors kept with their images
+BATCH_SIZE = 500
+BINS = 15  # of confidence, as in the calibration error
+WORST_MISTAKES = 25  # kept with their images
+
+CPU = torch.device("cpu")
+
+
+def logits(network: nn.Module, images: Tensor, device: torch.device = CPU) -> Tensor:
+    """Compute the logits of images, batch by batch, in float32.
+
+    Args:
+        network: In evaluation mode.
+        images: (n, 28, 28) uint8.
+        device: Where to compute.
+
+    Returns:
+        (n, 10) float32, on the CPU.
+    """
+    be_exact()
+    network.to(device)
+    with torch.inference_mode():
+        batches = [network(batch.to(device)).float().cpu() for batch in torch.split(images, BATCH_SIZE)]
+    return torch.cat(batches)
+
+
+def be_exact() -> None:
+    """Compute with all 32 bits on a GPU too, instead of 19 (TF32), so that machines differ only by rounding."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def evaluate(*trained: Trained, tta: bool = False) -> Evaluation:
-    """Test a trained network anew, on the test set of its training; of several, the mean of their probabilities.
+    """Test a trained network again, on the test set of its training. Of several, average the probabilities.
 
-    The accuracy of one is the ``test_accuracy`` that the training wrote, on the same kind of device to the last digit.
+    The accuracy of one network is the ``test_accuracy`` that the training wrote, on the same kind of device.
 
     Args:
         trained: The networks.
-        tta: Whether they look at shifted copies of each digit as well (test-time augmentation).
+        tta: Whether to average over shifted copies of each digit as well (test-time augmentation).
 
     Raises:
-        UserError: If a checkpoint or the data are not those of a training, or the test sets are not the same.
-        DownloadError: If MNIST is not to be had.
+        UserError: If a checkpoint is not one, its data cannot be found, or the test sets differ.
+        DownloadError: If MNIST cannot be downloaded.
     """
-    network = together(trained, tta)  # refuses what a stranger made up before it takes any memory
-    with quiet():
-        data = data_of_all(trained)
-        classifier = classifier_of(trained[0].checkpoint)
-        if isinstance(network, Ensemble):
-            classifier.network = network
-        evaluation, *_ = measure(classifier, data, validate=False)
-    if isinstance(network, Ensemble):
-        evaluation = replace(evaluation, checkpoints=[str(each.checkpoint) for each in trained], tta=tta)
-    return evaluation
+    return measure(*open_test(trained, tta), best_device())
 
 
-def evaluate_changed(*trained: Trained, tta: bool = False) -> dict[str, dict[float, float]]:
-    """The accuracy on the digits of the test set after changes of several kinds, as `robustness.measure` has it."""
-    network = together(trained, tta)
-    test = data_of_all(trained).test_set()
-    return robustness.measure(network, test.images.numpy(), test.labels.numpy())
-
-
-def together(trained: Sequence[Trained], tta: bool) -> nn.Module:
-    """The network of a checkpoint, or an `Ensemble`, on the CPU."""
-    networks = [checkpoint.network(each.checkpoint) for each in trained]
-    if len(networks) == 1 and not tta:
-        return networks[0]
-    return Ensemble(networks, SHIFTED if tta else IN_PLACE).eval()
-
-
-def data_of_all(trained: Sequence[Trained]) -> MNISTDataModule:
-    """The data of the first of several, which the others have to have been tested on too."""
-    contents = [checkpoint.read(each.checkpoint) for each in trained]
-    data = data_of(contents[0])
-    for each, content in zip(trained, contents, strict=True):
-        state = content.get("MNISTDataModule")
-        name = state.get("name") if isinstance(state, dict) else None
-        if name != data.description.name:
-            raise UserError(f"{each.checkpoint} was tested on {name}, and the first one on {data.description.name}.")
-    return data
-
-
-def classifier_of(path: Path) -> DigitClassifier:
-    """The classifier of a checkpoint.
-
-    Raises:
-        UserError: If it cannot be built.
-    """
-    try:
-        return DigitClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # Lightning's, of what a stranger made up
-        raise checkpoint.of_no_network(path, error) from error
-
-
-def measure(
-    classifier: DigitClassifier,
-    data: MNISTDataModule,
-    accelerator: str = "auto",
-    devices: Any = 1,
-    validate: bool = True,
-) -> tuple[Evaluation, dict[str, float], str]:
-    """Test a classifier on one device, where every image counts once.
+def open_test(trained: Sequence[Trained], tta: bool = False) -> tuple[nn.Module, MNISTDataModule]:
+    """Read the checkpoints of networks, and the data that they were tested on, each once.
 
     Returns:
-        The evaluation; ``val/accuracy`` and ``val/loss``, if there are validation digits and it was asked to;
-        and the kind of device.
+        The network, or an `Ensemble`, on the CPU; and the data.
+
+    Raises:
+        UserError: If a checkpoint is not one, its data cannot be found, or the test sets differ.
+        DownloadError: If MNIST cannot be downloaded.
     """
-    device.be_exact()
-    data.setup()
-    with tempfile.TemporaryDirectory() as nothing:  # elsewhere, under Slurm, Lightning would test what it finds there
-        trainer = Trainer(
-            default_root_dir=nothing,
-            accelerator=accelerator,
-            devices=devices[:1] if isinstance(devices, list) else 1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        validated = trainer.validate(classifier, data, verbose=False)[0] if validate and data.description.val else {}
-        tested = trainer.test(classifier, data, verbose=False)[0]
-    probabilities = classifier.test_logits.double().softmax(1).numpy()
+    checkpoints = [Checkpoint(each.checkpoint) for each in trained]
+    networks = [checkpoint.network() for checkpoint in checkpoints]  # refuses what it has to before data is read
+    names = [str(checkpoint.path) for checkpoint in checkpoints]
+    ensemble = Ensemble(networks, SHIFTED if tta else IN_PLACE, names).eval()
+    network = networks[0] if len(networks) == 1 and not tta else ensemble
+    with quiet():
+        data = data_of(checkpoints[0])
+    for checkpoint in checkpoints:
+        state = checkpoint.content.get("MNISTDataModule")
+        name = state.get("name") if isinstance(state, dict) else None
+        if name != data.description.name:
+            raise UserError(f"{checkpoint.path} was tested on {name}, and the first one on {data.description.name}.")
+    return network, data
+
+
+def best_device() -> torch.device:
+    """The GPU if there is one, else the CPU."""
+    return torch.accelerator.current_accelerator(check_available=True) or CPU
+
+
+def score(network: nn.Module, part: Digits, device: torch.device = CPU) -> tuple[float, float]:
+    """Accuracy, 0 to 1, and mean cross-entropy, in nats, on a part of the data."""
+    images, labels = part[torch.arange(len(part), device=part.members.device)]
+    found, labels = logits(network, images, device), labels.cpu()
+    accuracy = (found.argmax(1) == labels).double().mean()
+    return rounded(accuracy), rounded(cross_entropy(found.double(), labels))
+
+
+def measure(network: nn.Module, data: MNISTDataModule, device: torch.device = CPU) -> Evaluation:
+    """Test a network on the test set.
+
+    Raises:
+        RunError: If an output is not finite.
+    """
+    test = data.test_set()
+    found, targets = logits(network, test.images, device), test.labels.cpu()
+    probabilities = found.double().softmax(1).numpy()
     if not np.isfinite(probabilities).all():
-        raise RunError("what the network computes is no number; it cannot be tested")
-    images, labels = (part.cpu().numpy() for part in (data.test_set().images, data.test_set().labels))
-    evaluation = Evaluation(
+        raise RunError("an output of the network is not a finite number; it cannot be tested")
+    images, labels = test.images.cpu().numpy(), targets.numpy()
+    return Evaluation(
         dataset=data.description.name,
         images=len(labels),
-        test_accuracy=rounded(tested["test/accuracy"]),
-        test_loss=rounded(tested["test/loss"]),
-        calibration_error=rounded(tested["test/calibration_error"]),
-        digits=_digit_figures(classifier.test_details, labels),
-        confusion_matrix=classifier.test_details["test/confusion_matrix"],
+        test_accuracy=rounded(multiclass_accuracy(found, targets, CLASSES, average="micro")),
+        test_loss=rounded(cross_entropy(found.double(), targets)),
+        calibration_error=rounded(multiclass_calibration_error(found, targets, CLASSES, n_bins=BINS)),
+        digits=_digit_metrics(found, targets),
+        confusion_matrix=multiclass_confusion_matrix(found, targets, CLASSES).tolist(),
         reliability=_reliability(probabilities, labels),
         examples=[png_of(images[np.flatnonzero(labels == digit)[0]]) for digit in range(CLASSES)],
         **_mistakes(probabilities, labels, images),
+        checkpoints=network.names if isinstance(network, Ensemble) else [],
+        tta=isinstance(network, Ensemble) and network.shifts == SHIFTED,
     )
-    kind = trainer.strategy.root_device.type
-    return evaluation, {name: rounded(value) for name, value in validated.items()}, "gpu" if kind == "cuda" else kind
 
 
-def data_of(content: Mapping[str, Any]) -> MNISTDataModule:
-    """The data that a checkpoint was trained on: where they were then, or where they are looked for and fetched now."""
+def data_of(checkpoint: Checkpoint) -> MNISTDataModule:
+    """The data that a checkpoint was trained on: where it was then, or where it is now or can be downloaded to.
+
+    Raises:
+        UserError: If the checkpoint does not say, or the data has changed.
+        DownloadError: If MNIST cannot be downloaded.
+    """
     try:
-        arguments, state = dict(content[MNISTDataModule.CHECKPOINT_HYPER_PARAMS_KEY]), content["MNISTDataModule"]
-        if state["name"] != "mnist":  # the sample had stood in
+        arguments = dict(checkpoint.content[MNISTDataModule.CHECKPOINT_HYPER_PARAMS_KEY])
+        state = checkpoint.content["MNISTDataModule"]
+        if state["name"] != "mnist":  # the sample had replaced it
             arguments.update(name="sample", val_size=state["val"])
-        if state["name"] == "mnist" and files.find(Path(arguments["root"])).missing:
-            arguments["root"] = os.environ.get("MNIST_ROOT", "data")  # no file names a folder to fetch into
-        seed = arguments.pop("seed")
+        elif not download.has_files(Path(arguments["root"])):
+            arguments["root"] = os.environ.get("MNIST_ROOT", "data")  # never download into a folder that a file names
+        seed = int(arguments.pop("seed"))
         checked = parse_data({**arguments, "mirrors": None, "offline_fallback": False})
-        data = MNISTDataModule(**asdict(checked), seed=int(seed))
+        data = MNISTDataModule(**asdict(checked), seed=seed)
         Description(**state)
     except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
         raise UserError(f"the checkpoint does not say what it was trained on: {error}") from error
     try:
         data.setup()
-    except files.DownloadError as error:
-        raise files.DownloadError(
+    except download.DownloadError as error:
+        raise download.DownloadError(
             f"MNIST, on which it is tested, is not in {data.root}, and {error.__cause__}. "
             "Put its four files there, or set MNIST_ROOT to where they are"
         ) from error
@@ -168,22 +176,26 @@ def data_of(content: Mapping[str, Any]) -> MNISTDataModule:
     return data
 
 
-def _digit_figures(details: Mapping[str, Any], labels: npt.NDArray[np.int64]) -> list[DigitFigures]:
-    figures = zip(*(details[f"test/{name}"] for name in ("precision", "recall", "f1")), strict=True)
-    counts = np.bincount(labels, minlength=CLASSES).tolist()
-    return [DigitFigures(digit, counts[digit], *map(rounded, values)) for digit, values in enumerate(figures)]
+def _digit_metrics(found: Tensor, targets: Tensor) -> list[DigitMetrics]:
+    columns = [
+        metric(found, targets, CLASSES, average="none").tolist()
+        for metric in (multiclass_precision, multiclass_recall, multiclass_f1_score)
+    ]
+    counts = torch.bincount(targets, minlength=CLASSES).tolist()
+    rows = zip(counts, *columns, strict=True)
+    return [DigitMetrics(digit, count, *map(rounded, values)) for digit, (count, *values) in enumerate(rows)]
 
 
 def _reliability(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> list[ReliabilityBin]:
     confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == labels
+    correct = probabilities.argmax(1) == labels
     numbers = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return [
         ReliabilityBin(
             round(number / BINS, 7),
             int(chosen.sum()),
             rounded(confidence[chosen].mean()),
-            rounded(right[chosen].mean()),
+            rounded(correct[chosen].mean()),
         )
         for number in range(BINS)
         if (chosen := numbers == number).any()
@@ -192,17 +204,17 @@ def _reliability(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.
 
 def _mistakes(
     probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], images: npt.NDArray[np.uint8]
-) -> dict[str, Any]:
-    answers = probabilities.argmax(1)
+) -> Mapping[str, Any]:
+    predicted = probabilities.argmax(1)
     of_label = probabilities[np.arange(len(labels)), labels]
-    wrong = np.flatnonzero(answers != labels)
-    worst = wrong[np.argsort(of_label[wrong], kind="stable")][:WORST]
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(of_label[wrong], kind="stable")][:WORST_MISTAKES]
     mistakes = [
         Mistake(
             index=int(index),
             digit=int(labels[index]),
-            answer=int(answers[index]),
-            confidence=rounded(probabilities[index, answers[index]]),
+            answer=int(predicted[index]),
+            confidence=rounded(probabilities[index, predicted[index]]),
             probability=rounded(of_label[index]),
             png=png_of(images[index]),
         )

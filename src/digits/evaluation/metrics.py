@@ -24,7 +24,7 @@ OfEachDigit = Len(CLASSES, CLASSES)
 
 
 @dataclass(frozen=True)
-class DigitFigures:
+class DigitMetrics:
     """How one digit is read.
 
     Attributes:
@@ -105,7 +105,7 @@ class Evaluation:
     test_accuracy: Share
     test_loss: Amount
     calibration_error: Share
-    digits: Annotated[Sequence[DigitFigures], OfEachDigit]
+    digits: Annotated[Sequence[DigitMetrics], OfEachDigit]
     confusion_matrix: Annotated[Sequence[Annotated[Sequence[Count], OfEachDigit]], OfEachDigit]
     reliability: Annotated[Sequence[ReliabilityBin], Len(1)]
     mistakes: Count

@@ -1,27 +1,26 @@
-"""How a trained network reads digits that were changed: its accuracy by kind and strength of the change."""
+"""The accuracy of a trained network on corrupted digits, by kind and strength of the corruption."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy import ndimage
+from torch import nn
 
-from digits.runs.files import as_json, rounded, save
-
-if TYPE_CHECKING:
-    from torch import nn
+from digits.data.mnist import Digits
+from digits.evaluation.evaluate import score
+from digits.runs.files import as_json, save
 
 Images = npt.NDArray[np.uint8]
-FILE, PLOT = "robustness.json", "robustness.png"
-AT_ONCE = 500  # images
+FILE = "robustness.json"
 DIRECTIONS = ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, -1), (-1, 1))  # down, right
 
 
 def shifted(images: Images, pixels: float) -> Images:
-    """Each image moved in one of eight directions."""
+    """Move each image in one of eight directions."""
     moved = np.empty_like(images)
     for number, (down, right) in enumerate(DIRECTIONS):
         chosen = slice(number, None, len(DIRECTIONS))
@@ -30,7 +29,7 @@ def shifted(images: Images, pixels: float) -> Images:
 
 
 def rotated(images: Images, degrees: float) -> Images:
-    """Every other image turned to the left, the others to the right."""
+    """Turn every other image to the left, the others to the right."""
     turned = np.empty_like(images)
     for number, sign in enumerate((1, -1)):
         turned[number::2] = ndimage.rotate(images[number::2], sign * degrees, axes=(1, 2), reshape=False, order=1)
@@ -38,34 +37,34 @@ def rotated(images: Images, degrees: float) -> Images:
 
 
 def thickened(images: Images, pixels: float) -> Images:
-    """Strokes wider by so much on each side."""
+    """Widen the strokes by a number of pixels on each side."""
     return _brushed(images, pixels, ndimage.grey_dilation)
 
 
 def thinned(images: Images, pixels: float) -> Images:
-    """Strokes narrower by so much on each side."""
+    """Narrow the strokes by a number of pixels on each side."""
     return _brushed(images, pixels, ndimage.grey_erosion)
 
 
-def noisy(images: Images, share: float) -> Images:
-    """Gaussian noise added, its standard deviation a share of white."""
-    noise = np.random.default_rng(0).normal(0, 255 * share, images.shape)
+def noisy(images: Images, fraction: float) -> Images:
+    """Add Gaussian noise, with a standard deviation as a fraction of white."""
+    noise = np.random.default_rng(0).normal(0, 255 * fraction, images.shape)
     return _bytes(images + noise)
 
 
-def inverted(images: Images, share: float) -> Images:
-    """Turned towards dark on light: 1 is wholly so, and at a half nothing would be left."""
-    return _bytes((1 - share) * images + share * (255.0 - images))
+def inverted(images: Images, fraction: float) -> Images:
+    """Blend towards the inverted image: 1 is fully inverted, and 0.5 is uniformly grey."""
+    return _bytes((1 - fraction) * images + fraction * (255.0 - images))
 
 
 @dataclass(frozen=True)
-class Change:
-    """One kind of change.
+class Corruption:
+    """One kind of corruption.
 
     Attributes:
-        unit: Of its strength.
+        unit: Unit of its strength.
         strengths: From weak to strong.
-        apply: Changes images, (n, 28, 28) uint8, by a strength.
+        apply: Corrupts images, (n, 28, 28) uint8, by a strength.
     """
 
     unit: str
@@ -73,74 +72,62 @@ class Change:
     apply: Callable[[Images, float], Images]
 
 
-CHANGES = {
-    "shifted": Change("pixels", (1, 2, 3, 4, 5, 6), shifted),
-    "rotated": Change("degrees", (5, 10, 15, 20, 30, 45), rotated),
-    "thickened": Change("pixels a side", (0.25, 0.5, 0.75, 1, 1.5), thickened),
-    "thinned": Change("pixels a side", (0.25, 0.5, 0.75, 1), thinned),
-    "noisy": Change("of white", (0.1, 0.2, 0.3, 0.4, 0.5), noisy),
-    "inverted": Change("share", (0.1, 0.2, 0.3, 0.4, 0.5, 1), inverted),
+CORRUPTIONS = {
+    "shifted": Corruption("pixels", (1, 2, 3, 4, 5, 6), shifted),
+    "rotated": Corruption("degrees", (5, 10, 15, 20, 30, 45), rotated),
+    "thickened": Corruption("pixels per side", (0.25, 0.5, 0.75, 1, 1.5), thickened),
+    "thinned": Corruption("pixels per side", (0.25, 0.5, 0.75, 1), thinned),
+    "noisy": Corruption("of white", (0.1, 0.2, 0.3, 0.4, 0.5), noisy),
+    "inverted": Corruption("fraction", (0.1, 0.2, 0.3, 0.4, 0.5, 1), inverted),
 }
 
 
-def measure(network: "nn.Module", images: Images, labels: npt.NDArray[np.int64]) -> dict[str, dict[float, float]]:
-    """The accuracy, 0 to 1, by kind of change and its strength; at strength 0, that of the images as they are.
+def measure(network: nn.Module, test: Digits) -> dict[str, dict[float, float]]:
+    """Measure the accuracy, 0 to 1, by kind of corruption and its strength; strength 0 is the original images.
 
     Args:
-        network: From normalised digits, (batch, 1, 28, 28) float, to logits, (batch, 10); on the CPU.
-        images: (n, 28, 28) uint8.
-        labels: (n,).
+        network: From images, (batch, 28, 28) uint8, to logits, (batch, 10); on the CPU.
+        test: The test set.
     """
-    unchanged = accuracy(network, images, labels)
+    images = test.images.numpy()
+
+    def accuracy(corrupted: Images) -> float:
+        return score(network, Digits(torch.from_numpy(corrupted), test.labels, test.members))[0]
+
+    original = accuracy(images)
     return {
-        name: {
-            0: unchanged,
-            **{strength: accuracy(network, change.apply(images, strength), labels) for strength in change.strengths},
-        }
-        for name, change in CHANGES.items()
+        name: {0: original} | {strength: accuracy(kind.apply(images, strength)) for strength in kind.strengths}
+        for name, kind in CORRUPTIONS.items()
     }
-
-
-def accuracy(network: "nn.Module", images: Images, labels: npt.NDArray[np.int64]) -> float:
-    """The share of images that a network reads right; arguments as for `measure`."""
-    import torch
-
-    from digits.data import normalise
-
-    with torch.inference_mode():
-        answers = [network(normalise(batch)).argmax(1) for batch in torch.split(torch.from_numpy(images), AT_ONCE)]
-    return rounded((torch.cat(answers).numpy() == labels).mean())
 
 
 def table(accuracies: Mapping[str, Mapping[float, float]]) -> str:
-    """A line for each kind of change: strength, and accuracy in percent."""
+    """A line for each kind of corruption: strength, and accuracy in percent."""
     lines = []
     for name, found in accuracies.items():
-        cells = [f"{strength:g}: {100 * share:.2f}" for strength, share in found.items()]
-        lines.append(f"{name + ', ' + CHANGES[name].unit:<26}" + "".join(f"{cell:>13}" for cell in cells))
-    return "\n".join(["Test accuracy, in percent, by how much the digits are changed", *lines])
+        cells = [f"{strength:g}: {100 * fraction:.2f}" for strength, fraction in found.items()]
+        lines.append(f"{name + ', ' + CORRUPTIONS[name].unit:<26}" + "".join(f"{cell:>13}" for cell in cells))
+    return "\n".join(["Test accuracy, in percent, by strength of the corruption", *lines])
 
 
-def write_files(accuracies: Mapping[str, Mapping[float, float]], folder: Path) -> list[Path]:
-    """Write ``robustness.json`` and ``robustness.png``.
+def write(accuracies: Mapping[str, Mapping[float, float]], folder: Path) -> Path:
+    """Write ``robustness.json``.
 
     Raises:
-        UserError: If one cannot be written.
+        UserError: If it cannot be written.
     """
-    from digits.explanation import plots
-    from digits.explanation.drawing import png
-
-    panels = {f"{name}, {CHANGES[name].unit}": list(found.items()) for name, found in accuracies.items()}
     content = {
-        name: {"unit": CHANGES[name].unit, "accuracy": {f"{strength:g}": share for strength, share in found.items()}}
+        name: {
+            "unit": CORRUPTIONS[name].unit,
+            "accuracy": {f"{strength:g}": value for strength, value in found.items()},
+        }
         for name, found in accuracies.items()
     }
-    files: dict[str, str | bytes] = {FILE: as_json(content), PLOT: png(plots.panels("Test accuracy, %", panels))}
-    return [save(folder / name, data) for name, data in files.items()]
+    return save(folder / FILE, as_json(content))
 
 
 def _brushed(images: Images, pixels: float, brush: Callable[..., Images]) -> Images:
-    """A brush of that radius; between whole pixels, a mixture of the two next to it."""
+    """Apply a brush of a radius; between whole pixels, interpolate."""
     whole, part = int(pixels), pixels % 1
     one, other = (_brush(images, radius, brush) for radius in (whole, whole + 1))
     return _bytes((1 - part) * one + part * other)

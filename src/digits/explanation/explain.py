@@ -1,6 +1,6 @@
 """What the article teaches, on a person's own network: layers, feature maps, filters, and the pixels that matter."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,9 +46,9 @@ def table_of_configuration(cfg: TrainConfig) -> str:
 
 def table_of(trained: Trained) -> str:
     """The layers of a trained network."""
-    from digits.runs import checkpoint
+    from digits.runs.checkpoint import Checkpoint
 
-    return layer_table(checkpoint.table(trained.checkpoint))
+    return layer_table(Checkpoint(trained.checkpoint).layers())
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def follow(network: "Network", image: Image) -> Pass:
     """Send a digit, (28, 28) uint8, through a network, and keep what comes out of every layer."""
     import torch
 
-    from digits.data import normalise
+    from digits.model.network import normalise
 
     with torch.no_grad():
         features, blocks, vectors = normalise(torch.from_numpy(image[None].copy())), [], []
@@ -102,11 +102,9 @@ def importance(network: "Network", image: Image, digit: int) -> Values:
     import torch
     from captum.attr import IntegratedGradients
 
-    from digits.data import normalise
-
-    values, blank = (normalise(torch.from_numpy(pixels[None].copy())) for pixels in (image, np.zeros_like(image)))
-    attributed: Tensor = IntegratedGradients(network).attribute(values, blank, target=digit, n_steps=64)
-    return attributed[0, 0].detach().float().numpy()
+    pixels = torch.from_numpy(image[None].copy()).float()
+    attributed: Tensor = IntegratedGradients(network).attribute(pixels, target=digit, n_steps=64)  # from a blank image
+    return attributed[0].detach().float().numpy()
 
 
 def pixels_of(image: Path | None, digit: int | None) -> Image:
@@ -143,10 +141,10 @@ def explain(trained: Trained, pixels: Image) -> Iterator[Path]:
         UserError: If the network cannot be read, or the folder cannot be written.
     """
     from digits.explanation.drawing import png
-    from digits.runs import checkpoint
+    from digits.runs.checkpoint import Checkpoint
     from digits.runs.files import write, writing
 
-    network = checkpoint.network(trained.checkpoint)
+    network = Checkpoint(trained.checkpoint).network()
     folder = trained.home / "explanation"
     with writing(folder):
         folder.mkdir(exist_ok=True)
@@ -161,11 +159,11 @@ def augmentation_of(trained: Trained) -> AugmentConfig | None:
     Raises:
         UserError: If the checkpoint does not say.
     """
-    from digits.runs import checkpoint
+    from digits.runs.checkpoint import Checkpoint
     from digits.validation import parse_data
 
     try:
-        arguments = dict(checkpoint.read(trained.checkpoint)["datamodule_hyper_parameters"])  # Lightning's name
+        arguments = dict(Checkpoint(trained.checkpoint).content["datamodule_hyper_parameters"])  # Lightning's name
         del arguments["seed"]
         return parse_data(arguments).augment
     except (KeyError, TypeError, ValueError, UserError) as error:
@@ -196,6 +194,21 @@ def draw_augmentation(augment: AugmentConfig | None, home: Path) -> Path:
         file.parent.mkdir(exist_ok=True)
         write(file, drawing.png(drawing.augmentation(before, after.reshape(CLASSES, CHANGED, *before.shape[1:]))))
     return file
+
+
+def draw_robustness(accuracies: Mapping[str, Mapping[float, float]], folder: Path) -> Path:
+    """Draw the accuracy on corrupted digits, as ``robustness.png`` in a folder.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    from digits.evaluation.robustness import CORRUPTIONS
+    from digits.explanation import plots
+    from digits.explanation.drawing import png
+    from digits.runs.files import save
+
+    panels = {f"{name}, {CORRUPTIONS[name].unit}": list(found.items()) for name, found in accuracies.items()}
+    return save(folder / "robustness.png", png(plots.panels("Test accuracy, %", panels)))
 
 
 def figures(network: "Network", image: Image) -> Iterator[tuple[str, "Figure"]]:

@@ -13,13 +13,13 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from digits.data import normalise, sample
-from digits.data.normalisation import MEAN, STD
+from digits.data import sample
 from digits.errors import RunError, UserError
 from digits.evaluation.evaluate import data_of
 from digits.model.geometry import CLASSES
+from digits.model.network import MEAN, STD
 from digits.prediction import predict as prediction
-from digits.runs import checkpoint
+from digits.runs.checkpoint import Checkpoint
 from digits.runs.files import save
 from digits.runs.find import Trained
 
@@ -37,7 +37,7 @@ class FromBytes(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, 28, 28) uint8 to (batch, 10) float32, each row of which sums to 1."""
-        logits: Tensor = self.network(normalise(images))
+        logits: Tensor = self.network(images)
         return logits.softmax(1)
 
 
@@ -78,7 +78,7 @@ def export(trained: Trained, output: Path | None = None, int8: bool = False) -> 
 
 
 def _write_onnx(trained: Trained, file: Path) -> None:
-    network = FromBytes(checkpoint.network(trained.checkpoint).to(memory_format=torch.contiguous_format)).eval()
+    network = FromBytes(Checkpoint(trained.checkpoint).network().to(memory_format=torch.contiguous_format)).eval()
     example = torch.zeros(2, 28, 28, dtype=torch.uint8)
     with _hushed():
         program = torch.onnx.export(
@@ -160,7 +160,7 @@ def _hushed() -> Iterator[None]:
 
 def _measured(trained: Trained, file: Path) -> str:
     """The accuracy on the test set with all bits, and with 8, which is also noted in the file."""
-    data = data_of(checkpoint.read(trained.checkpoint))
+    data = data_of(Checkpoint(trained.checkpoint))
     test = data.test_set()
     images, labels = test.images.numpy(), test.labels.numpy()
     full, small = (

@@ -7,23 +7,14 @@ from typing import Any
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MulticlassCalibrationError,
-    MulticlassConfusionMatrix,
-    MulticlassF1Score,
-    MulticlassPrecision,
-    MulticlassRecall,
-)
+from torchmetrics.classification import MulticlassAccuracy
 
 from digits.errors import UserError
 from digits.model.geometry import CLASSES
 from digits.model.network import build_network
-
-COUNTED_TOGETHER = 50  # training steps: enough to cost next to nothing, and few to keep in memory
 
 
 class MeanLoss(Metric):
@@ -52,18 +43,18 @@ class MeanLoss(Metric):
 
 
 class DigitClassifier(LightningModule):
-    """Trains and tests a `Network`.
+    """Trains and validates a `Network`.
 
-    Every argument is a plain number, list or dict, so that a checkpoint holds nothing but those and loads with
-    ``weights_only=True``. A ``_target_`` names a class of ``torch.optim``; nothing else is looked up, whoever wrote it.
+    Every argument is a plain number, list or dict, so that a checkpoint contains nothing else and loads with
+    ``weights_only=True``. A ``_target_`` names a class of ``torch.optim``; no other class is looked up.
 
     Args:
-        model: ``blocks``, a list of the fields of `geometry.Block`, and ``head``, those of `geometry.Head`.
+        model: ``blocks``, a list of the fields of `geometry.Block`, and ``head``, the fields of `geometry.Head`.
         optimizer: ``_target_`` and the arguments of an optimizer.
         scheduler: ``_target_``, ``interval`` (``step`` or ``epoch``) and the arguments of a learning rate scheduler;
-            what follows from the length of the training is filled in. None for a learning rate that stays.
-        label_smoothing: Share of the target that is spread over all classes, in training.
-        memory_format: Order of filters and feature maps in memory, ``channels_last`` or ``contiguous_format``.
+            those that depend on the length of the training are filled in. None for a constant learning rate.
+        label_smoothing: Fraction of the target that is spread over all classes, in training.
+        memory_format: Memory layout of filters and feature maps, ``channels_last`` or ``contiguous_format``.
     """
 
     def __init__(
@@ -76,78 +67,38 @@ class DigitClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.network: nn.Module = build_network(model).to(memory_format=getattr(torch, memory_format))
+        self.network = build_network(model).to(memory_format=getattr(torch, memory_format))
         self.optimizer = dict(optimizer)
         self.scheduler = dict(scheduler) if scheduler else None
         self.label_smoothing = label_smoothing
 
-        # Not validated: the labels are, as data, and looking through a batch for strange ones waits for the device.
-        metrics = MetricCollection({"accuracy": MulticlassAccuracy(CLASSES, average="micro", validate_args=False)})
+        # Labels are not validated here: looking for invalid ones in every batch would synchronise with the device.
+        accuracy = MulticlassAccuracy(CLASSES, average="micro", validate_args=False)
+        metrics = MetricCollection({"accuracy": accuracy, "loss": MeanLoss()}, compute_groups=False)
         self.train_metrics = metrics.clone(prefix="train/")
         self.val_metrics = metrics.clone(prefix="val/")
-        self.test_metrics = metrics.clone(prefix="test/")
-        self.test_metrics.add_metrics(
-            {
-                "precision": MulticlassPrecision(CLASSES, average="none"),
-                "recall": MulticlassRecall(CLASSES, average="none"),
-                "f1": MulticlassF1Score(CLASSES, average="none"),
-                "calibration_error": MulticlassCalibrationError(CLASSES),
-                "confusion_matrix": MulticlassConfusionMatrix(CLASSES),
-            }
-        )
-        self.train_loss, self.val_loss, self.test_loss = MeanLoss(), MeanLoss(), MeanLoss()
-        self._uncounted: list[tuple[Tensor, Tensor]] = []  # logits and labels of the last training steps
-        self._tested: list[Tensor] = []  # logits of the test
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; the one that Lightning sets forty times a step, to know its hooks, without detours."""
-        if name == "_current_fx_name":
-            object.__setattr__(self, name, value)  # torch would look for it among parameters, buffers and modules
-        else:
-            super().__setattr__(name, value)
+        self.train_metrics.persistent(True)  # a checkpoint within an epoch contains what has been counted so far
 
     def forward(self, images: Tensor) -> Tensor:
-        """Classify normalised digits: (batch, 1, 28, 28) float to logits, (batch, 10) float."""
-        logits: Tensor = self.network(images.to(self.dtype))
+        """Classify digits: (batch, 28, 28) uint8 to logits, (batch, 10) float."""
+        logits: Tensor = self.network(images)
         return logits
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """One step; it logs nothing and counts seldom, since either costs as much as a small network's own work."""
+        """Compute the loss of one batch; nothing is logged before the end of the epoch."""
         images, labels = batch
         logits = self(images).float()
         loss = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        logits = logits.detach()
-        self._uncounted.append((logits, labels))
-        if len(self._uncounted) == COUNTED_TOGETHER:
-            self._count_training()
-        return {"loss": loss, "logits": logits}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what is counted of an epoch that is not over; of several processes, what they have counted together."""
-        if self._uncounted and _several_processes():
-            self._count_training()
-        checkpoint["uncounted"] = list(self._uncounted)
-        checkpoint["counted"] = [
-            {name: _summed(value) for name, value in state.items()}
-            for state in (metric.metric_state for metric in self._training_metrics())
-        ]
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting from there."""
-        self._uncounted = checkpoint.get("uncounted", [])
-        for metric, state in zip(self._training_metrics(), checkpoint.get("counted", []), strict=False):
-            for name, value in state.items():
-                setattr(metric, name, value)
+        self._count(self.train_metrics, logits.detach(), labels, loss.detach())
+        return {"loss": loss, "logits": logits.detach()}
 
     def on_train_start(self) -> None:
-        """Bring a continued run's optimizer state into the weights' memory format, which is another on another device.
+        """Convert a resumed optimizer state to the memory format of the weights, which depends on the device.
 
-        A fused step pairs them by their place in memory, and would mix them up.
+        A fused step pairs their values by position in memory, and would mix them up.
         """
-        self._uncounted = [(logits.to(self.device), labels.to(self.device)) for logits, labels in self._uncounted]
-        if self.trainer.global_rank:  # the first process goes on counting for all
-            for metric in self._training_metrics():
-                metric.reset()
+        if self.trainer.global_rank:  # rank 0 continues the counts of the checkpoint for all
+            self.train_metrics.reset()
         for optimizer in self.trainer.optimizers:
             for parameter, state in optimizer.state.items():
                 for name, value in state.items():
@@ -159,29 +110,22 @@ class DigitClassifier(LightningModule):
                         state[name] = torch.empty_like(parameter).copy_(value)
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's mean training loss and accuracy."""
-        if self._uncounted:
-            self._count_training()
-        self._log(self.train_metrics, self.train_loss)
+        """Log ``train/loss`` and ``train/accuracy``."""
+        self._log(self.train_metrics)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Count one batch; the loss without label smoothing, so that it compares over all settings."""
-        self._evaluate(batch, self.val_metrics, self.val_loss)
+        """Count one batch, without label smoothing, so that the loss compares across settings.
+
+        In float32: bf16 logits have 8 bits and tie, and the result would depend on the machine.
+        """
+        images, labels = batch
+        with torch.autocast(self.device.type, enabled=False):
+            logits = self(images).float()
+        self._count(self.val_metrics, logits, labels, cross_entropy(logits, labels))
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/loss`` and ``val/accuracy``."""
-        self._log(self.val_metrics, self.val_loss)
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Count one batch."""
-        self._tested.append(self._evaluate(batch, self.test_metrics, self.test_loss))
-
-    def on_test_epoch_end(self) -> None:
-        """Log what is one number; keep what is several in ``test_details``, and all logits in ``test_logits``."""
-        self.test_logits = torch.cat(self._tested).cpu()
-        self._tested.clear()
-        values = self._log(self.test_metrics, self.test_loss)
-        self.test_details = {name: value.tolist() for name, value in values.items() if value.ndim}
+        self._log(self.val_metrics)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer, and the scheduler over all steps of the training."""
@@ -209,47 +153,14 @@ class DigitClassifier(LightningModule):
             raise UserError(f"scheduler: {error}, over {horizon} {interval}s with {arguments}") from error
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
 
-    def _training_metrics(self) -> list[Metric]:
-        return [*self.train_metrics.values(), self.train_loss]
+    @staticmethod
+    def _count(metrics: MetricCollection, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
+        metrics["accuracy"].update(logits, labels)
+        metrics["loss"].update(loss, len(labels))
 
-    def _count_training(self) -> None:
-        """Have the metrics of training count the steps since the last time."""
-        logits, labels = (torch.cat(parts) for parts in zip(*self._uncounted, strict=True))
-        self._uncounted.clear()
-        self.train_metrics.update(logits, labels)
-        self.train_loss.update(cross_entropy(logits, labels, label_smoothing=self.label_smoothing), len(labels))
-
-    def _evaluate(self, batch: tuple[Tensor, Tensor], metrics: MetricCollection, mean_loss: MeanLoss) -> Tensor:
-        """Have the metrics of a stage count one batch, and return its logits.
-
-        Without bf16: logits of 8 bits tie, and the figures would depend on the machine.
-        """
-        images, labels = batch
-        with torch.autocast(self.device.type, enabled=False):
-            logits: Tensor = self(images).float()
-        metrics.update(logits, labels)
-        mean_loss.update(cross_entropy(logits, labels), len(labels))
-        return logits
-
-    def _log(self, metrics: MetricCollection, mean_loss: MeanLoss) -> dict[str, Tensor]:
-        """Log what is one number, start the stage's metrics anew, and return all of them."""
-        values: dict[str, Tensor] = {**metrics.compute(), f"{metrics.prefix}loss": mean_loss.compute()}
-        self.log_dict({name: value for name, value in values.items() if not value.ndim})
+    def _log(self, metrics: MetricCollection) -> None:
+        self.log_dict(metrics.compute())
         metrics.reset()
-        mean_loss.reset()
-        return values
-
-
-def _summed(count: Any) -> Tensor:
-    """What all processes have counted."""
-    total: Tensor = count.clone()
-    if _several_processes():
-        torch.distributed.all_reduce(total)
-    return total
-
-
-def _several_processes() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def _resolve(description: Mapping[str, Any], module: str, base: type) -> tuple[type[Any], dict[str, Any]]:

@@ -20,6 +20,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
 }
+MEAN, STD = 0.1307, 0.3081
+"""Mean and standard deviation of MNIST's training pixels, scaled to 0 to 1: the values used since LeNet."""
+
 POOLS: dict[str, type[nn.MaxPool2d | nn.AvgPool2d]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
 
 
@@ -45,23 +48,36 @@ class Network(nn.Module):
         """Classify digits.
 
         Args:
-            images: (batch, 1, 28, 28) float, normalised.
+            images: (batch, 28, 28) uint8, or float of the same range: bright strokes on 0.
 
         Returns:
             Logits, (batch, 10) float.
         """
-        features: Tensor = self.blocks(images)  # (batch, 64, 7, 7)
+        pixels = normalise(images).to(next(self.parameters()).dtype)  # (batch, 1, 28, 28)
+        features: Tensor = self.blocks(pixels)  # (batch, 64, 7, 7)
         logits: Tensor = self.head(features)  # (batch, 10)
         return logits
 
 
+def normalise(images: Tensor) -> Tensor:
+    """Scale pixels to mean 0 and standard deviation 1 over MNIST.
+
+    Args:
+        images: (batch, 28, 28) uint8, or float of the same range.
+
+    Returns:
+        (batch, 1, 28, 28) float32.
+    """
+    return images.unsqueeze(1).float().sub(255 * MEAN).div_(255 * STD)
+
+
 def build_network(model: Mapping[str, Any]) -> Network:
-    """Build the network that a plain description asks for: ``blocks`` and ``head``, as in ``conf/model``."""
-    return Network(*described(model))
+    """Build the network of a plain description: ``blocks`` and ``head``, as in ``conf/model``."""
+    return Network(*parse_model(model))
 
 
-def described(model: Mapping[str, Any]) -> tuple[list[Block], Head]:
-    """The arguments of a network, from a plain description of them."""
+def parse_model(model: Mapping[str, Any]) -> tuple[list[Block], Head]:
+    """Turn a plain description of a network into the arguments of `Network`."""
     blocks = [Block(**{**block, "pool": Pool(**block["pool"])}) for block in model["blocks"]]
     return blocks, Head(**model["head"])
 

@@ -133,14 +133,13 @@ def load(source: str | Path = "latest") -> DigitReader:
 def _torch(checkpoint: Path) -> Callable[[Images], Probabilities]:
     import torch
 
-    from digits.data.normalisation import normalise
-    from digits.runs.checkpoint import network
+    from digits.runs.checkpoint import Checkpoint
 
-    trained = network(checkpoint)
+    network = Checkpoint(checkpoint).network()
 
     def compute(images: Images) -> Probabilities:
         with torch.inference_mode():
-            probabilities: Probabilities = trained(normalise(torch.from_numpy(images))).softmax(1).numpy()
+            probabilities: Probabilities = network(torch.from_numpy(images)).softmax(1).numpy()
         return probabilities
 
     return compute

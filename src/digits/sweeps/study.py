@@ -21,7 +21,7 @@ def check_installed() -> None:
     try:
         import optuna
     except ModuleNotFoundError as error:
-        raise UserError("digits search needs a package: pip install 'digits[search]'.") from error
+        raise UserError("digits search needs a package that is not installed: pip install optuna.") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from digits.console import hush
 from digits.errors import RunError
+from digits.evaluation.evaluate import be_exact
 from digits.runs.files import rounded
 from digits.runs.run import Run
-from digits.training import hardware as device
+from digits.training.hardware import speed_up
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +76,8 @@ class SpeedUp(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the process up, and compile; in place, so that the checkpoint's names stay as they are."""
-        device.speed_up()
-        device.be_exact()
+        speed_up()
+        be_exact()
         if self.compile_network:
             pl_module.network.compile()  # type: ignore[union-attr]
 

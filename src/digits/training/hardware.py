@@ -1,4 +1,4 @@
-"""What the device does best: precision, memory format, optimizer kernel; and what costs time or digits, turned off."""
+"""Chooses what the device computes fastest: precision, memory format and optimizer kernel."""
 
 import ctypes
 import logging
@@ -19,13 +19,13 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 @dataclass(frozen=True)
-class Arithmetic:
+class ComputeSettings:
     """How a network is computed.
 
     Attributes:
-        precision: Lightning's name of the arithmetic, such as ``bf16-mixed``.
-        memory_format: torch's name of the order in memory, such as ``channels_last``.
-        optimizer: The optimizer's configuration, ``fused`` decided.
+        precision: Lightning's name of the number format, such as ``bf16-mixed``.
+        memory_format: torch's name of the memory layout, such as ``channels_last``.
+        optimizer: The optimizer's configuration, with ``fused`` chosen.
     """
 
     precision: str
@@ -33,18 +33,17 @@ class Arithmetic:
     optimizer: dict[str, Any]
 
 
-def arithmetic(cfg: TrainConfig) -> Arithmetic:
-    """Decide what the configuration leaves to the device, and say it in a line of the log.
+def choose(cfg: TrainConfig) -> ComputeSettings:
+    """Choose what the configuration leaves to the device, and log the choice.
 
     Raises:
-        UserError: If there is no such device here.
+        UserError: If the device does not exist.
     """
     accelerator = cfg.trainer.accelerator
     cuda, mps = CUDAAccelerator.is_available(), MPSAccelerator.is_available()
     if not {"gpu": cuda or mps, "cuda": cuda, "mps": mps}.get(accelerator, True):
         raise UserError(
-            f"trainer.accelerator={accelerator}, and torch sees no such device here; "
-            "type trainer.accelerator=cpu, or auto."
+            f"trainer.accelerator={accelerator}: torch finds no such device here; use trainer.accelerator=cpu, or auto."
         )
     on_cuda = cuda and accelerator in ("auto", "gpu", "cuda")
     on_mps = mps and not on_cuda and accelerator in ("auto", "gpu", "mps")
@@ -52,7 +51,7 @@ def arithmetic(cfg: TrainConfig) -> Arithmetic:
     if precision == "auto":
         native, name = _computes_bf16(on_cuda, on_mps)
         precision = "bf16-mixed" if native else "32-true"
-        why = f" ({name} {'computes bf16 natively' if native else 'is not known for bf16'})"
+        why = f" ({name} {'computes bf16 natively' if native else 'may not compute bf16 natively'})"
     memory_format = cfg.trainer.memory_format
     if memory_format == "auto":
         memory_format = "contiguous_format" if on_mps else "channels_last"
@@ -63,11 +62,11 @@ def arithmetic(cfg: TrainConfig) -> Arithmetic:
             # Lightning cannot clip between the two halves of a fused step in mixed precision.
             optimizer["fused"], kernel = False, f"not fused, for trainer.gradient_clip_val in {precision}"
     log.info("Precision %s%s, memory format %s, optimizer %s.", precision, why, memory_format, kernel)
-    return Arithmetic(precision, memory_format, optimizer)
+    return ComputeSettings(precision, memory_format, optimizer)
 
 
 def _computes_bf16(on_cuda: bool, on_mps: bool) -> tuple[bool, str]:
-    """Whether the device is known to compute bf16 natively, and what to call it."""
+    """Whether the device is known to compute bf16 natively, and its name for the log."""
     if on_cuda:
         return torch.cuda.is_bf16_supported(including_emulation=False), torch.cuda.get_device_name()
     if on_mps:
@@ -79,25 +78,19 @@ def _computes_bf16(on_cuda: bool, on_mps: bool) -> tuple[bool, str]:
 
 
 def speed_up() -> None:
-    """Turn off what costs time on every step, for the whole process."""
+    """Apply process-wide settings that save time on every step."""
     _keep_memory()
     if not CUDAAccelerator.is_available():
-        # torch's optimizers ask on every step whether there is a GPU. Lightning has the answer looked up in a way that
-        # is safe to fork after, and takes a tenth of a millisecond.
+        # torch's optimizers ask on every step whether there is a GPU. Lightning makes that check fork-safe, which takes
+        # 0.1 ms each time.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
 
 
-def be_exact() -> None:
-    """Compute in all of 32 bits on a GPU too, not 19 of them (TF32), so that machines differ by rounding alone."""
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-
-
 def _keep_memory() -> None:
-    """Have glibc keep the memory that is freed.
+    """Make glibc keep freed memory, for the rest of the process.
 
-    By default it hands large blocks back to the system, and gets them again, page by page, for the feature maps of the
-    next step: about a seventh of a step's time on the CPU (benchmarks/README.md).
+    By default it returns large blocks to the system, and gets them back page by page for the feature maps of the next
+    step: about a seventh of a step's time on the CPU (benchmarks/README.md).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:

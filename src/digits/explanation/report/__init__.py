@@ -12,7 +12,8 @@ from digits.errors import shown
 from digits.evaluation.metrics import Evaluation, image_of, read
 from digits.explanation import drawing, plots
 from digits.explanation import explain as explanation
-from digits.runs import checkpoint
+from digits.model.network import Network
+from digits.runs.checkpoint import Checkpoint
 from digits.runs.files import save
 from digits.runs.find import Trained, find
 from digits.runs.run import Results, Run, flat
@@ -50,6 +51,7 @@ def _evaluate(trained: Trained) -> Evaluation:
 
 def _page(run: Run, results: Results, evaluation: Evaluation) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    best = Checkpoint(run.best)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "digits"}):
         return template.render(
@@ -62,9 +64,9 @@ def _page(run: Run, results: Results, evaluation: Evaluation) -> str:
             reliability=drawing.svg(
                 plots.reliability([(part.confidence, part.accuracy, part.images) for part in evaluation.reliability])
             ),
-            drawings=[drawing.svg(figure) for figure in _drawings(run, evaluation)],
+            drawings=[drawing.svg(figure) for figure in _drawings(best.network(), evaluation)],
             drawn_digit=DRAWN_DIGIT,
-            layers=checkpoint.table(run.best),
+            layers=best.layers(),
             configuration=[(key, shown(value)) for key, value in flat(run.config() or {})],
             versions={**results.versions, **(results.git or {})},
             hardware=results.hardware,
@@ -104,8 +106,7 @@ def _curves(rows: Sequence[dict[str, float]]) -> Iterator[Any]:
         yield plots.curves("Learning rate", "at the beginning of the epoch", {"lr": line("lr")})
 
 
-def _drawings(run: Run, evaluation: Evaluation) -> Iterator[Any]:
-    network = checkpoint.network(run.best)
+def _drawings(network: Network, evaluation: Evaluation) -> Iterator[Any]:
     for name, figure in explanation.figures(network, image_of(evaluation.examples[DRAWN_DIGIT])):
         if name != "input":
             yield figure

@@ -1,0 +1,128 @@
+"""Builds the Lightning Trainer of a run: its callbacks, loggers and profiler."""
+
+import contextlib
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import filelock
+from hydra.utils import get_class
+from lightning import Callback, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+
+from digits import processes
+from digits.config import TrainConfig
+from digits.errors import UserError, first_line
+from digits.runs.run import Run
+from digits.training.callbacks import (
+    BatchLines,
+    EpochRows,
+    NoProfiler,
+    ProgressBar,
+    Spawned,
+    SpeedUp,
+    StepSeed,
+    Stopwatch,
+)
+from digits.training.checkpoints import AtomicCheckpointIO, Checkpoints
+
+PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow-skinny SQLAlchemy alembic"}
+PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+
+
+def build_trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Callback]) -> Trainer:
+    """Build the Trainer of a run.
+
+    Args:
+        cfg: The checked configuration.
+        run: The run directory.
+        precision: Lightning's name of the number format.
+        more: Callbacks in addition to those of the configuration.
+
+    Raises:
+        UserError: If Lightning refuses the arguments, or a logger is not installed.
+    """
+    callbacks: list[Callback] = [
+        *more,
+        SpeedUp(cfg.trainer.compile),
+        Stopwatch(),
+        BatchLines(),
+        EpochRows(run if cfg.logger.csv else None),
+        StepSeed(cfg.seed),
+        Checkpoints(run, cfg.callbacks.checkpoint, validated=cfg.data.val_size > 0),
+    ]
+    if cfg.trainer.strategy == "ddp_spawn":
+        callbacks.insert(0, Spawned())
+    if cfg.averaging:
+        callbacks.append(_instantiate(asdict(cfg.averaging)))
+    if early := cfg.callbacks.early_stopping:
+        callbacks.append(_instantiate(asdict(early), mode=early.mode))
+    if sys.stdout.isatty():
+        callbacks.append(ProgressBar(refresh_rate=20))
+    arguments = {**asdict(cfg.trainer), "precision": precision}
+    if (launched := processes.launched_externally()) and cfg.trainer.devices == "auto":
+        arguments["devices"], arguments["num_nodes"] = launched
+    profiler = cfg.trainer.profiler and PROFILERS[cfg.trainer.profiler](dirpath=run.path / "profile", filename="table")
+    for ours in ("memory_format", "compile", "profiler"):
+        del arguments[ours]
+    try:
+        return Trainer(
+            **arguments,
+            default_root_dir=run.path,
+            callbacks=callbacks,
+            logger=build_loggers(cfg, run),
+            enable_progress_bar=sys.stdout.isatty(),
+            enable_model_summary=False,  # our table of layers contains more
+            num_sanity_val_steps=0,
+            profiler=profiler or NoProfiler(),
+            plugins=[AtomicCheckpointIO(run)],
+        )
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
+        raise UserError(f"trainer: {first_line(error)}.") from error
+
+
+def _instantiate(node: Mapping[str, Any], **more: Any) -> Any:
+    """Instantiate the class that ``_target_`` names; the schema allows only a few."""
+    arguments = {**node, **more}
+    return get_class(arguments.pop("_target_"))(**arguments)
+
+
+def build_loggers(cfg: TrainConfig, run: Run) -> list[Logger]:
+    """Build the loggers besides ``metrics.csv``.
+
+    Raises:
+        UserError: If the package of a logger is not installed.
+    """
+    directory = run.path.resolve()
+    same = hashlib.sha256(str(directory).encode()).hexdigest()[:12]  # a resumed run continues its page in wandb
+    described = {"tags": cfg.tags or None, "notes": cfg.notes or None}
+    of_run: dict[str, dict[str, Any]] = {
+        "tensorboard": {"save_dir": run.path},
+        "wandb": {"save_dir": run.path, "name": directory.name, "id": same, "resume": "allow", **described},
+        "mlflow": {"run_name": directory.name, "tags": {"directory": str(run.path), **dict.fromkeys(cfg.tags, "")}},
+    }
+    if cfg.notes:
+        of_run["mlflow"]["tags"]["mlflow.note.content"] = cfg.notes
+    loggers = []
+    for package, arguments in of_run.items():
+        if node := getattr(cfg.logger, package):
+            database = getattr(node, "tracking_uri", "").partition("sqlite:///")[2]
+            # Two processes must not create a database at the same time.
+            with filelock.FileLock(f"{database}.lock") if database else contextlib.nullcontext():
+                loggers.append(_logger(package, asdict(node), arguments))
+    return loggers
+
+
+def _logger(package: str, node: Mapping[str, Any], arguments: Mapping[str, Any]) -> Logger:
+    try:
+        logger: Logger = _instantiate(node, **arguments)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"logger={package} needs packages that are not installed: pip install {PACKAGES[package]}."
+        ) from error
+    _ = logger.experiment  # type: ignore[attr-defined]  # creates its page
+    return logger
