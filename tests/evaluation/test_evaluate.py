@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from digits.runs.find import find
 from digits.runs.run import Run
 from digits.training.train import train
 
-from ..helpers import Compose, restored
+from ..helpers import Compose, call_main
 
 
 @pytest.fixture(scope="module")
@@ -269,10 +268,7 @@ def test_the_checkpoint_is_read_once_and_the_data_are_verified_once(
 
     monkeypatch.setattr(torch, "load", count_load)
     monkeypatch.setattr(hashlib, "sha256", count_sha256)
-    with pytest.raises(SystemExit) as ended, restored():
-        monkeypatch.setattr(sys, "argv", ["digits", "evaluate", str(tmp_path / "run"), "--robust"])
-        cli.main()
-    assert not ended.value.code
+    assert call_main(cli.main, ["digits", "evaluate", str(tmp_path / "run"), "--robust"]) == 0
     assert "rotated, degrees" in capsys.readouterr().out
     assert len(read) == 1
     assert len([size for size in hashed if size]) == 4  # the four files; the fingerprint starts empty

@@ -10,18 +10,16 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
 from digits.errors import UserError
-from digits.model.geometry import CLASSES
 from digits.model.network import build_network
 
 
-class MeanLoss(Metric):
-    """Mean loss of all images.
+class Mean(Metric):
+    """Mean over all images of a value that is summed per batch: the loss, or 1 for each correct answer.
 
-    torchmetrics' MeanMetric leaves out what is no number, and looks for it on every step, which waits for the device;
-    told not to look, its release 1.9 also forgets the weights.
+    torchmetrics' MeanMetric looks for NaN on every step, which synchronises with the device, and its
+    MulticlassAccuracy takes 0.1 ms per step.
     """
 
     total: Tensor
@@ -32,9 +30,9 @@ class MeanLoss(Metric):
         self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, loss: Tensor, images: int) -> None:
-        """Add the mean loss, (), of a number of images."""
-        self.total += loss * images
+    def update(self, total: Tensor, images: int) -> None:
+        """Add the sum, (), over a number of images."""
+        self.total += total
         self.count += images
 
     def compute(self) -> Tensor:
@@ -72,9 +70,7 @@ class DigitClassifier(LightningModule):
         self.scheduler = dict(scheduler) if scheduler else None
         self.label_smoothing = label_smoothing
 
-        # Labels are not validated here: looking for invalid ones in every batch would synchronise with the device.
-        accuracy = MulticlassAccuracy(CLASSES, average="micro", validate_args=False)
-        metrics = MetricCollection({"accuracy": accuracy, "loss": MeanLoss()}, compute_groups=False)
+        metrics = MetricCollection({"accuracy": Mean(), "loss": Mean()}, compute_groups=False)
         self.train_metrics = metrics.clone(prefix="train/")
         self.val_metrics = metrics.clone(prefix="val/")
         self.train_metrics.persistent(True)  # a checkpoint within an epoch contains what has been counted so far
@@ -155,8 +151,8 @@ class DigitClassifier(LightningModule):
 
     @staticmethod
     def _count(metrics: MetricCollection, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
-        metrics["accuracy"].update(logits, labels)
-        metrics["loss"].update(loss, len(labels))
+        metrics["accuracy"].update((logits.argmax(1) == labels).sum(), len(labels))
+        metrics["loss"].update(loss * len(labels), len(labels))
 
     def _log(self, metrics: MetricCollection) -> None:
         self.log_dict(metrics.compute())
