@@ -32,8 +32,8 @@ class Mean(Metric):
 
     def update(self, total: Tensor, images: int) -> None:
         """Add the sum, (), over a number of images."""
-        self.total += total
-        self.count += images
+        self.total.add_(total)  # in place: setting an attribute of a module takes longer
+        self.count.add_(images)
 
     def compute(self) -> Tensor:
         """The mean over all images, ()."""
