@@ -37,8 +37,8 @@ test-all: $(VENV)/.installed-dev ## run every test, in more than an hour, on a q
 	$(PYTEST) -m long
 	$(MAKE) test-faults ARGS=
 
-test-faults: $(VENV)/.installed-dev ## cut trainings off in every way, 270 times, and compare their ends, in a quarter of an hour
-	$(BIN)/python -W ignore -m tests.faults.harness $(or $(ARGS),45)
+test-faults: $(VENV)/.installed-dev ## cut trainings off in every way, 300 times, and compare their ends, in a quarter of an hour
+	$(BIN)/python -W ignore -m tests.faults.harness $(or $(ARGS),50)
 
 test-hydra: $(VENV)-hydra/.installed ## check the command line with the next Hydra, in an environment of its own without torch
 	$(VENV)-hydra/bin/python -m pytest -m "not slow" tests/test_overrides.py tests/test_config.py tests/test_validation.py tests/test_errors.py

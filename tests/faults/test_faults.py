@@ -1,4 +1,4 @@
-"""The harness that cuts trainings off: once in each way; `make test-faults` does so 45 times."""
+"""The harness that cuts trainings off: once in each way; `make test-faults` does so 50 times."""
 
 import json
 import subprocess
