@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import DistributedSampler, TensorDataset
 
 from digits.data import download as files
-from digits.data.mnist import Batches, Digits, MNISTDataModule, move, stratified
+from digits.data.batches import Batches, Digits, move
+from digits.data.mnist import MNISTDataModule, stratified
 from digits.errors import UserError
 from digits.model.network import normalise
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from digits.data import sample
-from digits.data.mnist import Digits
+from digits.data.batches import Digits
 from digits.evaluation import robustness
 from digits.evaluation.robustness import CORRUPTIONS, Images
 from digits.explanation.explain import draw_robustness

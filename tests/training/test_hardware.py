@@ -9,7 +9,8 @@ import torch
 from lightning import LightningModule, Trainer
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from digits.data.mnist import Batches, Digits, MNISTDataModule, move
+from digits.data.batches import Batches, Digits, move
+from digits.data.mnist import MNISTDataModule
 from digits.model.classifier import DigitClassifier
 from digits.training import hardware
 from digits.training.callbacks import SpeedUp

@@ -138,10 +138,10 @@ Number = Annotated[int, typer.Option("-n", "--number", min=1, help="How many at 
 @app.command()
 def runs(folders: Folders = None, tag: Tag = None, number: Number = 20) -> None:
     """List the runs there are, newest first, with their results, tags and notes."""
-    from digits.runs.listed import listed
+    from digits.runs.find import find_runs
     from digits.sweeps import tables as comparison
 
-    found = listed(folders or [], tag)
+    found = find_runs(folders or [], tag)
     if not found:
         print("There are no runs here; train: digits train")
         return

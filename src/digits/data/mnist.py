@@ -2,8 +2,7 @@
 
 import hashlib
 import logging
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning import LightningDataModule, Trainer
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader
 
 from digits.data import download, sample
 from digits.data.augmentation import Augmentation
+from digits.data.batches import Batch, Batches, Digits, Loader, Parts, move
 from digits.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -24,95 +23,7 @@ log = logging.getLogger(__name__)
 AUGMENTATION = 1  # tells its random numbers from those of dropout
 FINGERPRINTED_AT_ONCE = 10_000  # images, so that it takes little memory
 
-Batch = tuple[Tensor, Tensor]
 Array = npt.NDArray[np.uint8]
-
-
-class Digits(Dataset[Batch]):
-    """A part of the images and labels in memory, gathered a batch at a time by one indexing call.
-
-    Args:
-        images: (n, 28, 28) uint8; the parts of one data set share them.
-        labels: (n,) int64.
-        members: (m,) int64, which of them belong to this part.
-    """
-
-    def __init__(self, images: Tensor, labels: Tensor, members: Tensor) -> None:
-        self.images, self.labels, self.members = images, labels, members
-
-    def __len__(self) -> int:
-        return len(self.members)
-
-    def __getitem__(self, indices: Tensor) -> Batch:
-        """Images (batch, 28, 28) uint8 and labels (batch,) int64 of this part, by their indices, (batch,) int64."""
-        chosen = self.members[indices]
-        return self.images[chosen], self.labels[chosen]
-
-
-Parts = tuple[Digits, Digits, Digits]
-
-
-class Batches(DistributedSampler[Tensor]):
-    """Indices of whole batches, (batch,) int64, in an order that is a function of seed and epoch.
-
-    So a resumed run sees what an uninterrupted one sees. It shares the images among processes as a DistributedSampler
-    does, and is one, since Lightning would replace any other; but its indices never become Python's numbers, of which
-    three million would take more memory than the labels. Its length is a number of batches.
-
-    Args:
-        part: What is sampled.
-        batch_size: Images a batch, in each process.
-        world: Number of processes.
-        rank: Which of them this is.
-        shuffle: Whether the order is a random one.
-        seed: Seed of the order.
-    """
-
-    def __init__(
-        self, part: Digits, batch_size: int, world: int = 1, rank: int = 0, shuffle: bool = False, seed: int = 0
-    ) -> None:
-        super().__init__(part, world, rank, shuffle, seed)
-        self.part = part
-        self.batch_size = batch_size
-        self.served = 0  # batches of the epoch so far
-        self.skipped = 0  # batches that the next epoch to be begun has behind it already
-
-    def __iter__(self) -> Iterator[Tensor]:
-        if self.shuffle:
-            order = torch.randperm(len(self.part), generator=torch.Generator().manual_seed(self.seed + self.epoch))
-        else:
-            order = torch.arange(len(self.part))
-        if self.num_replicas > 1:  # the first ones again where the images do not divide among the processes
-            order = order[torch.arange(self.rank, self.total_size, self.num_replicas) % len(order)]
-        # To the device in one go: moving the indices of each batch would wait for the batch before. A generator, since
-        # Lightning sets the epoch after it has made the iterator, and before it asks for the first batch.
-        batches = torch.split(order.to(self.part.members.device), self.batch_size)
-        self.served, self.skipped = self.skipped, 0
-        for batch in batches[self.served :]:
-            self.served += 1
-            yield batch
-
-    def __len__(self) -> int:
-        return math.ceil(self.num_samples / self.batch_size)
-
-
-class Loader(DataLoader[Batch]):
-    """A DataLoader over `Batches` that goes on in the middle of an epoch; Lightning has it record where."""
-
-    sampler: Batches
-
-    def __init__(self, part: Digits, batches: Batches) -> None:
-        # A generator of its own, so that starting an epoch draws nothing from the one that dropout uses: Lightning does
-        # it at another moment in the epoch that a run resumes at.
-        super().__init__(part, None, sampler=batches, collate_fn=_as_gathered, generator=torch.Generator())
-
-    def state_dict(self) -> dict[str, int]:
-        """How much of the epoch has been served."""
-        return {"batches": self.sampler.served}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on behind it."""
-        self.sampler.skipped = state_dict["batches"]
 
 
 def stratified(labels: Array, size: int, seed: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -134,17 +45,6 @@ def stratified(labels: Array, size: int, seed: int) -> tuple[npt.NDArray[np.intp
     chosen = np.zeros(len(labels), dtype=bool)
     chosen[np.argsort(place, kind="stable")[:size]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
-
-
-def move(parts: Parts, device: torch.device) -> Parts:
-    """The parts on a device; what they share is moved once, and shared there too."""
-    train, val, test = parts
-    images, labels = train.images.to(device), train.labels.to(device)
-    return (
-        Digits(images, labels, train.members.to(device)),
-        Digits(images, labels, val.members.to(device)),
-        Digits(test.images.to(device), test.labels.to(device), test.members.to(device)),
-    )
 
 
 def fingerprint(parts: Sequence[Digits]) -> str:
@@ -235,8 +135,8 @@ class MNISTDataModule(LightningDataModule):
         """Shuffled batches: images (batch, 28, 28) uint8, labels (batch,) int64; of several processes, each its own."""
         loader = self._loader(0, shuffle=True)
         batches = loader.sampler
-        if (world := batches.num_replicas) > 1:
-            again = batches.total_size - len(batches.part)
+        if (world := batches.world) > 1:
+            again = batches.repeated
             log.info(
                 "%d processes with batches of %d: %d images a step%s.",
                 world,
@@ -373,7 +273,3 @@ def _sample_warning(train: int, root: Path) -> str:
         "data.offline_fallback=false makes this an error.",
     )
     return "\n" + "\n".join(f"  {line}" for line in (*box, *advice)) + "\n"
-
-
-def _as_gathered(batch: Any) -> Any:
-    return batch

@@ -22,7 +22,8 @@ from torchmetrics.functional.classification import (
 
 from digits.console import quiet
 from digits.data import MNISTDataModule, download
-from digits.data.mnist import Description, Digits
+from digits.data.batches import Digits
+from digits.data.mnist import Description
 from digits.errors import RunError, UserError
 from digits.evaluation.ensemble import IN_PLACE, SHIFTED, Ensemble
 from digits.evaluation.metrics import DigitMetrics, Evaluation, Mistake, ReliabilityBin, png_of

@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from digits.data.mnist import Digits
+from digits.data.batches import Digits
 from digits.evaluation.evaluate import score
 from digits.runs.files import as_json, save
 

@@ -1,14 +1,17 @@
-"""What a person names after training: a run directory, ``latest``, or a checkpoint."""
+"""Finds runs: the one that a user names (a run directory, ``latest`` or a checkpoint), or all of them."""
 
+import datetime
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from digits.errors import UserError
 from digits.runs.files import changed_at
-from digits.runs.run import Results, Run
+from digits.runs.run import FAILED, Results, Run
 
 LATEST = "latest"
-SEARCHED = ("outputs", "multirun")  # where runs go by default, under the folder that one is in
+SEARCHED = ("outputs", "multirun")  # the default folders of runs, in the working directory
+RUN_FILES = ("config.yaml", "results.json")  # a directory with one of them is a run; a refused job has only the second
 
 
 @dataclass(frozen=True)
@@ -104,3 +107,60 @@ def _not_finished(run: Run) -> str:
     jobs = sorted(file.parent for file in run.path.rglob("results.json"))
     hint = f" There are runs in it: {jobs[0]}, for one." if jobs else ""
     return f"{run.path} holds no run.{hint}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run in the list of runs.
+
+    Attributes:
+        path: The run directory.
+        time: When its results were written, or else its configuration.
+        status: ``finished``, ``unfinished``, or ``failed: `` or ``pruned: `` and the reason.
+        results: Its results; None if it did not finish.
+        tags: Words to find it by.
+        notes: A remark to keep with it.
+    """
+
+    path: Path
+    time: datetime.datetime
+    status: str
+    results: Results | None
+    tags: Sequence[str]
+    notes: str
+
+
+def find_runs(folders: Sequence[Path] = (), tag: str | None = None) -> list[Entry]:
+    """Find all runs, newest first.
+
+    Args:
+        folders: Where to look, including all folders below; ``outputs`` and ``multirun`` by default.
+        tag: Only runs with this word among their tags.
+
+    Raises:
+        UserError: If a folder does not exist.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"there is no folder {folder}.")
+    entries = [entry for folder in (folders or map(Path, SEARCHED)) for entry in _entries(folder)]
+    chosen = [entry for entry in entries if tag is None or tag in entry.tags]
+    return sorted(chosen, key=lambda entry: entry.time, reverse=True)
+
+
+def _entries(folder: Path) -> Iterator[Entry]:
+    for path in sorted(
+        {file.parent for name in RUN_FILES for file in folder.rglob(name) if file.parent.name != ".hydra"}
+    ):
+        run = Run(path)
+        time = datetime.datetime.fromtimestamp((changed_at(run.results_file) or changed_at(run.config_file)) / 1e9)
+        try:
+            config, (results, status) = run.config() or {}, run.outcome()
+        except (UserError, OSError) as error:
+            message = f"{error.filename} cannot be read: {error.strerror}" if isinstance(error, OSError) else error
+            yield Entry(run.path, time, f"{FAILED}: {message}", None, [], "")
+            continue
+        tags = config.get("tags")
+        yield Entry(
+            run.path, time, status, results, tags if isinstance(tags, list) else [], str(config.get("notes") or "")
+        )

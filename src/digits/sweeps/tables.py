@@ -20,7 +20,7 @@ from digits.errors import UserError, printable
 from digits.explanation import plots
 from digits.explanation.drawing import png
 from digits.runs.files import as_json, save, writing
-from digits.runs.listed import Entry
+from digits.runs.find import Entry
 from digits.sweeps.leaderboard import DATASET, MNIST, SEED, Job, Leaderboard, Row, Spread
 
 log = logging.getLogger(__name__)

@@ -78,6 +78,7 @@ def build_trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Cal
             enable_progress_bar=sys.stdout.isatty(),
             enable_model_summary=False,  # our table of layers contains more
             num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # `Batches` shares the images itself
             profiler=profiler or NoProfiler(),
             plugins=[AtomicCheckpointIO(run)],
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from digits.errors import UserError
-from digits.runs.listed import listed
+from digits.runs.find import find_runs
 from digits.runs.run import Results, Run
 from digits.sweeps.tables import print_runs
 from digits.validation import resolve
@@ -35,19 +35,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_newest_first(folder: Path) -> None:
-    entries = listed()
+    entries = find_runs()
     assert [str(entry.path) for entry in entries] == ["outputs/d", "outputs/c", "multirun/b/0", "outputs/day/a"]
     assert [entry.status.partition(":")[0] for entry in entries] == ["failed", "unfinished", "failed", "finished"]
     assert [entry.notes for entry in entries] == ["", "", "", "as it was"]
-    assert [str(entry.path) for entry in listed(tag="first")] == ["outputs/day/a"]
-    assert len(listed(tag="good")) == 3
-    assert [str(entry.path) for entry in listed([Path("multirun")])] == ["multirun/b/0"]
+    assert [str(entry.path) for entry in find_runs(tag="first")] == ["outputs/day/a"]
+    assert len(find_runs(tag="good")) == 3
+    assert [str(entry.path) for entry in find_runs([Path("multirun")])] == ["multirun/b/0"]
     with pytest.raises(UserError, match="there is no folder gone"):
-        listed([Path("gone")])
+        find_runs([Path("gone")])
 
 
 def test_it_is_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_runs(listed())
+    print_runs(find_runs())
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["when", "run", "status", "validation", "test", "data", "set", "time", "tags", "notes"]
     assert "outputs/day/a" in lines[-1]
@@ -57,11 +57,11 @@ def test_it_is_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "as it was" in lines[-1]
 
 
-def test_one_that_was_refused_is_listed(folder: Path) -> None:
+def test_one_that_was_refused_is_find_runs(folder: Path) -> None:
     refused = Run(folder / "multirun/b/1")
     refused.path.mkdir()
     refused.write_failure(UserError("no such GPU"))
-    assert {str(entry.path): entry.status for entry in listed([Path("multirun")])} == {
+    assert {str(entry.path): entry.status for entry in find_runs([Path("multirun")])} == {
         "multirun/b/0": "failed: the loss is nan",
         "multirun/b/1": "failed: no such GPU",
     }
@@ -69,7 +69,7 @@ def test_one_that_was_refused_is_listed(folder: Path) -> None:
 
 def test_where_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert listed() == []
+    assert find_runs() == []
 
 
 def test_one_that_another_person_keeps_to_himself_is_a_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,5 +81,5 @@ def test_one_that_another_person_keeps_to_himself_is_a_line(folder: Path, monkey
         return outcome(run)
 
     monkeypatch.setattr(Run, "outcome", refuse)
-    assert {entry.path.name: entry.status.partition(":")[0] for entry in listed()}["c"] == "failed"
-    assert len(listed()) == 4
+    assert {entry.path.name: entry.status.partition(":")[0] for entry in find_runs()}["c"] == "failed"
+    assert len(find_runs()) == 4
