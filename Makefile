@@ -47,6 +47,7 @@ lint: $(VENV)/.installed-dev ## check format, style and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/.installed-dev ## put the format right, and what of the style can be
 	$(BIN)/ruff format

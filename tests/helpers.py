@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import pytest
     from torch import Tensor
 
-    from digits.runs.run import Results
+    from digits.runs.results import Results
 
 Compose = Callable[..., DictConfig]
 
@@ -211,7 +211,7 @@ class Mirror:
 
 def finished(**changes: Any) -> "Results":
     """The results of a finished run, with some values changed."""
-    from digits.runs.run import Results
+    from digits.runs.results import Results
 
     values: dict[str, Any] = {
         **dict.fromkeys(("epochs", "best_epoch", "steps", "parameters", "seed"), 1),

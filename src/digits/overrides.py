@@ -250,7 +250,7 @@ class Check(Callback):
             Check.checked = resolve_job(config)
             directory = check_directory(config, "hydra.run.dir")
             asked = any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra)
-            check_processes(Check.checked, asked)
+            processes.check(Check.checked, asked)
             run = Run(directory)
             run.check(Check.checked)
             if processes.is_first() and run.is_locked():
@@ -289,23 +289,3 @@ def check_directory(cfg: DictConfig, key: str) -> Path:
     if log.exists() and not os.access(log, os.W_OK):
         raise UserError(f"{log} cannot be written: Permission denied.")
     return directory
-
-
-def check_processes(cfg: TrainConfig, asked: bool) -> None:
-    """Check that processes started by torchrun or Slurm train together, in one directory.
-
-    Args:
-        cfg: The configuration.
-        asked: Whether the command line names the run directory.
-
-    Raises:
-        UserError: If they do not.
-    """
-    launched = processes.launched_externally()
-    if not launched:
-        return
-    if cfg.trainer.strategy != "ddp" or cfg.trainer.devices != "auto":
-        number = launched[0] * launched[1]
-        raise UserError(f"{number} processes were started for one training: add trainer=ddp, without trainer.devices.")
-    if not asked:
-        raise UserError("several processes are one training, in one directory: add hydra.run.dir=outputs/NAME.")

@@ -3,6 +3,12 @@
 import multiprocessing
 import os
 import signal
+from typing import TYPE_CHECKING
+
+from digits.errors import UserError
+
+if TYPE_CHECKING:
+    from digits.config import TrainConfig
 
 SAVE_SECONDS = 10
 """How long a process may take to save after SIGTERM."""
@@ -35,3 +41,23 @@ def is_first() -> bool:
     """Whether this process has rank 0: the one that logs and writes files."""
     ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))  # in Lightning's order
     return next((rank for rank in ranks if rank is not None), "0") == "0"
+
+
+def check(cfg: "TrainConfig", asked: bool) -> None:
+    """Check that processes started by torchrun or Slurm train together, in one directory.
+
+    Args:
+        cfg: The configuration.
+        asked: Whether the command line names the run directory.
+
+    Raises:
+        UserError: If they do not.
+    """
+    launched = launched_externally()
+    if not launched:
+        return
+    if cfg.trainer.strategy != "ddp" or cfg.trainer.devices != "auto":
+        number = launched[0] * launched[1]
+        raise UserError(f"{number} processes were started for one training: add trainer=ddp, without trainer.devices.")
+    if not asked:
+        raise UserError("several processes are one training, in one directory: add hydra.run.dir=outputs/NAME.")

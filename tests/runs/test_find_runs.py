@@ -7,7 +7,8 @@ import pytest
 
 from digits.errors import UserError
 from digits.runs.find import find_runs
-from digits.runs.run import Results, Run
+from digits.runs.results import Results
+from digits.runs.run import Run
 from digits.sweeps.tables import print_runs
 from digits.validation import resolve
 

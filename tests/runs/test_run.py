@@ -13,8 +13,9 @@ import yaml
 
 from digits.config import TrainConfig
 from digits.errors import UserError
+from digits.runs.differences import differences
 from digits.runs.files import write
-from digits.runs.run import Run, differences
+from digits.runs.run import Run
 from digits.signals import Interrupted
 from digits.validation import resolve
 
@@ -225,3 +226,13 @@ def test_differences() -> None:
     other = {"a": {"b": 1, "c": [1, 3]}, "d": [{"e": 1}, {"e": 2}]}
     assert differences([one, one]) == {}
     assert differences([one, other]) == {"a.c": ([1, 2], [1, 3]), "d.1.e": (None, 2)}
+
+
+def test_a_directory_of_another_version_is_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write_config(cfg())
+    run.config_file.write_text(run.config_file.read_text() + "overfitting: false\n")
+    with pytest.raises(
+        UserError, match="another version of digits .it has the key overfitting., and cannot be resumed"
+    ):
+        run.check(cfg())

@@ -122,7 +122,7 @@ def test_seeds_are_one_row_with_mean_deviation_and_interval(tmp_path: Path) -> N
     made(tmp_path, *(f"optimizer.lr={lr} seed={seed}" for lr in (0.1, 0.01) for seed in (0, 1, 2)))
     board = leaderboard(tmp_path)
     assert [row.settings for row in board.rows] == [{"optimizer.lr": "0.01"}, {"optimizer.lr": "0.1"}]
-    spread = board.rows[0].figure("test_accuracy")
+    spread = board.rows[0].stats("test_accuracy")
     assert spread is not None
     assert (spread.mean, spread.std, spread.min, spread.max) == pytest.approx((0.84, 0.01, 0.83, 0.85))
     assert board.rows[0].interval() == pytest.approx((0.83269, 0.84705), abs=1e-4)  # 0.84 of 10,000, by hand
@@ -168,7 +168,7 @@ def test_sweeps_of_one_name_are_told_apart(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir(parents=True)
         made(tmp_path / folder, "seed=0")
     board = leaderboard(tmp_path / "one/rates", tmp_path / "two/rates", output=tmp_path)
-    assert board.again == {"two/rates/0": "one/rates/0"}
+    assert board.duplicates == {"two/rates/0": "one/rates/0"}
 
 
 def test_a_curve_that_cannot_be_read_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -247,7 +247,7 @@ def test_the_same_again_is_no_other_seed(tmp_path: Path) -> None:
     made(tmp_path, "seed=0 optimizer.lr=0.1", "seed=0 optimizer.lr=0.1", "seed=1 optimizer.lr=0.1")
     board = leaderboard(tmp_path, tmp_path / "../" / tmp_path.name, output=tmp_path)
     assert [[job.name for job in row.jobs] for row in board.rows] == [["0", "2"]]
-    assert board.again == {"1": "0"}
+    assert board.duplicates == {"1": "0"}
     write_files(board)
     told = (tmp_path / "leaderboard.md").read_text().splitlines()[-1]
     assert told == "Job 1 has the configuration of job 0, and is left out."
@@ -275,7 +275,7 @@ def test_an_order_by_the_test_digits_is_told(tmp_path: Path, words: list[str]) -
         run.write_results(finished(val_accuracy=None, test_accuracy=0.97))
         board = leaderboard(tmp_path)
         write_files(board)
-        told = "Chosen by the test digits, for want of validation digits" in (tmp_path / "leaderboard.md").read_text()
+        told = "No validation set: ranked by test accuracy" in (tmp_path / "leaderboard.md").read_text()
         assert board.by_test == (job == 1)  # of which --best has to choose one
         assert told == (len(board.rows) == 2)
 

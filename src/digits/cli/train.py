@@ -19,7 +19,8 @@ from omegaconf import DictConfig
 from digits import overrides, processes
 from digits.config import TrainConfig
 from digits.errors import DEBUG, HYDRAS, RunError, UserError, debugging, exit_code, message
-from digits.runs.run import Results, Run
+from digits.runs.results import Results
+from digits.runs.run import Run
 from digits.signals import (
     Interrupted,
     exit_codes,

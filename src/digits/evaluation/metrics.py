@@ -1,4 +1,4 @@
-"""How well a trained network reads the test set: what ``evaluation.json`` says, digit by digit, and where it errs."""
+"""The content of ``evaluation.json``: metrics of the test, per digit, and the worst mistakes."""
 
 import base64
 import io
@@ -116,7 +116,7 @@ class Evaluation:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Of the test accuracy, 95 %, with the test digits as the sample that they are."""
+        """95 % Wilson interval of the test accuracy."""
         return interval(self.test_accuracy, self.images)
 
     def write(self, folder: Path) -> Path:
@@ -129,7 +129,7 @@ class Evaluation:
 
 
 def interval(accuracy: float, images: int) -> tuple[float, float]:
-    """What an accuracy, 0 to 1, on so many images says of images in general: its 95 % interval (Wilson, 1927)."""
+    """Return the 95 % Wilson interval (Wilson, 1927) of an accuracy, 0 to 1, measured on a number of images."""
     middle = (accuracy + Z95**2 / (2 * images)) / (1 + Z95**2 / images)
     half = Z95 / (1 + Z95**2 / images) * math.sqrt(accuracy * (1 - accuracy) / images + Z95**2 / (4 * images**2))
     return rounded(middle - half), rounded(middle + half)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from digits.errors import UserError
 from digits.runs.files import changed_at
-from digits.runs.run import FAILED, Results, Run
+from digits.runs.results import FAILED, Results
+from digits.runs.run import Run
 
 LATEST = "latest"
 SEARCHED = ("outputs", "multirun")  # the default folders of runs, in the working directory

@@ -7,26 +7,25 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import filelock
 import yaml
-from annotated_types import Len
-from typing_extensions import TypedDict  # the one that pydantic takes before Python 3.12
 
 from digits.config import TrainConfig
 from digits.errors import UserError, shown
-from digits.model.geometry import CLASSES
-from digits.runs.files import UNFINISHED_FILE, Amount, Count, Share, as_json, parsed, write
+from digits.runs.differences import differences
+from digits.runs.files import UNFINISHED_FILE, as_json, parsed, write
+from digits.runs.results import FAILED, FINISHED, PRUNED, Results, Status
 from digits.signals import interruption_of
 
 log = logging.getLogger(__name__)
 
-# Keys that may have other values when a run goes on: where the data are, since a fingerprint guards what they are; how
-# often it is saved; the report; and what people say of it.
-FREE = (
+# Keys that may change when a run resumes: the location of the data, which a fingerprint verifies; how often to save;
+# the report; and the user's remarks.
+IGNORED_KEYS = (
     "data.root",
     "data.mirrors",
     "callbacks.checkpoint.every_n_steps",
@@ -36,78 +35,6 @@ FREE = (
     "notes",
 )
 OWN_FILES = ("config.yaml", "metrics.csv", "evaluation.json", "results.json", "index.html", "best.ckpt", "last.ckpt")
-FINISHED, FAILED, PRUNED, UNFINISHED = "finished", "failed", "pruned", "unfinished"
-
-
-class Dataset(TypedDict):
-    """What a run says of its images."""
-
-    name: str
-    train: int
-    val: int
-    test: int
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class Results:
-    """What ``results.json`` says of a finished run.
-
-    Attributes:
-        status: ``finished``; anything else is not a result.
-        test_accuracy: Share of the test set, 0 to 1.
-        test_loss: Mean cross-entropy over the test set, in nats.
-        val_accuracy: The same of the validation set, by the same checkpoint; None without one.
-        val_loss: The same of the validation set; None without one.
-        dataset: ``name``, ``train``, ``val``, ``test`` sizes, ``fingerprint``.
-        epochs: Epochs trained.
-        best_epoch: Epoch, from 0, whose checkpoint was tested.
-        steps: Optimizer steps.
-        train_seconds: First batch to last optimizer step, validation left out.
-        wall_seconds: The whole process; of a run that was cut off, its last part.
-        parameters: Number of trained values.
-        seed: Seed.
-        precision: Lightning's name of the arithmetic.
-        accelerator: ``cpu``, ``gpu``, …
-        recall: Of each digit, 0 to 9, on the test set.
-        calibration_error: Expected calibration error on the test set, 0 to 1.
-        confusion_matrix: Test images by digit (row) and answer (column).
-        versions: Of Python and the packages.
-        hardware: What it ran on.
-        git: Commit and state of the checkout; None outside one.
-        multiply_adds: Of one image's way through the network.
-        train_accuracy: Share of the training images, as they are and without dropout, by the same checkpoint; None
-            unless ``evaluate_train`` is true.
-    """
-
-    status: str
-    test_accuracy: Share
-    test_loss: Amount
-    val_accuracy: Share | None
-    val_loss: Amount | None
-    dataset: Dataset
-    epochs: Count
-    best_epoch: Count
-    steps: Count
-    train_seconds: Amount
-    wall_seconds: Amount
-    parameters: Count
-    seed: Count
-    precision: str
-    accelerator: str
-    recall: Annotated[Sequence[Share], Len(CLASSES, CLASSES)]
-    calibration_error: Share
-    confusion_matrix: Annotated[Sequence[Annotated[Sequence[Count], Len(CLASSES, CLASSES)]], Len(CLASSES, CLASSES)]
-    versions: Mapping[str, str]
-    hardware: Mapping[str, Any]
-    git: Mapping[str, Any] | None
-    multiply_adds: Count | None = None
-    train_accuracy: Share | None = None
-
-    @property
-    def metric(self) -> float:
-        """What a sweep compares: validation accuracy; test accuracy where nothing was kept for validation."""
-        return self.test_accuracy if self.val_accuracy is None else self.val_accuracy
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -198,7 +125,12 @@ class Run:
             if self.last.exists() or self.previous.exists() or self.results():
                 raise UserError(f"{self.path} holds a run without its config.yaml; choose another hydra.run.dir.")
             return
-        changes = {key: values for key, values in differences([before, now]).items() if key not in FREE}
+        if others := before.keys() - now.keys():
+            raise UserError(
+                f"{self.path} was written by another version of digits (it has the key {min(others)}), and cannot be "
+                "resumed; choose another hydra.run.dir."
+            )
+        changes = {key: values for key, values in differences([before, now]).items() if key not in IGNORED_KEYS}
         if changes:
             told = [f"{key} is {shown(then)} there and {shown(today)} here" for key, (then, today) in changes.items()]
             more = f" and {len(told) - 3} more" if len(told) > 3 else ""
@@ -329,42 +261,14 @@ class Run:
                 if unfinished and unfinished[1] in OWN_FILES and file.is_file():
                     file.unlink(missing_ok=True)
 
-    def _status(self) -> "_Status":
+    def _status(self) -> "Status":
         try:
-            return parsed(_Status, self.results_file.read_text(encoding="utf-8"))
+            return parsed(Status, self.results_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return _Status()
+            return Status()
         except PermissionError:
             raise  # it may be a good one
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.results_file} cannot be read ({error}); delete it to run what is missing."
             ) from error
-
-
-@dataclass(frozen=True)
-class _Status:
-    """What of ``results.json`` is always there."""
-
-    status: str = UNFINISHED
-    error: str = ""
-
-
-def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
-    """The dotted keys in which configurations differ, each with its value in every one of them."""
-    flattened = [dict(flat(config)) for config in configs]
-    keys = dict.fromkeys(key for config in flattened for key in config)
-    values = {key: tuple(config.get(key) for config in flattened) for key in keys}
-    return {key: them for key, them in values.items() if any(value != them[0] for value in them)}
-
-
-def flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of a configuration, under its dotted key; a list is one value unless it holds groups of keys."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(node, list) and any(isinstance(item, Mapping) for item in node):
-        for index, item in enumerate(node):
-            yield from flat(item, f"{prefix}.{index}")
-    else:
-        yield prefix, node

@@ -12,8 +12,10 @@ from typing import Any
 
 from digits.errors import UserError, shown
 from digits.evaluation.metrics import interval
+from digits.runs.differences import differences, flat
 from digits.runs.files import rounded
-from digits.runs.run import FAILED, FREE, PRUNED, Results, Run, differences, flat
+from digits.runs.results import FAILED, PRUNED, Results
+from digits.runs.run import IGNORED_KEYS, Run
 from digits.sweeps import plan
 
 SEED = "seed"  # the key over whose values the others are compared
@@ -23,12 +25,12 @@ DATASET = "dataset"  # the column that tells apart what should not be compared
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A figure over several seeds.
+class SeedStats:
+    """Statistics of a metric over several seeds.
 
     Attributes:
         mean: Mean.
-        std: Standard deviation, n - 1 in the denominator; None of a single value.
+        std: Sample standard deviation (n - 1 in the denominator); None for a single value.
         min: Smallest.
         max: Largest.
     """
@@ -50,7 +52,7 @@ class Job:
     Attributes:
         name: Of its run directory; with the sweep's where there are several sweeps.
         run: Its run directory.
-        settings: What it was told and others were told otherwise, the seed among it.
+        settings: Overrides that differ between jobs, including the seed.
         results: What came out; None if it did not finish.
         status: ``finished``, ``unfinished``, ``missing``, or ``failed: `` or ``pruned: ``
             and why.
@@ -82,7 +84,7 @@ class Row:
 
     @property
     def status(self) -> str:
-        """That of its jobs: of a configuration with a result, they have finished."""
+        """The status of its jobs."""
         return self.jobs[0].status
 
     @property
@@ -98,16 +100,16 @@ class Row:
         """The job with the best metric."""
         return max(self.jobs, key=lambda job: job.results.metric if job.results else -math.inf)
 
-    def figure(self, name: str) -> Spread | None:
-        """One of the results, over the seeds; None where they do not have it."""
+    def stats(self, name: str) -> SeedStats | None:
+        """Statistics of one of the results over the seeds; None if the results do not contain it."""
         values = [value for results in self.done if (value := getattr(results, name)) is not None]
         if not values:
             return None
         std = rounded(statistics.stdev(values)) if len(values) > 1 else None
-        return Spread(rounded(statistics.fmean(values)), std, min(values), max(values))
+        return SeedStats(rounded(statistics.fmean(values)), std, min(values), max(values))
 
     def interval(self) -> tuple[float, float]:
-        """Of the mean test accuracy, 95 %, with the test digits as the sample that they are."""
+        """95 % Wilson interval of the mean test accuracy."""
         accuracy = statistics.fmean(results.test_accuracy for results in self.done)
         return interval(accuracy, self.done[0].dataset["test"])
 
@@ -119,12 +121,12 @@ class Leaderboard:
     Attributes:
         directory: Where its files go.
         rows: The configurations with a result in their order, then the jobs without one.
-        again: Jobs that have the configuration and seed of another, which they name, and a result that is no more.
+        duplicates: Each job with the same configuration and seed as another one, and the one that is kept.
     """
 
     directory: Path
     rows: Sequence[Row]
-    again: Mapping[str, str]
+    duplicates: Mapping[str, str]
 
     @property
     def ranked(self) -> list[Row]:
@@ -133,13 +135,13 @@ class Leaderboard:
 
     @property
     def by_test(self) -> bool:
-        """Whether the best of several results is so by the test digits, for want of validation digits."""
+        """Whether rows are ranked by test accuracy, because there is no validation set."""
         done = [results for row in self.ranked for results in row.done]
         return len(done) > 1 and done[0].val_accuracy is None
 
     @property
     def failures(self) -> int:
-        """Jobs without a result; a search gives some up, which is none."""
+        """Number of jobs without a result, not counting trials that a search stopped early."""
         return sum(not row.done and not row.status.startswith(PRUNED) for row in self.rows)
 
     def best(self) -> Job:
@@ -171,10 +173,10 @@ def leaderboard(*sweeps: Path, output: Path | None = None) -> Leaderboard:
         groups.setdefault(f"{each.configuration()} {each.fingerprint()}", []).append(each)
     columns = _columns(found)
     rows: list[Row] = []
-    again: dict[str, str] = {}
+    duplicates: dict[str, str] = {}
     for group in groups.values():
         by_seed = {each.config.get(SEED): each for each in reversed(group) if each.results}
-        again |= {
+        duplicates |= {
             each.name: first.name
             for each in group
             if each.results and (first := by_seed[each.config.get(SEED)]) is not each
@@ -186,12 +188,12 @@ def leaderboard(*sweeps: Path, output: Path | None = None) -> Leaderboard:
         rows += [Row(shown_settings, [job]) for job in others]
     rows.sort(key=lambda row: row.order)
     default = sweeps[0] if len(sweeps) == 1 else Path("leaderboard")
-    return Leaderboard(output or default, rows, again)
+    return Leaderboard(output or default, rows, duplicates)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What a sweep's directory says of a job."""
+    """A job as found in the directory of a sweep."""
 
     name: str
     run: Run
@@ -205,16 +207,16 @@ class _Found:
         return dict(flat(self.config))
 
     def configuration(self) -> str:
-        """Equal for jobs that differ in nothing but the seed, and in what changes no result."""
-        kept = {key: value for key, value in self._flat.items() if key not in (SEED, *FREE)}
+        """Equal for jobs that differ only in the seed and in keys that do not change the result."""
+        kept = {key: value for key, value in self._flat.items() if key not in (SEED, *IGNORED_KEYS)}
         return json.dumps(kept or self.name, sort_keys=True)
 
     def fingerprint(self) -> str:
-        """Of the data of a job that has finished."""
+        """The fingerprint of the data of a finished job."""
         return str(self.results.dataset["fingerprint"]) if self.results else ""
 
     def value(self, key: str) -> str:
-        """What the job was told, as a person types it."""
+        """The value of a key, as a user types it."""
         if key == DATASET:
             return str(self.results.dataset["name"]) if self.results else ""
         value = self._flat.get(key)
@@ -227,7 +229,7 @@ class _Found:
 
 
 def _prefixes(sweeps: Sequence[Path]) -> list[str]:
-    """What tells apart the jobs of several sweeps: the name of each, or as much of its path as differs."""
+    """Prefixes that distinguish the jobs of several sweeps: their names, or the parts of their paths that differ."""
     if len(sweeps) == 1:
         return [""]
     paths = [sweep.resolve() for sweep in sweeps]
@@ -253,7 +255,7 @@ def _find(sweep: Path, prefix: str) -> list[_Found]:
 
 
 def _read(run: Run) -> tuple[dict[str, Any], Results | None, str]:
-    """Configuration, results and status of a job; one that cannot be read has failed."""
+    """Configuration, results and status of a job; an unreadable one counts as failed."""
     try:
         return run.config() or {}, *run.outcome()
     except UserError as error:
@@ -261,9 +263,9 @@ def _read(run: Run) -> tuple[dict[str, Any], Results | None, str]:
 
 
 def _columns(found: Sequence[_Found]) -> list[str]:
-    """The keys that tell the jobs apart: those that were typed, or else those in which their configurations differ."""
+    """The keys that distinguish the jobs: those on the command line, or else those that differ."""
     typed = dict.fromkeys(key for each in found for key in each.words)
-    columns = [key for key in typed if key not in FREE and len({each.value(key) for each in found}) > 1]
+    columns = [key for key in typed if key not in IGNORED_KEYS and len({each.value(key) for each in found}) > 1]
     told = {tuple(each.value(key) for key in columns if key != SEED) for each in found if each.config}
     if not all(each.words for each in found) or len(told) < len(
         {each.configuration() for each in found if each.config}
@@ -275,17 +277,17 @@ def _columns(found: Sequence[_Found]) -> list[str]:
 
 
 def _telling(changed: Mapping[str, tuple[Any, ...]]) -> list[str]:
-    """The keys that tell configurations apart: where they have other classes, not what each class has by default."""
+    """The keys that distinguish configurations; of different classes, the class and not the defaults of each."""
     keys = []
     for key, values in changed.items():
         target = f"{key.rpartition('.')[0]}._target_"
         classes = changed.get(target, values if key == target else ())
         decided = classes and len(set(zip(classes, map(str, values), strict=True))) == len(set(classes))
-        if key not in FREE and (key == target or not decided):
+        if key not in IGNORED_KEYS and (key == target or not decided):
             keys.append(key)
     return keys
 
 
 def _natural(name: str) -> tuple[int, int, str]:
-    """Job 10 after job 9; names that are no numbers after those that are."""
+    """Sort key: job 10 after job 9, and other names after numbers."""
     return (0, int(name), "") if name.isdecimal() else (1, 0, name)

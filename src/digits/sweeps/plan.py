@@ -6,7 +6,7 @@ from pathlib import Path
 
 from digits.errors import UserError
 from digits.runs.files import as_json, write
-from digits.runs.run import FREE
+from digits.runs.run import IGNORED_KEYS
 
 FILE = "sweep.json"
 REMEDY = "Choose another hydra.sweep.dir, or the values of then."
@@ -32,7 +32,9 @@ def check(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
     for name, words in planned.items():
         if name not in now:
             raise UserError(f"{sweep} holds a sweep of {len(planned)} jobs, not of {len(now)}. {REMEDY}")
-        before, today = ({key: value for key, value in each.items() if key not in FREE} for each in (words, now[name]))
+        before, today = (
+            {key: value for key, value in each.items() if key not in IGNORED_KEYS} for each in (words, now[name])
+        )
         if before != today and not (sweep / name / "config.yaml").exists():  # what has begun says more than words
             told = " ".join(f"{key}={value}" for key, value in before.items() if today.get(key) != value)
             told = told or "no " + ", ".join(key for key in today if key not in before)

@@ -27,7 +27,8 @@ from digits.errors import RunError, UserError, first_line
 from digits.model.geometry import OneOf
 from digits.overrides import compose, config_directory, initialize_hydra
 from digits.runs.files import as_json, save
-from digits.runs.run import FREE, PRUNED, Results, Run
+from digits.runs.results import PRUNED, Results
+from digits.runs.run import IGNORED_KEYS, Run
 from digits.sweeps import plan, space
 from digits.sweeps.study import check_installed, open_study, sampler
 from digits.training import train as training
@@ -322,7 +323,7 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
         if isinstance(value, Mapping) and isinstance(before.get(name), Mapping):
             if inner := _difference(before[name], value, f"{prefix}{name}."):
                 changed[name] = inner
-        elif value != before.get(name) and f"{prefix}{name}" not in FREE:
+        elif value != before.get(name) and f"{prefix}{name}" not in IGNORED_KEYS:
             changed[name] = value
     return changed
 

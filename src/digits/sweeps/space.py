@@ -9,7 +9,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
 from digits.errors import UserError, shown
-from digits.runs.run import flat
+from digits.runs.differences import flat
 
 if TYPE_CHECKING:
     import optuna

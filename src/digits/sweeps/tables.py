@@ -21,13 +21,13 @@ from digits.explanation import plots
 from digits.explanation.drawing import png
 from digits.runs.files import as_json, save, writing
 from digits.runs.find import Entry
-from digits.sweeps.leaderboard import DATASET, MNIST, SEED, Job, Leaderboard, Row, Spread
+from digits.sweeps.leaderboard import DATASET, MNIST, SEED, Job, Leaderboard, Row, SeedStats
 
 log = logging.getLogger(__name__)
 
 WIDEST = 10_000  # letters, of a table that is measured
 LONG, LONGEST = 8, 24  # letters, of a fraction and of words
-FIGURES = (
+METRICS = (
     "val_accuracy",
     "test_accuracy",
     "val_loss",
@@ -52,7 +52,7 @@ SHOWN = {
 """The figures of the table, and their form; those with four decimals have their standard deviation beside them."""
 FIRST_TO_GO = ("train_seconds", "epochs", "val_loss")
 """Those that a narrow terminal has no room for; the files have them."""
-BY_TEST = "Chosen by the test digits, for want of validation digits: the best of several is so by luck too."
+BY_TEST = "No validation set: ranked by test accuracy, so the best score is optimistic."
 SELDOM = ("train_accuracy", "parameters", "multiply_adds")
 """Those that are shown only where they tell rows apart."""
 
@@ -172,7 +172,7 @@ def _console() -> Console:
 def cells(board: Leaderboard) -> list[list[str]]:
     """The table as text, the header first."""
     seeds = any(len(row.jobs) > 1 for row in board.rows)
-    spreads = {name: [row.figure(name) for row in board.rows] for name in SHOWN}
+    spreads = {name: [row.stats(name) for row in board.rows] for name in SHOWN}
     names = [
         name
         for name, found in spreads.items()
@@ -189,7 +189,7 @@ def cells(board: Leaderboard) -> list[list[str]]:
     return table
 
 
-def _cell(spread: Spread | None, form: str) -> str:
+def _cell(spread: SeedStats | None, form: str) -> str:
     """A figure as text, with its deviation where it is a measured one."""
     if spread is None:
         return ""
@@ -204,7 +204,7 @@ def records(board: Leaderboard) -> Iterator[dict[str, Any]]:
         if not row.done:
             yield {"settings": dict(row.settings), **jobs}
             continue
-        figures = {name: asdict(spread) for name in FIGURES if (spread := row.figure(name))}
+        figures = {name: asdict(spread) for name in METRICS if (spread := row.stats(name))}
         low, high = row.interval()
         figures["test_accuracy"].update(ci95_low=low, ci95_high=high)
         yield {"rank": rank, "settings": dict(row.settings), "n": len(row.jobs), **figures, **jobs}
@@ -219,7 +219,7 @@ def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
     if not rows:
         return
     name, metric = ("val_accuracy", "Validation accuracy") if _validated(rows) else ("test_accuracy", "Test accuracy")
-    scored = [(row, spread) for row in rows if (spread := row.figure(name))]
+    scored = [(row, spread) for row in rows if (spread := row.stats(name))]
     swept = [key for key in rows[0].settings if key != DATASET and len({row.settings[key] for row, _ in scored}) > 1]
     for key in swept:
         lines: dict[str, list[plots.Point]] = {}
@@ -236,7 +236,7 @@ def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
     fitted = [
         (_with_size(row), 100 * tested.mean, 100 * trained.mean)
         for row in rows
-        if (trained := row.figure("train_accuracy")) and (tested := row.figure("test_accuracy"))
+        if (trained := row.stats("train_accuracy")) and (tested := row.stats("test_accuracy"))
     ]
     if fitted:
         yield "overfitting", plots.gaps("Overfitting", ("test accuracy", "accuracy on the training set"), fitted)
@@ -258,7 +258,7 @@ def _short(value: str) -> str:
 
 
 def _validated(rows: Sequence[Row]) -> bool:
-    return any(row.figure("val_accuracy") for row in rows)
+    return any(row.stats("val_accuracy") for row in rows)
 
 
 def _named(settings: Mapping[str, str]) -> str:
@@ -279,14 +279,14 @@ def _notes(board: Leaderboard) -> list[str]:
     if board.by_test and len(board.ranked) > 1:
         notes.append(BY_TEST)
     notes += [
-        f"Job {name} has the configuration of job {first}, and is left out." for name, first in board.again.items()
+        f"Job {name} has the configuration of job {first}, and is left out." for name, first in board.duplicates.items()
     ]
     return notes
 
 
 def _sampling(row: Row) -> str:
     """What the first row's test accuracy says of digits in general."""
-    accuracy = row.figure("test_accuracy")
+    accuracy = row.stats("test_accuracy")
     assert accuracy
     seeds = f", {accuracy.min:.4f} to {accuracy.max:.4f} over {len(row.jobs)} seeds" if accuracy.std is not None else ""
     digits = f"digits in general, of which these {row.done[0].dataset['test']:,} are a sample"
@@ -296,7 +296,7 @@ def _sampling(row: Row) -> str:
 
 def _with_size(row: Row) -> str:
     """A configuration, and how large its network is."""
-    sizes = {name.replace("_", "-"): row.figure(name) for name in ("parameters", "multiply_adds")}
+    sizes = {name.replace("_", "-"): row.stats(name) for name in ("parameters", "multiply_adds")}
     return "\n".join([_named(row.settings), *(f"{size.mean:,.0f} {name}" for name, size in sizes.items() if size)])
 
 

@@ -26,7 +26,8 @@ from digits.evaluation.evaluate import measure, score
 from digits.model.classifier import DigitClassifier
 from digits.model.geometry import CLASSES, layers
 from digits.runs.checkpoint import Checkpoint
-from digits.runs.run import FINISHED, Dataset, Results, Run
+from digits.runs.results import FINISHED, Dataset, Results
+from digits.runs.run import Run
 from digits.signals import interruption_of
 from digits.training import hardware, provenance
 from digits.training.resume import latest_checkpoint, read_checkpoint, stopped_early

@@ -14,9 +14,11 @@ from digits.explanation import drawing, plots
 from digits.explanation import explain as explanation
 from digits.model.network import Network
 from digits.runs.checkpoint import Checkpoint
+from digits.runs.differences import flat
 from digits.runs.files import save
 from digits.runs.find import Trained, find
-from digits.runs.run import Results, Run, flat
+from digits.runs.results import Results
+from digits.runs.run import Run
 
 TEMPLATE = Path(__file__).with_name("template.html")
 DRAWN_DIGIT = 7  # whose feature maps are shown

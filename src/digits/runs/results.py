@@ -1,0 +1,92 @@
+"""The content of ``results.json``."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from annotated_types import Len
+from typing_extensions import TypedDict  # the one that pydantic accepts before Python 3.12
+
+from digits.model.geometry import CLASSES
+from digits.runs.files import Amount, Count, Share
+
+FINISHED, FAILED, PRUNED, UNFINISHED = "finished", "failed", "pruned", "unfinished"
+
+
+class Dataset(TypedDict):
+    """What a run says of its images."""
+
+    name: str
+    train: int
+    val: int
+    test: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """What ``results.json`` says of a finished run.
+
+    Attributes:
+        status: ``finished``; anything else is not a result.
+        test_accuracy: Share of the test set, 0 to 1.
+        test_loss: Mean cross-entropy over the test set, in nats.
+        val_accuracy: The same of the validation set, by the same checkpoint; None without one.
+        val_loss: The same of the validation set; None without one.
+        dataset: ``name``, ``train``, ``val``, ``test`` sizes, ``fingerprint``.
+        epochs: Epochs trained.
+        best_epoch: Epoch, from 0, whose checkpoint was tested.
+        steps: Optimizer steps.
+        train_seconds: First batch to last optimizer step, validation left out.
+        wall_seconds: The whole process; of a run that was cut off, its last part.
+        parameters: Number of trained values.
+        seed: Seed.
+        precision: Lightning's name of the arithmetic.
+        accelerator: ``cpu``, ``gpu``, …
+        recall: Of each digit, 0 to 9, on the test set.
+        calibration_error: Expected calibration error on the test set, 0 to 1.
+        confusion_matrix: Test images by digit (row) and answer (column).
+        versions: Of Python and the packages.
+        hardware: What it ran on.
+        git: Commit and state of the checkout; None outside one.
+        multiply_adds: Of one image's way through the network.
+        train_accuracy: Share of the training images, as they are and without dropout, by the same checkpoint; None
+            unless ``evaluate_train`` is true.
+    """
+
+    status: str
+    test_accuracy: Share
+    test_loss: Amount
+    val_accuracy: Share | None
+    val_loss: Amount | None
+    dataset: Dataset
+    epochs: Count
+    best_epoch: Count
+    steps: Count
+    train_seconds: Amount
+    wall_seconds: Amount
+    parameters: Count
+    seed: Count
+    precision: str
+    accelerator: str
+    recall: Annotated[Sequence[Share], Len(CLASSES, CLASSES)]
+    calibration_error: Share
+    confusion_matrix: Annotated[Sequence[Annotated[Sequence[Count], Len(CLASSES, CLASSES)]], Len(CLASSES, CLASSES)]
+    versions: Mapping[str, str]
+    hardware: Mapping[str, Any]
+    git: Mapping[str, Any] | None
+    multiply_adds: Count | None = None
+    train_accuracy: Share | None = None
+
+    @property
+    def metric(self) -> float:
+        """What a sweep compares: validation accuracy; test accuracy where nothing was kept for validation."""
+        return self.test_accuracy if self.val_accuracy is None else self.val_accuracy
+
+
+@dataclass(frozen=True)
+class Status:
+    """The part of ``results.json`` that a failed run has too."""
+
+    status: str = UNFINISHED
+    error: str = ""
