@@ -187,7 +187,7 @@ def test_two_processes_cut_off_within_an_epoch_go_on_to_the_same_end(others: lis
     for (
         key,
         value,
-    ) in row.items():  # of the images before a cut, the first process alone counts those that it trained on
+    ) in row.items():  # before a cut, only the images of the first process are counted
         assert cut_row[key] == pytest.approx(value, rel=0.1 if key.startswith("train/") else 1e-6), key
 
 
@@ -396,7 +396,7 @@ def test_a_process_that_is_killed_ends_the_training_which_goes_on(tmp_path: Path
         assert time.monotonic() - started < 45
         assert processes[0].returncode == 1
     assert "Failed: another process of this training has ended" in told
-    assert "hydra.run.dir goes on" in told
+    assert "run the same command in the same hydra.run.dir to resume" in told
     with two_processes(*words, "hydra.run.dir=two", cwd=tmp_path) as processes:
         assert "Continuing from" in ended(processes)[0]
     results = Run(tmp_path / "two").results()
@@ -418,7 +418,7 @@ def test_a_worker_that_is_killed_ends_the_training_which_goes_on(by: str, rank: 
     assert time.monotonic() - started < 45
     assert process.returncode not in (0, 2)
     assert "Failed: another process of this training has ended" in told
-    assert "hydra.run.dir goes on" in told
+    assert "run the same command in the same hydra.run.dir to resume" in told
     again = run_cold(*start, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "Continuing from" in again.stdout
