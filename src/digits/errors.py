@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from typing import Any
 
 DEBUG, HYDRAS = "DIGITS_DEBUG", "HYDRA_FULL_ERROR"
-"""Variables that ask for tracebacks: ours, which has the last word, and Hydra's, by which people ask."""
+"""Environment variables that ask for tracebacks: ours, which takes precedence, and Hydra's, which users set."""
 
 EXIT_FAILED = 1
-"""Exit code: it was asked for rightly and failed while running."""
+"""Exit code: the request is valid and failed while running."""
 EXIT_WRONG_USE = 2
-"""Exit code: what was asked for cannot be."""
+"""Exit code: the request is invalid."""
 
 
 class UserError(Exception):
-    """Something was asked for that cannot be: a wrong key or value, a file that is not there.
+    """The request is invalid: a wrong key or value, a missing file.
 
     The message says what was given, what is allowed and what to do. Commands print it without a traceback and exit
     with 2.
@@ -24,29 +24,29 @@ class UserError(Exception):
 
 
 class RunError(Exception):
-    """What was asked for rightly could not be done; the message says why. Commands print it and exit with 1."""
+    """A valid request failed; the message says why. Commands print it and exit with 1."""
 
 
 def message(error: BaseException) -> str:
-    """What a person is told of an error."""
+    """The message that a command prints for an error."""
     if isinstance(error, PermissionError) and error.filename:
         return f"Error: {printable(str(error.filename))}: {error.strerror}."
-    told = "\n".join(map(printable, str(error).splitlines()))
+    text = "\n".join(map(printable, str(error).splitlines()))
     if isinstance(error, UserError):
-        return f"Error: {told}"
+        return f"Error: {text}"
     if isinstance(error, RunError):
-        return f"Failed: {told}"
-    return f"Failed: {type(error).__name__}: {told}\nHYDRA_FULL_ERROR=1 or --debug shows where."
+        return f"Failed: {text}"
+    return f"Failed: {type(error).__name__}: {text}\nHYDRA_FULL_ERROR=1 or --debug shows where."
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what it says, or what it is, without a full stop."""
+    """The first line of an error's text, or its type, without a full stop."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".:")
 
 
 def printable(text: str) -> str:
-    """A text in one line, without what would move the cursor or colour the screen: a file may hold anything."""
+    """Escape everything that would move the cursor or colour the screen: a file name may contain anything."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
@@ -58,34 +58,34 @@ def shown(value: Any) -> str:
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code that belongs to an error."""
+    """The exit code of a command that ends with this error."""
     return EXIT_WRONG_USE if isinstance(error, UserError | PermissionError) else EXIT_FAILED
 
 
 def debugging() -> bool:
-    """Whether a person wants tracebacks: ``HYDRA_FULL_ERROR=1``, or ``--debug``, which sets it."""
+    """Whether the user wants tracebacks: ``HYDRA_FULL_ERROR=1``, or ``--debug``, which sets it."""
     return os.environ.get(DEBUG, os.environ.get(HYDRAS)) not in (None, "", "0")
 
 
 def did_you_mean(given: str, known: Iterable[str], prefix: str = "") -> str:
-    """Name what is nearest to a word that nobody knows.
+    """Suggest the most similar known name.
 
     Args:
-        given: What a person typed, such as ``optimzer.lr`` or ``max_epochs``.
-        known: The names there are; of dotted ones, the last part is compared by itself too.
-        prefix: Printed before the name.
+        given: The unknown name, such as ``optimzer.lr`` or ``max_epochs``.
+        known: The known names. Of dotted names, the last part is also compared alone.
+        prefix: Text before the suggested name.
 
     Returns:
-        A sentence that begins with a space, or nothing where no name is near.
+        A sentence that begins with a space, or an empty string if no name is similar.
     """
 
-    def likeness(name: str) -> float:
+    def similarity(name: str) -> float:
         (group, _, last), (known_group, _, known_last) = given.rpartition("."), name.rpartition(".")
-        whole = _ratio(given, name) if group != known_group else 0.0  # a group that is right makes no key alike
+        whole = _ratio(given, name) if group != known_group else 0.0  # the same group does not make keys similar
         return max(whole, _ratio(last, known_last) * (1.0 if group == known_group else 0.9))
 
-    best = max((name for name in known if not given.startswith(f"{name}.")), key=likeness, default="")
-    return f" Did you mean {prefix}{best}?" if best and likeness(best) >= 0.6 else ""
+    best = max((name for name in known if not given.startswith(f"{name}.")), key=similarity, default="")
+    return f" Did you mean {prefix}{best}?" if best and similarity(best) >= 0.6 else ""
 
 
 def _ratio(one: str, other: str) -> float:

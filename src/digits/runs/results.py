@@ -14,7 +14,7 @@ FINISHED, FAILED, PRUNED, UNFINISHED = "finished", "failed", "pruned", "unfinish
 
 
 class Dataset(TypedDict):
-    """What a run says of its images."""
+    """The data of a run."""
 
     name: str
     train: int
@@ -25,32 +25,32 @@ class Dataset(TypedDict):
 
 @dataclass(frozen=True)
 class Results:
-    """What ``results.json`` says of a finished run.
+    """The content of ``results.json`` of a finished run.
 
     Attributes:
         status: ``finished``; anything else is not a result.
-        test_accuracy: Share of the test set, 0 to 1.
+        test_accuracy: Fraction of the test set, 0 to 1.
         test_loss: Mean cross-entropy over the test set, in nats.
-        val_accuracy: The same of the validation set, by the same checkpoint; None without one.
-        val_loss: The same of the validation set; None without one.
+        val_accuracy: The same on the validation set, with the same checkpoint; None without one.
+        val_loss: The same on the validation set; None without one.
         dataset: ``name``, ``train``, ``val``, ``test`` sizes, ``fingerprint``.
         epochs: Epochs trained.
         best_epoch: Epoch, from 0, whose checkpoint was tested.
         steps: Optimizer steps.
-        train_seconds: First batch to last optimizer step, validation left out.
-        wall_seconds: The whole process; of a run that was cut off, its last part.
-        parameters: Number of trained values.
+        train_seconds: From the first batch to the last optimizer step, without validation.
+        wall_seconds: The whole process; for a resumed run, its last part.
+        parameters: Number of weights and biases.
         seed: Seed.
-        precision: Lightning's name of the arithmetic.
+        precision: Lightning's name of the number format.
         accelerator: ``cpu``, ``gpu``, …
-        recall: Of each digit, 0 to 9, on the test set.
+        recall: For each digit, 0 to 9, on the test set.
         calibration_error: Expected calibration error on the test set, 0 to 1.
         confusion_matrix: Test images by digit (row) and answer (column).
-        versions: Of Python and the packages.
-        hardware: What it ran on.
+        versions: Versions of Python and the packages.
+        hardware: The machine.
         git: Commit and state of the checkout; None outside one.
-        multiply_adds: Of one image's way through the network.
-        train_accuracy: Share of the training images, as they are and without dropout, by the same checkpoint; None
+        multiply_adds: Multiplications, each with an addition, for one image.
+        train_accuracy: Fraction of the training images, without augmentation and dropout; None
             unless ``evaluate_train`` is true.
     """
 
@@ -80,7 +80,7 @@ class Results:
 
     @property
     def metric(self) -> float:
-        """What a sweep compares: validation accuracy; test accuracy where nothing was kept for validation."""
+        """The metric that sweeps compare: validation accuracy, or test accuracy without a validation set."""
         return self.test_accuracy if self.val_accuracy is None else self.val_accuracy
 
 

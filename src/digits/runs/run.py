@@ -1,4 +1,4 @@
-"""A run directory: what is in it, reading it, and writing each file whole or not at all."""
+"""A run directory: its files, and how they are read and written."""
 
 import contextlib
 import csv
@@ -38,11 +38,11 @@ OWN_FILES = ("config.yaml", "metrics.csv", "evaluation.json", "results.json", "i
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Reads plain values; no references, a few of which, of each other, can stand for more than any memory holds."""
+    """Reads plain values without YAML references: nested references can expand to more than fits in memory."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it has references, which no run writes")
+            raise yaml.YAMLError("it contains references, which no run writes")
         return super().compose_node(parent, index)
 
 
@@ -85,12 +85,12 @@ class Run:
         return state.error if state.status == FAILED else None
 
     def state(self) -> str:
-        """``finished``, ``unfinished``, or ``failed: `` or ``pruned: `` and why."""
+        """``finished``, ``unfinished``, or ``failed: `` or ``pruned: `` and the reason."""
         state = self._status()
         return f"{state.status}: {state.error}" if state.status in (FAILED, PRUNED) else state.status
 
     def outcome(self) -> tuple[Results | None, str]:
-        """The results of a finished run, or None, and the state, which fit, though it may finish in between.
+        """The results of a finished run, or None, and a state that agrees with them even if the run finishes meanwhile.
 
         Raises:
             UserError: If the file is not one that a run writes.
@@ -99,7 +99,7 @@ class Run:
         return self.results() if state == FINISHED else None, state
 
     def config(self) -> dict[str, Any] | None:
-        """The configuration in ``config.yaml`` as plain values, or None where there is none.
+        """The configuration in ``config.yaml`` as plain values, or None without one.
 
         Raises:
             UserError: If the file cannot be read.
@@ -115,7 +115,7 @@ class Run:
         return content
 
     def check(self, cfg: TrainConfig) -> None:
-        """Refuse a directory that holds a run of another configuration.
+        """Refuse a directory that contains a run of another configuration.
 
         Raises:
             UserError: Naming the keys that differ.
@@ -132,36 +132,36 @@ class Run:
             )
         changes = {key: values for key, values in differences([before, now]).items() if key not in IGNORED_KEYS}
         if changes:
-            told = [f"{key} is {shown(then)} there and {shown(today)} here" for key, (then, today) in changes.items()]
-            more = f" and {len(told) - 3} more" if len(told) > 3 else ""
+            texts = [f"{key} is {shown(then)} there and {shown(today)} here" for key, (then, today) in changes.items()]
+            more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
             raise UserError(
-                f"{self.path} holds a run of another configuration: {'; '.join(told[:3])}{more}. "
-                "Choose another hydra.run.dir, or the configuration of then."
+                f"{self.path} holds a run of another configuration: {'; '.join(texts[:3])}{more}. "
+                "Choose another hydra.run.dir, or use the original configuration."
             )
 
     def finished(self, cfg: TrainConfig) -> Results | None:
-        """The results, if the directory holds a finished run of this configuration; None if there is work to do.
+        """The results, if the directory contains a finished run of this configuration; None if there is work to do.
 
         Raises:
-            UserError: If it holds a run of another configuration.
+            UserError: If it contains a run of another configuration.
         """
         self.check(cfg)
         return self.results()
 
     @contextlib.contextmanager
     def claim(self, cfg: TrainConfig, wait: bool = False) -> Iterator[Results | None]:
-        """Hold the directory for one training of a configuration; if that fails, the directory says why.
+        """Lock the directory for one training. If the training fails, record the reason in the directory.
 
         Args:
             cfg: The configuration.
-            wait: Whether to wait where another process trains in it.
+            wait: Whether to wait if another process trains in it.
 
         Yields:
-            The results, if the training has been done before.
+            The results, if the run has finished before; else None.
 
         Raises:
-            UserError: If another process trains in it and it is not to be waited for, it holds another run, or it
-                cannot be written.
+            UserError: If another process trains in it and `wait` is false, it contains another run, or it cannot be
+                written.
         """
         lock = filelock.FileLock(self.path / ".lock")
         try:
@@ -173,12 +173,12 @@ class Run:
             self._tidy()
             finished = self.finished(cfg)
             if not finished:
-                self.results_file.unlink(missing_ok=True)  # why it failed before; it is being tried again
+                self.results_file.unlink(missing_ok=True)  # the reason of an earlier failure
             try:
                 yield finished
             except Exception as error:
                 if not interruption_of(error):
-                    with contextlib.suppress(OSError):  # what went wrong first is what a person has to know
+                    with contextlib.suppress(OSError):  # the first error is the one to report
                         self.write_failure(error)
                 raise
         finally:
@@ -208,19 +208,19 @@ class Run:
             lock.acquire()
 
     def write_config(self, cfg: TrainConfig) -> None:
-        """Write ``config.yaml``, which makes the directory one of this configuration."""
+        """Write ``config.yaml``: from now on the directory belongs to this configuration."""
         write(self.config_file, yaml.safe_dump(asdict(cfg), sort_keys=False, allow_unicode=True))
 
     def write_results(self, results: Results) -> None:
-        """Write ``results.json``, last and whole."""
+        """Write ``results.json``, as the last file."""
         write(self.results_file, as_json(asdict(results)))
 
     def write_failure(self, error: BaseException) -> None:
-        """Leave word of why the run failed; started again, it tries again."""
+        """Record why the run failed. Started again, it tries again."""
         self.write_state(FAILED, str(error) or type(error).__name__)
 
     def write_state(self, status: str, why: str) -> None:
-        """Leave word of why there is no result."""
+        """Record why there is no result."""
         write(self.results_file, as_json({"status": status, "error": why}))
 
     def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
@@ -233,7 +233,7 @@ class Run:
         write(self.metrics_file, text.getvalue())
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """The rows of ``metrics.csv``; none where there is no file.
+        """The rows of ``metrics.csv``; empty without the file.
 
         Raises:
             UserError: If the file cannot be read.
@@ -248,13 +248,13 @@ class Run:
                 or not all(isinstance(value, int | float) and math.isfinite(value) for value in row.values())
                 for row in rows
             ):
-                raise ValueError("it is no table of numbers with a column epoch")
+                raise ValueError("it is not a table of numbers with a column epoch")
         except (OSError, ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
             raise UserError(f"{self.metrics_file} cannot be read: {error}; delete it to do without it.") from error
         return rows
 
     def _tidy(self) -> None:
-        """Remove what was being written when a training before was killed."""
+        """Remove incomplete files of a training that was killed."""
         for folder in (self.path, self.checkpoints, self.path / "report"):
             for file in folder.glob(".*"):
                 unfinished = UNFINISHED_FILE.fullmatch(file.name)

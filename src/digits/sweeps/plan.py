@@ -1,4 +1,4 @@
-"""What a sweep is to consist of: ``sweep.json`` in its directory, written before the first job begins."""
+"""The plan of a sweep: ``sweep.json`` in its directory, written before the first job starts."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,21 +9,21 @@ from digits.runs.files import as_json, write
 from digits.runs.run import IGNORED_KEYS
 
 FILE = "sweep.json"
-REMEDY = "Choose another hydra.sweep.dir, or the values of then."
+REMEDY = "Choose another hydra.sweep.dir, or use the original values."
 
 
 def write_plan(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
-    """Write down the jobs of a sweep.
+    """Write the plan of a sweep.
 
     Args:
         sweep: The sweep's directory.
-        jobs: The words of each, such as ``optimizer.lr=0.1``; it runs in the directory of its number.
+        jobs: The overrides of each job, such as ``optimizer.lr=0.1``; a job runs in the directory of its number.
     """
     write(sweep / FILE, as_json({"jobs": by_number(jobs)}))
 
 
 def check(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
-    """Refuse to leave out jobs that a sweep was to consist of; more of them may follow.
+    """Refuse a sweep that lacks jobs of the plan in its directory; additional jobs are allowed.
 
     Raises:
         UserError: Naming the first.
@@ -35,20 +35,20 @@ def check(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
         before, today = (
             {key: value for key, value in each.items() if key not in IGNORED_KEYS} for each in (words, now[name])
         )
-        if before != today and not (sweep / name / "config.yaml").exists():  # what has begun says more than words
-            told = " ".join(f"{key}={value}" for key, value in before.items() if today.get(key) != value)
-            told = told or "no " + ", ".join(key for key in today if key not in before)
-            raise UserError(f"{sweep} holds another sweep: its job {name} is to have {told}. {REMEDY}")
+        if before != today and not (sweep / name / "config.yaml").exists():  # a started job has a config.yaml
+            planned_values = " ".join(f"{key}={value}" for key, value in before.items() if today.get(key) != value)
+            planned_values = planned_values or "no " + ", ".join(key for key in today if key not in before)
+            raise UserError(f"{sweep} holds another sweep: its job {name} is to have {planned_values}. {REMEDY}")
 
 
 def by_number(jobs: Sequence[Sequence[str]]) -> dict[str, dict[str, str]]:
-    """The keys and values that each job is told, by the name of its directory."""
-    told = [dict(word.lstrip("+").split("=", 1) for word in words) for words in jobs]
-    return {str(number): words for number, words in enumerate(told)}
+    """The keys and values of each job, by the name of its directory."""
+    values = [dict(word.lstrip("+").split("=", 1) for word in words) for words in jobs]
+    return {str(number): words for number, words in enumerate(values)}
 
 
 def read(sweep: Path) -> dict[str, Mapping[str, str]]:
-    """The keys and values that each job of a sweep was told, by the name of its directory; nothing without a plan.
+    """Read the keys and values of each job of a sweep, by the name of its directory; empty without a plan.
 
     Raises:
         UserError: If the file is not one that a sweep writes.

@@ -1,4 +1,4 @@
-"""A sweep, from its plan to its leaderboard: what Hydra calls around the jobs of a multirun."""
+"""The Hydra callback around a multirun: it checks and plans the jobs, reports progress and writes the leaderboard."""
 
 import logging
 import multiprocessing
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # whose way of making jobs this has to be
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # the sweeper of the jobs: no public name
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -33,29 +33,29 @@ from digits.sweeps import plan
 from digits.validation import resolve
 
 log = logging.getLogger(__name__)
-EVERY = 0.5  # seconds
-ALL = -1  # of the processors, as joblib has it; its launcher's default
+POLL_SECONDS = 0.5
+ALL_CORES = -1  # joblib's number for it, and the default of its launcher
 
 
 class Sweep(Callback):
-    """Begins a sweep with its plan, says how far it is, and ends it with the leaderboard; Hydra makes it from YAML."""
+    """Checks and plans a sweep, reports its progress, and writes the leaderboard. Hydra instantiates it from YAML."""
 
     def __init__(self) -> None:
         self.jobs: list[list[str]] = []
         self._process = os.getpid()
         self._planned = False
-        self._open: set[int] = set()  # jobs without a result
-        self._began: float | None = None  # when the present job did, if it is one of them
-        self._times: list[float] = []  # seconds of jobs
+        self._open: set[int] = set()  # numbers of the jobs without a result
+        self._began: float | None = None  # start of the current job, unless it has a result already
+        self._times: list[float] = []  # seconds per job
         self._progress: Progress | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """For the processes of jobs, which tell no progress."""
+        """For the processes of jobs, which report no progress."""
         return {**vars(self), "_progress": None}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the plan; refuse the sweep whole if the directory of a job holds a run of another configuration."""
-        for name in ("hydra", "hydra_plugins"):  # the same is said below, with what is left
+        """Check all jobs before the first one starts, and write the plan."""
+        for name in ("hydra", "hydra_plugins"):  # on_job_start says the same, with the time left
             logging.getLogger(name).setLevel(logging.WARNING)
         with exit_codes():  # Hydra would make a warning of an error
             if _launcher(config) == "SlurmLauncher" and not shutil.which("srun"):
@@ -71,7 +71,7 @@ class Sweep(Callback):
                 processes = max(int(each) if each.isdecimal() else 1 for each in devices)
                 with read_write(config.hydra):
                     config.hydra.launcher.n_jobs = at_once(config, len(self.jobs), processes)
-                    config.hydra.launcher.update(batch_size="1", pre_dispatch="n_jobs")  # so that they begin in order
+                    config.hydra.launcher.update(batch_size="1", pre_dispatch="n_jobs")  # start in order
                 if config.hydra.launcher.n_jobs > 1:
                     parallel.check_one_gpu_each(config.trainer.accelerator, devices)
                 say(f"{len(self.jobs)} jobs, {config.hydra.launcher.n_jobs} at once")
@@ -82,43 +82,43 @@ class Sweep(Callback):
             launcher = config.hydra.launcher
             together = int(launcher.get("n_jobs") or launcher.get("array_parallelism") or len(runs))
             together = min(together, max(1, len(self._open)))
-            self._progress = Progress([self._told(words) for words in self.jobs], runs, self._open, together)
+            self._progress = Progress([self._settings(words) for words in self.jobs], runs, self._open, together)
             self._progress.start()
         self._planned = True
-        HydraConfig.instance().set_config(config)  # for whoever is interrupted between jobs, or while others run them
+        HydraConfig.instance().set_config(config)  # for the advice after an interruption between jobs
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Say which job begins, and how long it will take with the others; in parallel, that it has to be silent."""
+        """Announce the job and the time left. In a parallel job, silence the console instead."""
         if not self.jobs:
             return  # a single run
         self._began = time.monotonic() if config.hydra.job.num in self._open else None
         if os.getpid() == self._process:
-            told = self._told(config.hydra.overrides.task)
-            told = f": {told}" if told else ""
-            log.info("\nJob %d of %d%s%s", config.hydra.job.num + 1, len(self.jobs), self._left(), told)
+            settings = self._settings(config.hydra.overrides.task)
+            settings = f": {settings}" if settings else ""
+            log.info("\nJob %d of %d%s%s", config.hydra.job.num + 1, len(self.jobs), self._left(), settings)
             return
-        if _launcher(config) == "LocalLauncher":  # which begins all of them at once; joblib sees to it by itself
+        if _launcher(config) == "LocalLauncher":  # it starts all jobs at once; joblib limits the threads itself
             os.environ.setdefault("OMP_NUM_THREADS", "1")
-        install_handlers()  # to signals, in a process that is another's
+        install_handlers()  # this process has none yet
         for handler in logging.getLogger().handlers:
             if isinstance(handler, ScreenHandler):
                 handler.setLevel(logging.ERROR)
         if _launcher(config) == "JoblibLauncher":
             parallel.end_with_parent()
-            multiprocessing.set_start_method("spawn", force=True)  # joblib's own is unknown to torch's processes
+            multiprocessing.set_start_method("spawn", force=True)  # torch's processes do not know joblib's method
             if config.trainer.accelerator != "cpu":
                 parallel.take_a_gpu()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Count it."""
+        """Count the job."""
         if self._began is not None:
             self._open.discard(config.hydra.job.num)
             self._times.append(time.monotonic() - self._began)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print and write the leaderboard; a job without a result makes the exit code 1."""
+        """Print and write the leaderboard. Exit with 1 if a job has no result."""
         if not self._planned:
-            return  # the sweep was refused; Hydra 1.4 calls this all the same
+            return  # the sweep was refused; Hydra 1.4 calls this anyway
         from digits.sweeps.leaderboard import leaderboard
         from digits.sweeps.tables import print_table, write_files
 
@@ -130,8 +130,8 @@ class Sweep(Callback):
         if board.failures:
             sys.exit(EXIT_FAILED)
 
-    def _told(self, words: Sequence[str]) -> str:
-        """What a job was told and others were told otherwise."""
+    def _settings(self, words: Sequence[str]) -> str:
+        """The overrides of a job that not all jobs have."""
         return " ".join(word for word in words if not all(word in others for others in self.jobs))
 
     def _left(self) -> str:
@@ -139,34 +139,34 @@ class Sweep(Callback):
 
 
 class Progress(threading.Thread):
-    """Says what came of each job that another process runs, once it is to be read in the run directory.
+    """Reports the result of each job that another process runs, by looking into the run directories.
 
     Args:
-        told: What each job was told.
+        settings: The overrides that distinguish each job.
         runs: Their run directories.
-        without: The numbers of those that have no result yet.
+        without: Numbers of the jobs without a result.
         at_once: How many run at the same time.
     """
 
-    def __init__(self, told: Sequence[str], runs: Sequence[Run], without: Iterable[int], at_once: int) -> None:
+    def __init__(self, settings: Sequence[str], runs: Sequence[Run], without: Iterable[int], at_once: int) -> None:
         super().__init__(daemon=True)
-        self.told = told
+        self.settings = settings
         self.runs = runs
         self.at_once = at_once
         self._written = [changed_at(run.results_file) for run in runs]
         self._ended = set(range(len(runs))).difference(without)
         self._began = time.monotonic()
-        self._seen = 0  # jobs that have ended since
+        self._seen = 0  # number of jobs that have ended since the start
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Look again and again."""
-        while not self._over.wait(EVERY):
+        """Poll until `finish`."""
+        while not self._over.wait(POLL_SECONDS):
             self._look()
         self._look()
 
     def finish(self) -> None:
-        """Say what is left to say."""
+        """Report the remaining jobs and stop."""
         self._over.set()
         self.join()
 
@@ -177,15 +177,17 @@ class Progress(threading.Thread):
                 self._written[number] = written
                 self._ended.add(number)
                 self._seen += 1
-                each = (time.monotonic() - self._began) / max(self._seen, self.at_once)  # others are about to end too
+                each = (time.monotonic() - self._began) / max(
+                    self._seen, self.at_once
+                )  # other jobs are about to end too
                 left = _time_left(each, len(self.runs) - len(self._ended))
-                told = f" ({self.told[number]})" if self.told[number] else ""
+                settings = f" ({self.settings[number]})" if self.settings[number] else ""
                 outcome = _outcome(run)[0]
-                say(f"Job {number + 1} of {len(self.runs)}{told}: {outcome}; {len(self._ended)} done{left}")
+                say(f"Job {number + 1} of {len(self.runs)}{settings}: {outcome}; {len(self._ended)} done{left}")
 
 
 def _outcome(run: Run) -> tuple[str, bool]:
-    """What came of a run, and whether it has a result."""
+    """The result of a run in words, and whether it has one."""
     try:
         results, state = run.outcome()
         return (f"{100 * results.metric:.2f} %", True) if results else (state, False)
@@ -194,17 +196,23 @@ def _outcome(run: Run) -> tuple[str, bool]:
 
 
 def _time_left(seconds: float, jobs: int) -> str:
-    """By the seconds that a job takes."""
+    """The time left, from the seconds per job."""
     return f", about {duration(seconds * jobs)} left" if jobs else ""
 
 
 def at_once(config: DictConfig, jobs: int, processes: int) -> int:
-    """How many jobs of so many processes to run at once; below -1, one less than all for each, as joblib counts."""
+    """Number of jobs to run at once; like joblib's n_jobs, -2 means one less than all.
+
+    Args:
+        config: The configuration of the sweep.
+        jobs: Number of jobs.
+        processes: Processes per job.
+    """
     asked = int(config.hydra.launcher.n_jobs)
     if not asked:
         raise UserError("hydra.launcher.n_jobs=0 runs nothing; give how many jobs at once, or -1 for what fits.")
     sane = parallel.jobs_at_once(jobs, config.trainer.accelerator, processes)
-    return sane if asked == ALL else max(1, sane + 1 + asked) if asked < 0 else asked
+    return sane if asked == ALL_CORES else max(1, sane + 1 + asked) if asked < 0 else asked
 
 
 def _check_jobs(config_name: str, jobs: Sequence[Sequence[str]], runs: Sequence[Run]) -> None:
