@@ -1,4 +1,4 @@
-"""The LightningDataModule: whole batches out of the device's memory, kept as bytes and normalised there."""
+"""The LightningDataModule: reads MNIST or the sample, splits it, and serves batches from the device's memory."""
 
 import hashlib
 import logging
@@ -20,25 +20,25 @@ from digits.errors import UserError
 
 log = logging.getLogger(__name__)
 
-AUGMENTATION = 1  # tells its random numbers from those of dropout
-FINGERPRINTED_AT_ONCE = 10_000  # images, so that it takes little memory
+AUGMENTATION = 1  # separates its random numbers from those of dropout
+FINGERPRINT_BATCH = 10_000  # images, to limit the memory
 
 Array = npt.NDArray[np.uint8]
 
 
 def stratified(labels: Array, size: int, seed: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Split at random so that every class has the same share on both sides.
+    """Split at random so that every class has the same fraction in both parts.
 
     Args:
-        labels: (n,) class of each image.
-        size: Images in the second part.
+        labels: (n,) uint8, the class of each image.
+        size: Number of images in the second part.
         seed: The same seed gives the same split.
 
     Returns:
         Indices of the first part, (n - size,), and of the second, (size,), each in ascending order.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
-    place = np.empty(len(labels))  # of each image within its class, as a fraction: the smallest go to the second part
+    place = np.empty(len(labels))  # position of each image in its class, 0 to 1: the smallest go to the second part
     for label in np.unique(labels):
         members = order[labels[order] == label]
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
@@ -48,10 +48,10 @@ def stratified(labels: Array, size: int, seed: int) -> tuple[npt.NDArray[np.intp
 
 
 def fingerprint(parts: Sequence[Digits]) -> str:
-    """16 hexadecimal digits that depend on every pixel and label of the parts, and on their order."""
+    """Hash every pixel and label of the parts, in order, into 16 hexadecimal digits."""
     sha256 = hashlib.sha256()
     for part in parts:
-        for members in torch.split(part.members, FINGERPRINTED_AT_ONCE):
+        for members in torch.split(part.members, FINGERPRINT_BATCH):
             sha256.update(part.images[members].numpy().tobytes())
         sha256.update(part.labels[part.members].byte().numpy().tobytes())
     return sha256.hexdigest()[:16]
@@ -59,14 +59,14 @@ def fingerprint(parts: Sequence[Digits]) -> str:
 
 @dataclass(frozen=True)
 class Description:
-    """Which images a run had; part of its results.
+    """The data of a run; part of its results.
 
     Attributes:
         name: ``mnist`` or ``mnist-sample-5k``.
         train: Number of training images.
         val: Number of validation images.
         test: Number of test images.
-        fingerprint: Of every pixel and label of the three parts.
+        fingerprint: Hash of every pixel and label of the three parts.
     """
 
     name: str
@@ -81,14 +81,14 @@ class MNISTDataModule(LightningDataModule):
 
     Args:
         name: ``mnist``, or ``sample`` for the 5,000 digits that need no download.
-        root: Folder of the files; what is missing is fetched into it.
-        batch_size: Images a batch, in each process.
-        val_size: Images of the training set kept for validation, in equal shares of each digit.
-        split_seed: Seed of that choice.
-        mirrors: Addresses to fetch from; None for those that torchvision lists.
-        offline_fallback: Whether the sample stands in where no mirror answers.
-        augment: Arguments of an `Augmentation` of the training images; None leaves them as they are.
-        seed: Seed of the order of the training images, which is a function of it and the epoch, and of augmentation.
+        root: Folder of the files; missing ones are downloaded into it.
+        batch_size: Images per batch, in each process.
+        val_size: Training images held out for validation, with the same fraction of each digit.
+        split_seed: Seed of the split.
+        mirrors: Addresses to download from; None for those that torchvision lists.
+        offline_fallback: Whether to use the sample if no mirror answers.
+        augment: Arguments of an `Augmentation` of the training images; None for no augmentation.
+        seed: Seed of the order of the training images and of their augmentation.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class MNISTDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()  # so that an evaluation finds the data again
+        self.save_hyperparameters()  # an evaluation finds the data with them
         self.name = name
         self.root = Path(root)
         self.batch_size = batch_size
@@ -120,19 +120,19 @@ class MNISTDataModule(LightningDataModule):
     @property
     def description(self) -> Description:
         """Name, sizes and fingerprint of the data; after ``setup``."""
-        assert self._description is not None, "setup() comes first"
+        assert self._description is not None, "call setup() first"
         return self._description
 
     def prepare_data(self) -> None:
-        """Find or fetch the files, in one process of each machine; raises what `download.obtain` raises."""
+        """Find or download the files, in one process of each machine; raises what `download.obtain` raises."""
         self._load()
 
     def setup(self, stage: str | None = None) -> None:
-        """Load and split, in every process."""
+        """Read and split the data, in every process."""
         self._load()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled batches: images (batch, 28, 28) uint8, labels (batch,) int64; of several processes, each its own."""
+        """Shuffled batches of images, (batch, 28, 28) uint8, and labels, (batch,) int64; each process has its own."""
         loader = self._loader(0, shuffle=True)
         batches = loader.sampler
         if (world := batches.world) > 1:
@@ -147,9 +147,9 @@ class MNISTDataModule(LightningDataModule):
         return loader
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
-        """Validation batches in a fixed order; an empty list, which Lightning skips, where ``val_size`` is 0.
+        """Validation batches in a fixed order; an empty list, which Lightning skips, if ``val_size`` is 0.
 
-        Each of several processes has all of them: shares of equal size would count some images twice.
+        Each process has all of them: equal parts would count some images twice.
         """
         return self._loader(1) if len(self._load()[1]) else []
 
@@ -166,13 +166,13 @@ class MNISTDataModule(LightningDataModule):
         return images, labels
 
     def _generator(self, trainer: Trainer, device: torch.device) -> torch.Generator:
-        """Random numbers for the batch that is next: a function of seed, epoch, batch and process."""
+        """Random numbers of the next batch: a function of seed, epoch, batch and process."""
         batch = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, batch, trainer.global_rank, AUGMENTATION])
         return torch.Generator(device).manual_seed(int(sequence.generate_state(1)[0]))
 
     def training_set(self) -> Digits:
-        """The training images and labels, as they are."""
+        """The training images and labels, without augmentation."""
         return self._load()[0]
 
     def validation_set(self) -> Digits:
@@ -184,11 +184,11 @@ class MNISTDataModule(LightningDataModule):
         return self._load()[2]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint says of the data."""
+        """The description of the data, for a checkpoint."""
         return asdict(self.description)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse to continue a training on other images.
+        """Refuse to resume a training on other images.
 
         Raises:
             UserError: If the checkpoint was trained on data with another fingerprint.
@@ -197,11 +197,11 @@ class MNISTDataModule(LightningDataModule):
         if before != now:
             raise UserError(
                 f"the data have changed since this run began: {self.description.name} with fingerprint {now} now, "
-                f"{before} then. Set data.root to the files of then, or train anew in another hydra.run.dir."
+                f"{before} then. Set data.root to the original files, or start a new run in another hydra.run.dir."
             )
 
     def _loader(self, number: int, shuffle: bool = False) -> "Loader":
-        """Batches of the training, validation or test images, which lie on the device that computes."""
+        """Batches of the training, validation or test images, from the memory of the device."""
         world, rank, device = 1, 0, torch.device("cpu")
         if self.trainer:
             device = self.trainer.strategy.root_device
@@ -212,7 +212,7 @@ class MNISTDataModule(LightningDataModule):
         return Loader(part, Batches(part, self.batch_size, world, rank, shuffle, self.seed))
 
     def _load(self) -> Parts:
-        """The training, validation and test images, read once in each process."""
+        """The training, validation and test images; read once per process."""
         if self._parts is None:
             raw = self._read()
             if raw.val_size >= len(raw.labels):
@@ -257,7 +257,7 @@ class _Raw(NamedTuple):
 
 def _read_sample(val_size: int) -> _Raw:
     images, labels = sample.load()
-    rest, test = stratified(labels, sample.TEST_SIZE, seed=0)  # the same 500 for everybody
+    rest, test = stratified(labels, sample.TEST_SIZE, seed=0)  # the same 500 for every run
     return _Raw("mnist-sample-5k", images[rest], labels[rest], images[test], labels[test], val_size)
 
 

@@ -177,9 +177,7 @@ class Progress(threading.Thread):
                 self._written[number] = written
                 self._ended.add(number)
                 self._seen += 1
-                each = (time.monotonic() - self._began) / max(
-                    self._seen, self.at_once
-                )  # other jobs are about to end too
+                each = (time.monotonic() - self._began) / max(self._seen, self.at_once)  # others end soon
                 left = _time_left(each, len(self.runs) - len(self._ended))
                 settings = f" ({self.settings[number]})" if self.settings[number] else ""
                 outcome = _outcome(run)[0]

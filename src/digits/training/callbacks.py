@@ -1,4 +1,4 @@
-"""What watches a training: the article's line, a row per epoch, the clock, and the seed of each step."""
+"""Callbacks of a training: the log line, the row per epoch, the stopwatch, and the seed of each step."""
 
 import logging
 import logging.config
@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 
 
 class DivergedError(RunError):
-    """The loss is no number any more; the message says when, and what to try."""
+    """The loss is infinite or NaN; the message says when, and what to try."""
 
 
 class NoProfiler(PassThroughProfiler):
-    """Measures nothing, at no cost: Lightning's own opens and closes a context some sixty times a step to do so."""
+    """Measures nothing, at no cost: Lightning's own enters and leaves a context about sixty times per step."""
 
     _nothing = nullcontext()
 
@@ -41,17 +41,17 @@ class NoProfiler(PassThroughProfiler):
 
 
 class Spawned(Callback):
-    """Has the processes that ``trainer.strategy=ddp_spawn`` begins speak as this one does; they have nothing set up."""
+    """Configures logging in the processes that ``trainer.strategy=ddp_spawn`` starts."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """For them: where log lines go, and which."""
+        """The logging configuration, for the new processes."""
         if not HydraConfig.initialized():
             return {"logging": None}
         levels = [handler.level for handler in logging.getLogger().handlers]
         return {"logging": OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True), "levels": levels}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """In them, before anything else."""
+        """Apply it in a new process."""
         hush()
         if state["logging"]:
             logging.config.dictConfig(state["logging"])
@@ -59,23 +59,23 @@ class Spawned(Callback):
                 handler.setLevel(level)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave it to the first of them to speak."""
+        """Only rank 0 logs."""
         if trainer.global_rank:
             logging.disable(logging.WARNING)
 
 
 class SpeedUp(Callback):
-    """Makes the training fast, and its 32 bits exact; once the data are there, whose files leave much to free.
+    """Applies process-wide speed settings and exact float32. Runs after the data is loaded.
 
     Args:
-        compile_network: Whether torch.compile makes the network's kernels.
+        compile_network: Whether to compile the network with torch.compile.
     """
 
     def __init__(self, compile_network: bool) -> None:
         self.compile_network = compile_network
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the process up, and compile; in place, so that the checkpoint's names stay as they are."""
+        """Apply the settings. Compile in place, so that the names in the checkpoint stay the same."""
         speed_up()
         be_exact()
         if self.compile_network:
@@ -83,17 +83,17 @@ class SpeedUp(Callback):
 
 
 class BatchLines(Callback):
-    """The article's line: loss and accuracy of the batch, every so many steps (``trainer.log_every_n_steps``).
+    """Logs loss and accuracy of the batch every ``trainer.log_every_n_steps`` steps, as the article does.
 
-    Looking at a loss waits for the device, so the steps in between are looked at then too: all of them must be numbers.
+    Reading a loss synchronises with the device, so all losses since the last line are checked for NaN then.
     """
 
     def __init__(self) -> None:
-        self._since: list[tuple[Tensor, int, float]] = []  # loss, number and learning rate of the steps since the line
-        self._lr = 0.0  # of the next step
+        self._since: list[tuple[Tensor, int, float]] = []  # loss, step and learning rate since the last line
+        self._lr = 0.0  # learning rate of the next step
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the learning rate of the first step."""
+        """Remember the learning rate of the first step."""
         self._lr = _lr(trainer)
 
     def on_train_batch_end(
@@ -104,16 +104,16 @@ class BatchLines(Callback):
         batch: tuple[Tensor, Tensor],
         batch_idx: int,
     ) -> None:
-        """Log the line, if it is time."""
+        """Log the line if it is due."""
         self._since.append((outputs["loss"].detach(), trainer.global_step, self._lr))
-        self._lr = _lr(trainer)  # the scheduler has moved it already
+        self._lr = _lr(trainer)  # the scheduler has changed it already
         if (batch_idx + 1) % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         self._check()
         right = (outputs["logits"].argmax(1) == batch[1]).float().mean()
         both = trainer.strategy.reduce(torch.stack([outputs["loss"].detach().float(), right]), reduce_op="mean")
-        loss, accuracy = both.tolist()  # of all processes
-        loss *= trainer.accumulate_grad_batches  # which Lightning has divided it by
+        loss, accuracy = both.tolist()  # the mean over all processes
+        loss *= trainer.accumulate_grad_batches  # Lightning has divided the loss by it
         log.info(
             "epoch %d/%s, step %d/%d: loss of the batch %.4f, accuracy %.2f %%",
             trainer.current_epoch + 1,
@@ -125,11 +125,11 @@ class BatchLines(Callback):
         )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the last steps of the epoch, before a network that is lost is validated."""
+        """Check for divergence before validating."""
         self._check()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the last steps of an epoch without validation."""
+        """Check for divergence in an epoch without validation."""
         self._check()
 
     def _check(self) -> None:
@@ -140,20 +140,20 @@ class BatchLines(Callback):
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's bar, counting epochs from 1 as the log's lines do."""
+    """Lightning's progress bar, with epochs counted from 1 as in the log."""
 
     def _get_train_description(self, current_epoch: int) -> str:
         return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
 
 class EpochRows(Checkpoint):
-    """A row of ``metrics.csv`` and a line of the log for every epoch.
+    """Writes a row of ``metrics.csv`` and a log line for each epoch.
 
-    It is a ``Checkpoint`` for its place in Lightning's order: after the classifier has logged the epoch, and, listed
-    before `Checkpoints`, before ``last.ckpt`` says that the epoch is over.
+    It is a ``Checkpoint`` because Lightning calls those last: after the classifier has logged the epoch and, since it
+    comes before `Checkpoints`, before ``last.ckpt`` is saved.
 
     Args:
-        run: Where ``metrics.csv`` goes; None writes none.
+        run: The run whose ``metrics.csv`` to write; None writes none.
     """
 
     def __init__(self, run: Run | None) -> None:
@@ -162,20 +162,20 @@ class EpochRows(Checkpoint):
         self._lr = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the rows of the epochs that a continued run has behind it."""
+        """Keep the rows of the epochs before a resume."""
         if self.run and trainer.current_epoch:
             self.rows = [row for row in self.run.read_metrics() if row["epoch"] < trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the learning rate that the epoch begins with; at its end, it may be the next epoch's."""
+        """Remember the learning rate at the start of the epoch; at its end it may be the next epoch's."""
         self._lr = _lr(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """That learning rate."""
+        """The learning rate at the start of the epoch."""
         return {"lr": self._lr}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it over in an epoch that was cut off."""
+        """Restore it in a resumed epoch."""
         self._lr = state_dict["lr"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -196,7 +196,7 @@ class EpochRows(Checkpoint):
 
 
 class Stopwatch(Callback):
-    """Seconds from the first batch to the last optimizer step of each epoch, summed up; also over a continued run."""
+    """Sums the seconds from the first batch to the last optimizer step of each epoch, also across a resume."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -204,7 +204,7 @@ class Stopwatch(Callback):
         self._last_step = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start; where a run goes on within an epoch, none begins."""
+        """Start; in a resumed epoch, on_train_epoch_start is not called."""
         self._start()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -212,17 +212,17 @@ class Stopwatch(Callback):
         self._start()
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        """Take the time; on a GPU, of the last batch of an epoch only once the device has done its work."""
+        """Take the time; at the end of an epoch on a GPU, after the device has finished."""
         if trainer.is_last_batch and trainer.strategy.root_device.type in ("cuda", "mps"):
             torch.accelerator.synchronize()
         self._last_step = time.perf_counter()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop: evaluation is left out."""
+        """Stop: evaluation does not count."""
         self._stop()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop, if no validation came first."""
+        """Stop, in an epoch without validation."""
         self._stop()
 
     def state_dict(self) -> dict[str, Any]:
@@ -230,7 +230,7 @@ class Stopwatch(Callback):
         return {"seconds": self.seconds + self._last_step - self._started}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the seconds of a checkpoint."""
+        """Restore the seconds of a checkpoint."""
         self.seconds = state_dict["seconds"]
 
     def _start(self) -> None:
@@ -242,9 +242,9 @@ class Stopwatch(Callback):
 
 
 class StepSeed(Callback):
-    """Makes the random numbers of a step, those of dropout, a function of seed, epoch, batch and process.
+    """Makes the random numbers of a step (dropout) a function of seed, epoch, batch and process.
 
-    So a run that goes on from ``last.ckpt`` draws what an uninterrupted one draws, whatever was drawn in between.
+    A run that resumes from ``last.ckpt`` therefore draws the same numbers as an uninterrupted one.
     """
 
     def __init__(self, seed: int) -> None:
@@ -253,11 +253,11 @@ class StepSeed(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: tuple[Tensor, Tensor], batch_idx: int
     ) -> None:
-        """Seed the generator of the processor, and that of the device that computes."""
+        """Seed the generator of the CPU and of the device."""
         sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, batch_idx, trainer.global_rank])
         seed = int(sequence.generate_state(1)[0])
         if pl_module.device.type == "cpu":
-            torch.default_generator.manual_seed(seed)  # without the detours of torch.manual_seed, a twentieth of a step
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 5 % of a step
         else:
             torch.manual_seed(seed)
 
