@@ -177,8 +177,8 @@ def test_where_the_first_mirror_fails_the_second_serves(
     monkeypatch: pytest.MonkeyPatch,
     answer: Callable[[BaseHTTPRequestHandler, bytes], None],
 ) -> None:
-    monkeypatch.setattr(files, "NO_ANSWER", 0.5)
-    monkeypatch.setattr(files, "LARGEST_DOWNLOAD", 3_000_000)
+    monkeypatch.setattr(files, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(files, "MAX_DOWNLOAD_BYTES", 3_000_000)
     bad, good = start_mirror(tiny_contents), start_mirror(tiny_contents)
     bad.answer = answer
     started = time.monotonic()

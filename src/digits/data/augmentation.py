@@ -1,4 +1,4 @@
-"""Random changes of digits that leave them what they are: each image its own, a whole batch in a few calls."""
+"""Random augmentation of digits: different for each image, and a few calls for a whole batch."""
 
 import math
 
@@ -8,26 +8,28 @@ from torch.nn.functional import grid_sample
 
 from digits.model.geometry import IMAGE_SIZE
 
-HALF = IMAGE_SIZE / 2  # pixels for a unit of grid_sample, whose image reaches from -1 to 1
+HALF = IMAGE_SIZE / 2  # pixels per unit of grid_sample, whose image extends from -1 to 1
 
 
 class Augmentation:
-    """Turns, moves, resizes, slants, bends and covers digits.
+    """Rotates, shifts, scales, shears, distorts and partly erases digits.
 
-    An output pixel shows the input at a place that is a sum of a few fixed functions of where it is: x, y and 1 for the
-    affine part, and bumps for the elastic one (Simard et al., 2003, https://doi.org/10.1109/ICDAR.2003.1227801). So the
-    places of all pixels of a batch are one matrix product, of each image's own coefficients with those functions.
+    Each output pixel samples the input at a position that is a sum of a few fixed functions of its own position: x, y
+    and 1 for the affine part, and bumps for the elastic part (Simard et al., 2003,
+    https://doi.org/10.1109/ICDAR.2003.1227801). The sampling positions of a whole batch are therefore one matrix
+    product: the coefficients of each image times these functions.
 
     Args:
         rotation: Largest angle, in degrees.
-        shift: Farthest move, in pixels, along each axis.
-        scale: Largest change of size: 0.1 for between 1/1.1 and 1.1, in width and height by themselves.
+        shift: Largest shift along each axis, in pixels.
+        scale: Largest relative change of width and, independently, of height: 0.1 for 1/1.1 to 1.1.
         shear: Largest slant, in degrees.
-        elastic: How far a pixel is moved by bending, in pixels: standard deviation along each axis.
-        smoothness: Pixels over which bends are alike: standard deviation of a bump.
-        erase: Share of the images of which a part is covered (Zhong et al., 2020, https://arxiv.org/abs/1708.04896).
-        erased: Largest side of that part, in pixels.
-        final: Share of all this that is left in the last epoch, so that it ends with digits more as they are.
+        elastic: Standard deviation of the elastic displacement along each axis, in pixels.
+        smoothness: Standard deviation of a bump, in pixels; the displacement is similar over this distance.
+        erase: Fraction of images in which a rectangle is erased (Zhong et al., 2020,
+            https://arxiv.org/abs/1708.04896).
+        erased: Longest side of that rectangle, in pixels.
+        final: Fraction of all this that is left in the last epoch, so that training ends with more natural digits.
     """
 
     def __init__(
@@ -53,16 +55,16 @@ class Augmentation:
         self._functions = _functions(smoothness, bumps=elastic > 0)
 
     def strength(self, epoch: int, epochs: int) -> float:
-        """What is left in an epoch, counted from 0, of so many: from 1 in the first, evenly, to `final` in the last."""
+        """Strength in an epoch, counted from 0: it falls linearly from 1 in the first epoch to `final` in the last."""
         return 1 - (1 - self.final) * epoch / max(1, epochs - 1)
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None, strength: float = 1.0) -> Tensor:
-        """Change each image at random.
+        """Augment each image at random.
 
         Args:
             images: (batch, 28, 28) uint8, bright strokes on 0.
-            generator: Of the random numbers, on the device of the images.
-            strength: Share of all changes, 0 to 1.
+            generator: Random number generator, on the device of the images.
+            strength: Fraction of all changes, 0 to 1.
 
         Returns:
             (batch, 28, 28) float32, 0 to 255.
@@ -75,7 +77,7 @@ class Augmentation:
         return self._erase(changed, generator, strength) if self.erase else changed
 
     def _coefficients(self, n: int, generator: torch.Generator | None, strength: float) -> Tensor:
-        """Of x, y, 1 and the bumps, for the x and the y that each output pixel shows, (n, 2, functions)."""
+        """Coefficients of x, y, 1 and the bumps, for the x and y that each output pixel samples, (n, 2, functions)."""
         device = self._functions.device
         drawn = (torch.rand(6, n, generator=generator, device=device) * 2 - 1) * strength
         angle, slant = drawn[0] * self.rotation, drawn[1] * self.shear
@@ -91,7 +93,7 @@ class Augmentation:
         return torch.cat([affine, bends], dim=2)
 
     def _erase(self, images: Tensor, generator: torch.Generator | None, strength: float) -> Tensor:
-        """Cover a rectangle in some of the images with background."""
+        """Erase a rectangle in some of the images."""
         drawn = torch.rand(5, len(images), 1, generator=generator, device=images.device)
         pixels = torch.arange(IMAGE_SIZE, device=images.device) + 0.5
         rows, columns = (
@@ -102,9 +104,9 @@ class Augmentation:
 
 
 def _functions(smoothness: float, bumps: bool) -> Tensor:
-    """x, y and 1 of each pixel, and bumps of a Gaussian's shape all over the image, (functions, 784).
+    """x, y and 1 of each pixel, and Gaussian bumps on a grid over the image, (functions, 784).
 
-    A sum of the bumps with weights of standard deviation 1 has standard deviation 1 everywhere.
+    Their sum, with random weights of standard deviation 1, has standard deviation 1 at every pixel.
     """
     axis = (torch.arange(IMAGE_SIZE) + 0.5) / HALF - 1
     y, x = (part.flatten() for part in torch.meshgrid(axis, axis, indexing="ij"))
@@ -113,7 +115,7 @@ def _functions(smoothness: float, bumps: bool) -> Tensor:
         return affine
     deviation = smoothness / HALF
     step = 1.5 * deviation
-    reach = math.ceil(1 / step)  # to the edge, or beyond it
+    reach = math.ceil(1 / step)  # up to the edge, or beyond
     centres = torch.arange(-reach, reach + 1) * step
     across, down = (torch.exp(-(((part - centres[:, None]) / deviation) ** 2) / 2) for part in (x, y))
     bends = (down[:, None] * across[None]).flatten(0, 1)

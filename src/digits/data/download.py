@@ -1,7 +1,7 @@
-"""MNIST's four files: found where people keep them, verified to the last bit, fetched where they are missing.
+"""Finds, verifies and downloads MNIST's four files.
 
-A file is used only if its content has the official checksum. A damaged one is named and left where it is, or put aside
-when the fetched one needs its place; nothing that a person put there is deleted.
+A file is used only if its content has the official checksum. A damaged file is reported and left in place, or renamed
+if the downloaded one needs its name; no user's file is deleted.
 """
 
 import gzip
@@ -34,20 +34,20 @@ from digits.errors import RunError, UserError
 
 log = logging.getLogger(__name__)
 
-NO_ANSWER = 10  # seconds of silence after which a mirror is given up
-SLOWEST = 10_000  # bytes a second; a mirror that stays below it is given up
-LARGEST_DOWNLOAD = 20_000_000  # bytes; the largest of the four has 9,912,422
+TIMEOUT_SECONDS = 10  # without an answer, the next mirror is tried
+MIN_BYTES_PER_SECOND = 10_000  # a slower mirror is abandoned
+MAX_DOWNLOAD_BYTES = 20_000_000  # the largest of the four has 9,912,422
 
 
 @dataclass(frozen=True)
 class Official:
-    """The content of one official file, as it is after decompression."""
+    """The content of one official file after decompression."""
 
     size: int
     sha256: str
 
 
-# Sizes in bytes, and SHA-256 of the IDX files whose MD5 torchvision pins in compressed form.
+# Size in bytes and SHA-256 of each IDX file; torchvision pins the MD5 of the compressed files.
 OFFICIAL = {
     "train-images-idx3-ubyte": Official(47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
     "train-labels-idx1-ubyte": Official(60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
@@ -57,7 +57,7 @@ OFFICIAL = {
 
 
 class DownloadError(RunError):
-    """No mirror delivered a file; the message says what each of them did."""
+    """No mirror delivered a file; the message says what each mirror answered."""
 
 
 @dataclass
@@ -244,16 +244,16 @@ def _fetch_one(address: str, name: str, target: Path, progress: Progress, task: 
 def _download(address: str, progress: Progress, task: TaskID) -> Iterator[bytes]:
     """Yield a file in pieces; raises OSError if the mirror is silent, slow, or sends more than there can be."""
     started, received = time.monotonic(), 0
-    with urlopen(Request(address, headers={"User-Agent": "digits"}), timeout=NO_ANSWER) as response:
+    with urlopen(Request(address, headers={"User-Agent": "digits"}), timeout=TIMEOUT_SECONDS) as response:
         length = response.headers.get("Content-Length")
         progress.update(task, total=int(length) if length else None)
         while piece := response.read1(65_536):
             received += len(piece)
             seconds = time.monotonic() - started
-            if seconds > NO_ANSWER and received < seconds * SLOWEST:
-                raise TimeoutError(f"slower than {SLOWEST / 1000:g} kB/s")
-            if received > LARGEST_DOWNLOAD:
-                raise ValueError(f"sends more than {LARGEST_DOWNLOAD:,} bytes")
+            if seconds > TIMEOUT_SECONDS and received < seconds * MIN_BYTES_PER_SECOND:
+                raise TimeoutError(f"slower than {MIN_BYTES_PER_SECOND / 1000:g} kB/s")
+            if received > MAX_DOWNLOAD_BYTES:
+                raise ValueError(f"sends more than {MAX_DOWNLOAD_BYTES:,} bytes")
             progress.update(task, completed=received)
             yield piece
     if length and received < int(length):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from digits.errors import UserError
 from digits.model.geometry import CLASSES, IMAGE_SIZE
-from digits.runs.files import Amount, Count, Share, as_json, parsed, rounded, save
+from digits.runs.files import Count, Fraction, NonNegative, as_json, parsed, rounded, save
 
 FILE = "evaluation.json"
 Z95 = 1.959964  # standard normal quantile of a 95 % interval
@@ -25,86 +25,86 @@ OfEachDigit = Len(CLASSES, CLASSES)
 
 @dataclass(frozen=True)
 class DigitMetrics:
-    """How one digit is read.
+    """Metrics of one digit.
 
     Attributes:
-        digit: Which, 0 to 9.
-        images: How many of it there are.
-        precision: Share of what was read as it that is it; 0 to 1, as the next two.
-        recall: Share of it that was read as it.
-        f1: Harmonic mean of the two.
+        digit: 0 to 9.
+        images: Number of test images.
+        precision: Fraction of the images read as this digit that are this digit, 0 to 1.
+        recall: Fraction of this digit's images that are read as it, 0 to 1.
+        f1: Harmonic mean of precision and recall.
     """
 
     digit: Digit
     images: Count
-    precision: Share
-    recall: Share
-    f1: Share
+    precision: Fraction
+    recall: Fraction
+    f1: Fraction
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The answers of about one confidence; a network is calibrated if they are right as often as it is sure.
+    """Predictions of similar confidence. A network is calibrated if its accuracy equals its confidence in every bin.
 
     Attributes:
-        above: The least confidence in the bin, 0 to 1.
-        images: Answers in it.
-        confidence: Their mean confidence.
-        accuracy: Share of them that is right.
+        above: Lower end of the bin, 0 to 1.
+        images: Number of predictions.
+        confidence: Mean confidence.
+        accuracy: Fraction of correct predictions.
     """
 
-    above: Share
+    above: Fraction
     images: Count
-    confidence: Share
-    accuracy: Share
+    confidence: Fraction
+    accuracy: Fraction
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image that was read as another digit.
+    """A misclassified image.
 
     Attributes:
-        index: Of the image in the test set.
-        digit: What it is.
-        answer: What it was read as.
-        confidence: Probability of the answer, 0 to 1.
-        probability: Of the right digit.
+        index: Index in the test set.
+        digit: The label.
+        answer: The prediction.
+        confidence: Probability of the prediction, 0 to 1.
+        probability: Probability of the label.
         png: The image, a PNG in base64.
     """
 
     index: Count
     digit: Digit
     answer: Digit
-    confidence: Share
-    probability: Share
+    confidence: Fraction
+    probability: Fraction
     png: str
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What ``evaluation.json`` says.
+    """The content of ``evaluation.json``.
 
     Attributes:
         dataset: Name of the data set.
         images: Size of the test set.
-        test_accuracy: Share of the test set, 0 to 1.
+        test_accuracy: Fraction of the test set, 0 to 1.
         test_loss: Mean cross-entropy, in nats.
         calibration_error: Expected calibration error, 0 to 1.
-        digits: Figures of each digit.
-        confusion_matrix: Images by digit (row) and answer (column).
-        reliability: Answers by confidence; without the empty bins.
-        mistakes: How many there are.
-        worst: Those with the least probability of the right digit, worst first.
+        digits: Metrics of each digit.
+        confusion_matrix: Number of images by label (row) and prediction (column).
+        reliability: Predictions by confidence, without empty bins.
+        mistakes: Number of misclassified images.
+        worst: Mistakes with the lowest probability of the label, worst first.
         examples: The first image of each digit in the test set, each a PNG in base64.
-        checkpoints: Files of the networks that read it together; none where it is the run's own.
-        tta: Whether they looked at shifted copies as well.
+        checkpoints: Checkpoints of an ensemble; empty for the run's own network.
+        tta: Whether shifted copies were used (test-time augmentation).
     """
 
     dataset: str
     images: Count
-    test_accuracy: Share
-    test_loss: Amount
-    calibration_error: Share
+    test_accuracy: Fraction
+    test_loss: NonNegative
+    calibration_error: Fraction
     digits: Annotated[Sequence[DigitMetrics], OfEachDigit]
     confusion_matrix: Annotated[Sequence[Annotated[Sequence[Count], OfEachDigit]], OfEachDigit]
     reliability: Annotated[Sequence[ReliabilityBin], Len(1)]
@@ -120,7 +120,7 @@ class Evaluation:
         return interval(self.test_accuracy, self.images)
 
     def write(self, folder: Path) -> Path:
-        """Write ``evaluation.json``, whole, into a run directory.
+        """Write ``evaluation.json`` into a run directory.
 
         Raises:
             UserError: If it cannot be written.

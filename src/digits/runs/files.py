@@ -87,9 +87,9 @@ def save(path: Path, content: str | bytes) -> Path:
     return path
 
 
-Share = Annotated[float, Interval(ge=0, le=1)]
+Fraction = Annotated[float, Interval(ge=0, le=1)]
 """A number from 0 to 1."""
-Amount = Annotated[float, Interval(ge=0, lt=math.inf)]
+NonNegative = Annotated[float, Interval(ge=0, lt=math.inf)]
 """A number from 0 up."""
 Count = Annotated[int, Interval(ge=0, lt=2**63)]
 """A whole number from 0 up."""

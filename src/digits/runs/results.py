@@ -8,7 +8,7 @@ from annotated_types import Len
 from typing_extensions import TypedDict  # the one that pydantic accepts before Python 3.12
 
 from digits.model.geometry import CLASSES
-from digits.runs.files import Amount, Count, Share
+from digits.runs.files import Count, Fraction, NonNegative
 
 FINISHED, FAILED, PRUNED, UNFINISHED = "finished", "failed", "pruned", "unfinished"
 
@@ -55,28 +55,28 @@ class Results:
     """
 
     status: str
-    test_accuracy: Share
-    test_loss: Amount
-    val_accuracy: Share | None
-    val_loss: Amount | None
+    test_accuracy: Fraction
+    test_loss: NonNegative
+    val_accuracy: Fraction | None
+    val_loss: NonNegative | None
     dataset: Dataset
     epochs: Count
     best_epoch: Count
     steps: Count
-    train_seconds: Amount
-    wall_seconds: Amount
+    train_seconds: NonNegative
+    wall_seconds: NonNegative
     parameters: Count
     seed: Count
     precision: str
     accelerator: str
-    recall: Annotated[Sequence[Share], Len(CLASSES, CLASSES)]
-    calibration_error: Share
+    recall: Annotated[Sequence[Fraction], Len(CLASSES, CLASSES)]
+    calibration_error: Fraction
     confusion_matrix: Annotated[Sequence[Annotated[Sequence[Count], Len(CLASSES, CLASSES)]], Len(CLASSES, CLASSES)]
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
     git: Mapping[str, Any] | None
     multiply_adds: Count | None = None
-    train_accuracy: Share | None = None
+    train_accuracy: Fraction | None = None
 
     @property
     def metric(self) -> float:
