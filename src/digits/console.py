@@ -1,9 +1,10 @@
 """What a person sees: log lines that get along with a progress bar, the table of layers, the closing summary."""
 
-import itertools
 import logging
 import os
+import shutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,26 +43,28 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def layer_table(layers: Sequence[Layer]) -> str:
-    """A line for every layer, with its output and how that follows, and what it costs; then the sums."""
-    rows: list[tuple[str, ...]] = []
-    rows.append(("layer", "output", "height and width, or features", "sees", "parameters", "multiply-adds"))
-    rows += [
-        (
-            layer.name,
-            "×".join(map(str, layer.shape)),
-            layer.formula,
-            f"{layer.receptive_field}×{layer.receptive_field}",
-            f"{layer.parameters:,}",
-            f"{layer.multiply_adds:,}",
-        )
-        for layer in layers
-    ]
+def layer_table(layers: Sequence[Layer], width: int | None = None) -> str:
+    """Lay out the layers of a network: output, receptive field and cost, with the formula of the size below each.
+
+    Args:
+        layers: The layers.
+        width: Characters per line; None for the terminal's, or 80 without one.
+    """
+    columns = width or shutil.get_terminal_size().columns
+    room = max(14, min(columns - 46, max(len(layer.name) for layer in layers)))
+
+    def line(name: str, output: str, field: str, parameters: str, multiply_adds: str) -> str:
+        return f"{name:<{room}}{output:>10}{field:>11}{parameters:>12}{multiply_adds:>13}".rstrip()
+
+    lines = [line("", "", "receptive", "", "multiply-"), line("layer", "output", "field", "parameters", "adds")]
+    for layer in layers:
+        name, *more = textwrap.wrap(layer.name, room)
+        field = f"{layer.receptive_field}×{layer.receptive_field}"
+        costs = f"{layer.parameters:,}", f"{layer.multiply_adds:,}"
+        lines += [line(name, "×".join(map(str, layer.shape)), field, *costs), *more]
+        lines += textwrap.wrap(layer.formula, columns, initial_indent="  ", subsequent_indent="    ")
     sums = (sum(layer.parameters for layer in layers), sum(layer.multiply_adds for layer in layers))
-    rows.append(("together", "", "", "", *(f"{number:,}" for number in sums)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    line = "{:<{}}  {:<{}}  {:<{}}  {:>{}}  {:>{}}  {:>{}}"
-    return "\n".join(line.format(*itertools.chain(*zip(row, widths, strict=True))) for row in rows)
+    return "\n".join([*lines, line("total", "", "", *(f"{number:,}" for number in sums))])
 
 
 def evaluation_text(evaluation: "Evaluation") -> str:
