@@ -67,6 +67,12 @@ def layer_table(layers: Sequence[Layer], width: int | None = None) -> str:
     return "\n".join([*lines, line("total", "", "", *(f"{number:,}" for number in sums))])
 
 
+def fill(text: str) -> list[str]:
+    """Break a text into indented lines as wide as the terminal, or 80 without one."""
+    width = shutil.get_terminal_size().columns
+    return textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+
+
 def evaluation_text(evaluation: "Evaluation") -> str:
     """The figures of a test: in all, digit by digit with the confusion matrix, by confidence, and the worst errors."""
     right = evaluation.images - evaluation.mistakes

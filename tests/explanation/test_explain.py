@@ -65,7 +65,7 @@ def test_importance_adds_up_to_what_the_digit_changed(network: Network) -> None:
 
 def test_the_table_of_layers(sample_run: Path) -> None:
     table = explanation.table_of(find(sample_run)).splitlines()
-    assert "⌊(28 + 2·2 − 1·(5 − 1) − 1) / 1⌋ + 1 = 28" in table[3]
+    assert "  ⌊(28 + 2·2 − 1·(5 − 1) − 1) / 1⌋ + 1 = 28" in table
     assert explanation.table_of_configuration(explanation.configuration(["model=article"])).splitlines()[
         -1
     ].split() == [

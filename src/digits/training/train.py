@@ -18,7 +18,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from digits import processes
 from digits.config import TrainConfig
-from digits.console import duration, layer_table, quiet
+from digits.console import duration, fill, layer_table, quiet
 from digits.data import MNISTDataModule
 from digits.data.mnist import Description
 from digits.errors import RunError, UserError
@@ -214,9 +214,9 @@ def _error_of_spawned(error: ProcessRaisedException) -> Exception:
 
 
 def summary(results: Results, run: Run) -> str:
-    """What a person reads at the end."""
+    """What a user reads at the end of a training."""
     data = Description(**results.dataset)
-    files = run.path.rglob("[!.]*.*")
+    files = sorted(str(path.relative_to(run.path)) for path in run.path.rglob("[!.]*.*") if ".hydra" not in path.parts)
     lines = [
         "",
         f"Test accuracy  {100 * results.test_accuracy:.2f} % of {data.test:,} digits, read once, by epoch "
@@ -224,7 +224,7 @@ def summary(results: Results, run: Run) -> str:
         f"Data set       {data.name}: {data.train:,} to train, {data.val:,} to validate, {data.test:,} to test",
         f"Time           {duration(results.train_seconds)} training, {duration(results.wall_seconds)} in all",
         f"Everything is in {run.path}:",
-        "  " + ", ".join(sorted(str(file.relative_to(run.path)) for file in files if ".hydra" not in file.parts)),
+        *fill(", ".join(files)),
     ]
     if results.test_accuracy < 2 / CLASSES:
         lines.append("That is chance: the network has learned nothing. Try another optimizer.lr, or another seed.")
