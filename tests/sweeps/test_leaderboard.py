@@ -208,7 +208,7 @@ def test_long_words_are_shortened_and_whole_numbers_are_not(tmp_path: Path) -> N
     header, *rows = cells(leaderboard(tmp_path))
     shown = {tuple(row[header.index(name)] for name in ("data.split_seed", "optimizer.lr")) for row in rows}
     assert shown == {("1234567890", "0.01235"), ("1234567891", "0.01235")}
-    assert comparison._short("[{channels: 16}, {channels: 32}]") == "[{channels: 16}, {chann…"
+    assert comparison.short("[{channels: 16}, {channels: 32}]") == "[{channels: 16}, {chann…"
 
 
 def test_a_narrow_terminal_keeps_numbers_whole(

@@ -1,16 +1,16 @@
 """The ``digits`` command: thin, each command a call of one function."""
 
-import importlib.metadata
 import io
 import logging
 import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from digits.cli import options as opt
 from digits.console import ScreenHandler, evaluation_text
 from digits.errors import EXIT_FAILED, EXIT_WRONG_USE, UserError, printable
 from digits.runs.files import writing
@@ -37,22 +37,12 @@ def main() -> None:
         except USAGE_ERROR as error:
             wrong: Any = error
             called = wrong.ctx.command_path if wrong.ctx else "digits"
-            told = wrong.format_message()
-            raise UserError(f"{told}{'' if told.endswith(('.', '?')) else '.'} `{called} --help` says more.") from error
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"digits {importlib.metadata.version('digits')}")
-        raise typer.Exit
-
-
-Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
-Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
+            text = wrong.format_message()
+            raise UserError(f"{text}{'' if text.endswith(('.', '?')) else '.'} `{called} --help` says more.") from error
 
 
 @app.callback(invoke_without_command=True)
-def options(context: typer.Context, debug: Debug = False, version: Version = False) -> None:
+def options(context: typer.Context, debug: opt.Debug = False, version: opt.Version = False) -> None:
     """Take the options that stand before the command; without one, say which there are."""
     if not context.invoked_subcommand:
         print(context.get_help())
@@ -77,20 +67,8 @@ def train(context: typer.Context) -> None:
     training_command.main()
 
 
-Root = Annotated[Path, typer.Option(envvar="MNIST_ROOT", help="Folder that holds the files, or receives them.")]
-Mirrors = Annotated[
-    list[str] | None, typer.Option(help="Address to fetch from, in place of torchvision's; repeatable.")
-]
-Sweeps = Annotated[
-    list[Path], typer.Argument(metavar="SWEEP...", help="Directories of sweeps, such as multirun/DATE/TIME.")
-]
-Best = Annotated[bool, typer.Option("--best", help="Print nothing but the run directory of the best job.")]
-Copy = Annotated[Path | None, typer.Option("--copy", help="With --best: copy that run to this directory.")]
-Board = Annotated[Path | None, typer.Option("--output", help="Where the files go; the sweep's directory by default.")]
-
-
 @app.command()
-def data(root: Root = Path("data"), mirror: Mirrors = None) -> None:
+def data(root: opt.Root = Path("data"), mirror: opt.Mirrors = None) -> None:
     """Find or fetch MNIST's files, and verify them.
 
     Prints where each of the four is.
@@ -105,7 +83,7 @@ def data(root: Root = Path("data"), mirror: Mirrors = None) -> None:
 
 
 @app.command()
-def leaderboard(sweep: Sweeps, best: Best = False, copy: Copy = None, output: Board = None) -> None:
+def leaderboard(sweep: opt.Sweeps, best: opt.Best = False, copy: opt.Copy = None, output: opt.Board = None) -> None:
     """Compare the jobs of sweeps: a row for each configuration, with mean and standard deviation over its seeds.
 
     Also written as leaderboard.csv, .md and .json, with plots beside them.
@@ -128,15 +106,8 @@ def leaderboard(sweep: Sweeps, best: Best = False, copy: Copy = None, output: Bo
     print(copy or board.best().run.path)
 
 
-Folders = Annotated[
-    list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Where to look; outputs and multirun by default.")
-]
-Tag = Annotated[str | None, typer.Option("--tag", help="Only runs with this word among their tags.")]
-Number = Annotated[int, typer.Option("-n", "--number", min=1, help="How many at most.")]
-
-
 @app.command()
-def runs(folders: Folders = None, tag: Tag = None, number: Number = 20) -> None:
+def runs(folders: opt.Folders = None, tag: opt.Tag = None, number: opt.Number = 20) -> None:
     """List the runs there are, newest first, with their results, tags and notes."""
     from digits.runs.find import find_runs
     from digits.sweeps import tables as comparison
@@ -150,15 +121,12 @@ def runs(folders: Folders = None, tag: Tag = None, number: Number = 20) -> None:
         print(f"and {len(found) - number} more: --number {len(found)}")
 
 
-Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of every trial.")]
-Space = Annotated[str, typer.Option("--space", help="A file of what to search, or the name of one in conf/search.")]
-Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Trials in all, in place of the file's number.")]
-SearchOutput = Annotated[Path, typer.Option("--output", help="Where the search is; the same again goes on with it.")]
-
-
 @app.command()
 def search(
-    words: Words = None, space: Space = "default", trials: Trials = None, output: SearchOutput = Path("multirun/search")
+    words: opt.Words = None,
+    space: opt.Space = "default",
+    trials: opt.Trials = None,
+    output: opt.SearchOutput = Path("multirun/search"),
 ) -> None:
     """Search for good hyperparameters, such as digits search model=compact trainer.max_epochs=3.
 
@@ -183,10 +151,8 @@ def search(
     mattered = journal.importances(study)
     comparison.print_table(board, [*comparison.write_files(board), *comparison.write_importance(output, mattered)])
     if mattered:
-        print(
-            "What mattered, after the first epoch: "
-            + ", ".join(f"{key} {100 * share:.0f} %" for key, share in mattered.items())
-        )
+        texts = [f"{key} {100 * fraction:.0f} %" for key, fraction in mattered.items()]
+        print(f"What mattered, after the first epoch: {', '.join(texts)}")
     if experiment := search.write_experiment(study, settings, output):
         command = f"python train.py --config-dir {shlex.quote(str(output))} experiment=best"
         print(f"The best trial as an experiment: {experiment}\n  {command}")
@@ -194,19 +160,8 @@ def search(
         raise typer.Exit(EXIT_FAILED)
 
 
-Source = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, `latest`, or a checkpoint.")]
-Sources = Annotated[
-    list[str], typer.Argument(metavar="RUN...", help="Run directories, `latest`, or checkpoints; several together.")
-]
-TTA = Annotated[bool, typer.Option("--tta", help="Look at copies of each digit, shifted by a pixel, as well.")]
-Robust = Annotated[bool, typer.Option("--robust", help="Test changed digits too: moved, turned, thicker, noisy, …")]
-Folder = Annotated[
-    Path | None, typer.Option("--output", help="Folder for the files; the run directory for one run as it is.")
-]
-
-
 @app.command()
-def evaluate(runs: Sources, tta: TTA = False, robust: Robust = False, output: Folder = None) -> None:
+def evaluate(runs: opt.Sources, tta: opt.TTA = False, robust: opt.Robust = False, output: opt.Folder = None) -> None:
     """Test a network anew: each digit, the confusion matrix, calibration, the worst errors.
 
     Also written to evaluation.json in the run directory. Of several, the probabilities are averaged.
@@ -243,19 +198,10 @@ def evaluate(runs: Sources, tta: TTA = False, robust: Robust = False, output: Fo
     print(f"\nWritten to {', '.join(map(str, written))}" if folder else "\n--output FOLDER keeps this.")
 
 
-Model = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, `latest`, a checkpoint, or an .onnx file.")]
-Pictures = Annotated[
-    list[str], typer.Argument(metavar="IMAGE...", help="Files, folders, patterns; - for standard input.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print a JSON array.")]
-Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
-Show = Annotated[
-    bool, typer.Option("--show", help="Save what the network saw of each picture beside it, as FILE.seen.png.")
-]
-
-
 @app.command()
-def predict(run: Model, images: Pictures, json: Json = False, csv: Csv = False, show: Show = False) -> None:
+def predict(
+    run: opt.Model, images: opt.Pictures, json: opt.Json = False, csv: opt.Csv = False, show: opt.Show = False
+) -> None:
     """Read the digit in pictures: PNG, JPEG, WebP, BMP, GIF, TIFF.
 
     One digit a picture, anywhere in it and of any size, dark on light or light on dark. Each is read, or unsure if no
@@ -289,16 +235,10 @@ def predict(run: Model, images: Pictures, json: Json = False, csv: Csv = False, 
         raise typer.Exit(EXIT_FAILED)
 
 
-Explained = Annotated[
-    list[str], typer.Argument(metavar="RUN", help="A run directory, `latest`, a checkpoint; or model=article and such.")
-]
-ImageFile = Annotated[Path | None, typer.Option("--image", help="A picture of a digit to draw the network's way with.")]
-Digit = Annotated[int | None, typer.Option("--digit", min=0, max=9, help="Take a digit of MNIST's instead.")]
-Augment = Annotated[bool, typer.Option("--augment", help="Draw digits before and after augmentation.")]
-
-
 @app.command()
-def explain(run: Explained, image: ImageFile = None, digit: Digit = None, augment: Augment = False) -> None:
+def explain(
+    run: opt.Explained, image: opt.ImageFile = None, digit: opt.Digit = None, augment: opt.Augment = False
+) -> None:
     """Show a network's layers, and what they make of a digit.
 
     Prints the table of layers with the formula worked out. With --image or --digit, draws the feature maps of every
@@ -332,7 +272,7 @@ def explain(run: Explained, image: ImageFile = None, digit: Digit = None, augmen
 
 
 @app.command()
-def report(run: Source) -> None:
+def report(run: opt.Source) -> None:
     """Write report/index.html into a run directory: everything about the run on one page.
 
     It needs no network, and nothing but the file.
@@ -345,12 +285,8 @@ def report(run: Source) -> None:
     print(f"Written to {write(*find(run).finished_run())}")
 
 
-Output = Annotated[Path | None, typer.Option(help="The file to write; model.onnx in the run directory by default.")]
-Int8 = Annotated[bool, typer.Option("--int8", help="Quantise to 8 bits, and tell what accuracy that costs.")]
-
-
 @app.command()
-def export(run: Source, output: Output = None, int8: Int8 = False) -> None:
+def export(run: opt.Source, output: opt.Output = None, int8: opt.Int8 = False) -> None:
     """Write a network as ONNX, and check it against torch.
 
     It takes uint8 (batch, 28, 28), bright strokes on 0, and gives probabilities (batch, 10).

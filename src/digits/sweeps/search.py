@@ -10,19 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import filelock
 import hydra
 import yaml
 from annotated_types import Ge
-from lightning import Callback, LightningModule, Trainer
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digits.config import Seed, TrainConfig
-from digits.console import ScreenHandler
-from digits.data import MNISTDataModule
 from digits.errors import RunError, UserError, first_line
 from digits.model.geometry import OneOf
 from digits.overrides import compose, config_directory, initialize_hydra
@@ -31,6 +28,7 @@ from digits.runs.results import PRUNED, Results
 from digits.runs.run import IGNORED_KEYS, Run
 from digits.sweeps import plan, space
 from digits.sweeps.study import check_installed, open_study, sampler
+from digits.sweeps.trial import OtherDataError, Report, logged_to
 from digits.training import train as training
 from digits.training.callbacks import DivergedError
 from digits.validation import check_ranges, resolve
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-METRIC = "val/accuracy"
 FACTS, EXPERIMENT = "search.json", "experiment/best.yaml"
 
 
@@ -58,10 +55,6 @@ class SearchConfig:
     sampler: Annotated[str, OneOf("tpe", "random"), "how the next trial is chosen"] = "tpe"
     pruner: Annotated[str, OneOf("asha", "median", "none"), "which trials are stopped early"] = "asha"
     seed: Annotated[Seed, "seed of the sampler"] = 0
-
-
-class OtherDataError(UserError):
-    """A search goes on with other data than it began with."""
 
 
 def read(name: Path | str) -> SearchConfig:
@@ -160,38 +153,6 @@ def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory:
     return save(directory / EXPERIMENT, head + text)
 
 
-class Report(Callback):
-    """Tells Optuna of each epoch, and ends a trial that it gives up, or that has other data than those before it.
-
-    Args:
-        trial: Of Optuna's.
-    """
-
-    def __init__(self, trial: "optuna.Trial") -> None:
-        self.trial = trial
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse the sample in place of MNIST, or the other way round: their accuracies do not compare."""
-        data = cast(MNISTDataModule, trainer.datamodule)  # type: ignore[attr-defined]
-        study, asked, found = self.trial.study, str(data.name), data.description.name
-        before = study.user_attrs.get(asked)
-        if before is None:
-            study.set_user_attr(asked, found)
-        elif before != found:
-            raise OtherDataError(
-                f"this search began on {before}, and now there is {found}: set MNIST_ROOT to where MNIST's files are, "
-                "or choose another --output."
-            )
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the validation accuracy of the epoch, counted from 1."""
-        import optuna
-
-        self.trial.report(float(trainer.callback_metrics[METRIC]), trainer.current_epoch + 1)
-        if self.trial.should_prune() and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
-            raise optuna.TrialPruned
-
-
 def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None:
     """Make the directory one of this search; it may go on with more trials, and with nothing else changed."""
     facts = {"space": cfg.space, "sampler": cfg.sampler, "pruner": cfg.pruner, "seed": cfg.seed}
@@ -266,7 +227,7 @@ def _try(study: "optuna.Study", trial: "optuna.Trial", words: list[str], directo
 
     run = Run(directory)
     try:
-        with _logged(directory):
+        with logged_to(directory):
             results = training.train(compose("report=false", *words), directory, callbacks=[Report(trial)])
     except optuna.TrialPruned:
         best = max(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values.items())
@@ -291,25 +252,6 @@ def _told(study: "optuna.Study", outcome: Results | str) -> str:
     except ValueError:
         best = ""
     return (outcome if isinstance(outcome, str) else f"validation {100 * outcome.metric:.2f} %") + best
-
-
-@contextmanager
-def _logged(directory: Path) -> Iterator[None]:
-    """Have the lines of a training go to its ``train.log``, and only what is wrong to the screen."""
-    root = logging.getLogger()
-    handler = logging.FileHandler(directory / "train.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
-    screens = [each for each in root.handlers if isinstance(each, ScreenHandler)]
-    root.addHandler(handler)
-    for screen in screens:
-        screen.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for screen in screens:
-            screen.setLevel(logging.NOTSET)
-        root.removeHandler(handler)
-        handler.close()
 
 
 def _plain(words: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
@@ -21,12 +20,12 @@ from digits.explanation import plots
 from digits.explanation.drawing import png
 from digits.runs.files import as_json, save, writing
 from digits.runs.find import Entry
-from digits.sweeps.leaderboard import DATASET, MNIST, SEED, Job, Leaderboard, Row, SeedStats
+from digits.sweeps.figures import figures, short, validated
+from digits.sweeps.leaderboard import MNIST, SEED, Leaderboard, Row, SeedStats
 
 log = logging.getLogger(__name__)
 
 WIDEST = 10_000  # letters, of a table that is measured
-LONG, LONGEST = 8, 24  # letters, of a fraction and of words
 METRICS = (
     "val_accuracy",
     "test_accuracy",
@@ -113,7 +112,7 @@ def print_table(board: Leaderboard, files: Sequence[Path]) -> None:
     """Print the table, as much of it as the terminal has room for, and where the files are."""
     order = (
         "validation accuracy"
-        if _validated(board.rows) or not board.ranked
+        if validated(board.rows) or not board.ranked
         else "test accuracy, for want of a validation set,"
     )
     console, title = _console(), f"Leaderboard, best {order} first"
@@ -185,7 +184,7 @@ def cells(board: Leaderboard) -> list[list[str]]:
         jobs = ", ".join(job.name for job in row.jobs)
         if not row.done and SEED in row.jobs[0].settings:  # of a configuration, the seeds that are not to be averaged
             jobs += f" (seed {row.jobs[0].settings[SEED]})"
-        table.append([rank, *map(_short, row.settings.values()), *([n] if seeds else []), *figures, jobs, row.status])
+        table.append([rank, *map(short, row.settings.values()), *([n] if seeds else []), *figures, jobs, row.status])
     return table
 
 
@@ -208,61 +207,6 @@ def records(board: Leaderboard) -> Iterator[dict[str, Any]]:
         low, high = row.interval()
         figures["test_accuracy"].update(ci95_low=low, ci95_high=high)
         yield {"rank": rank, "settings": dict(row.settings), "n": len(row.jobs), **figures, **jobs}
-
-
-def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
-    """The plots of a leaderboard, each with a name.
-
-    Args:
-        rows: Configurations with a result, the best first.
-    """
-    if not rows:
-        return
-    name, metric = ("val_accuracy", "Validation accuracy") if _validated(rows) else ("test_accuracy", "Test accuracy")
-    scored = [(row, spread) for row in rows if (spread := row.stats(name))]
-    swept = [key for key in rows[0].settings if key != DATASET and len({row.settings[key] for row, _ in scored}) > 1]
-    for key in swept:
-        lines: dict[str, list[plots.Point]] = {}
-        for row, spread in scored:
-            others = _named({other: row.settings[other] for other in swept if other != key})
-            lines.setdefault(others, []).append((row.settings[key], 100 * spread.mean, 100 * (spread.std or 0)))
-        alone = all(len(points) == 1 for points in lines.values())  # as in a search: the others differ as well
-        if alone:
-            lines = {"": [point for points in lines.values() for point in points]}
-        yield f"accuracy-{key.replace('/', '-')}", plots.against(key, metric, lines, joined=not alone)
-    if len(swept) > 1:
-        values = [([_short(row.settings[key]) for key in swept], 100 * spread.mean) for row, spread in scored]
-        yield "settings", plots.parallel(metric, swept, values)
-    fitted = [
-        (_with_size(row), 100 * tested.mean, 100 * trained.mean)
-        for row in rows
-        if (trained := row.stats("train_accuracy")) and (tested := row.stats("test_accuracy"))
-    ]
-    if fitted:
-        yield "overfitting", plots.gaps("Overfitting", ("test accuracy", "accuracy on the training set"), fitted)
-    column = name.replace("val_", "val/").replace("test_", "train/")  # tested is only once
-    curves = [(_named(row.settings), _curve(job, column)) for row in rows for job in row.jobs]
-    if any(len(points) > 1 for _, points in curves):
-        title = "Validation accuracy" if _validated(rows) else "Training accuracy"
-        yield "curves", plots.together(title, [(told, points) for told, points in curves if points])
-
-
-def _short(value: str) -> str:
-    """A fraction of many digits with four, words with their beginning; the files have them all."""
-    if len(value) <= LONG or value.lstrip("-").isdecimal():
-        return value
-    try:
-        return f"{float(value):.4g}"
-    except ValueError:
-        return value if len(value) <= LONGEST else f"{value[: LONGEST - 1]}…"
-
-
-def _validated(rows: Sequence[Row]) -> bool:
-    return any(row.stats("val_accuracy") for row in rows)
-
-
-def _named(settings: Mapping[str, str]) -> str:
-    return ", ".join(f"{key}={_short(value)}" for key, value in settings.items())
 
 
 def _notes(board: Leaderboard) -> list[str]:
@@ -292,20 +236,6 @@ def _sampling(row: Row) -> str:
     digits = f"digits in general, of which these {row.done[0].dataset['test']:,} are a sample"
     low, high = row.interval()
     return f"First row: test accuracy {accuracy.mean:.4f}{seeds}; 95 % interval for {digits}: {low:.4f} to {high:.4f}."
-
-
-def _with_size(row: Row) -> str:
-    """A configuration, and how large its network is."""
-    sizes = {name.replace("_", "-"): row.stats(name) for name in ("parameters", "multiply_adds")}
-    return "\n".join([_named(row.settings), *(f"{size.mean:,.0f} {name}" for name, size in sizes.items() if size)])
-
-
-def _curve(job: Job, column: str) -> list[tuple[float, float]]:
-    try:
-        return [(row["epoch"] + 1, 100 * row[column]) for row in job.run.read_metrics() if column in row]
-    except UserError as error:
-        log.warning("The curve of job %s is left out: %s", job.name, error)
-        return []
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:

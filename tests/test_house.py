@@ -1,0 +1,21 @@
+"""The size of the code: files and functions that can be read in one sitting."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from .helpers import ROOT
+
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 300, 50
+FILES = sorted((ROOT / "src").rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT / "src").as_posix())
+def test_no_file_and_no_function_is_long(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MAX_FILE_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno + 1 <= MAX_FUNCTION_LINES, node.name
