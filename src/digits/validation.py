@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_origin, get_type_hints
 
 from annotated_types import Ge, Len
 from omegaconf import DictConfig, OmegaConf
@@ -103,7 +103,7 @@ def _not_allowed(error: ValidationError, schema: type, values: Mapping[str, Any]
 def _adapter(schema: type) -> TypeAdapter[Any]:
     """Validates the annotated fields of a dataclass."""
     hints = get_type_hints(schema, include_extras=True)
-    annotated = {name: hint for name, hint in hints.items() if _annotation(schema, name)}
+    annotated = {name: hint for name, hint in hints.items() if get_origin(hint) is Annotated}
     fields: Any = TypedDict("fields", annotated)  # type: ignore[misc]  # mypy wants them written out
     fields.__pydantic_config__ = {"allow_inf_nan": False}  # type: ignore[attr-defined]
     return TypeAdapter(fields)

@@ -272,3 +272,19 @@ def test_the_checkpoint_is_read_once_and_the_data_are_verified_once(
     assert "rotated, degrees" in capsys.readouterr().out
     assert len(read) == 1
     assert len([size for size in hashed if size]) == 4  # the four files; the fingerprint starts empty
+
+
+def test_nothing_is_written_into_a_folder_that_a_checkpoint_names(
+    tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if it has files of the right names that are damaged: those in MNIST_ROOT are used."""
+    results = train(tiny(), tmp_path / "run")
+    content = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
+    named = tmp_path / "named"
+    named.mkdir()
+    for name in files.OFFICIAL:
+        (named / name).write_bytes(b"damaged")
+    content["datamodule_hyper_parameters"]["root"] = str(named)
+    torch.save(content, tmp_path / "made.ckpt")
+    assert testing.evaluate(find(tmp_path / "made.ckpt")).test_accuracy == results.test_accuracy
+    assert {path.name for path in named.rglob("*")} == set(files.OFFICIAL)

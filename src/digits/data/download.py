@@ -96,11 +96,6 @@ def find(root: Path) -> Found:
     return found
 
 
-def has_files(root: Path) -> bool:
-    """Whether a folder has a file for each of the four, verified or not."""
-    return all(any(path.exists() for path in _candidates(root, name)) for name in OFFICIAL)
-
-
 def obtain(root: Path, mirrors: Sequence[str] | None = None) -> Found:
     """Find the four files, and fetch those that are missing or damaged.
 
@@ -123,6 +118,8 @@ def obtain(root: Path, mirrors: Sequence[str] | None = None) -> Found:
     if not found.missing:
         return found
     try:
+        if mirrors is not None and not mirrors:  # nothing to download, so the folder stays as it is
+            raise DownloadError(f"no mirror delivered {found.missing[0]}.gz (none is given)")
         root.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(root / ".fetching.lock"):
             found = find(root)  # again: another process may have fetched them in the meantime
@@ -212,7 +209,7 @@ def _fetch(root: Path, names: Iterable[str], mirrors: Sequence[str]) -> None:
                     progress.remove_task(task)
                     mirrors.append(mirrors.pop(0))  # the next file is asked for where there is hope
             else:
-                raise DownloadError(f"no mirror delivered {name}.gz (" + "; ".join(failures or ["none is given"]) + ")")
+                raise DownloadError(f"no mirror delivered {name}.gz (" + "; ".join(failures) + ")")
 
 
 class _LocalError(OSError):

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -158,16 +157,23 @@ def data_of(checkpoint: Checkpoint) -> MNISTDataModule:
         state = checkpoint.content["MNISTDataModule"]
         if state["name"] != "mnist":  # the sample had replaced it
             arguments.update(name="sample", val_size=state["val"])
-        elif not download.has_files(Path(arguments["root"])):
-            arguments["root"] = os.environ.get("MNIST_ROOT", "data")  # never download into a folder that a file names
         seed = int(arguments.pop("seed"))
-        checked = parse_data({**arguments, "mirrors": None, "offline_fallback": False})
-        data = MNISTDataModule(**asdict(checked), seed=seed)
+
+        def build(**changes: Any) -> MNISTDataModule:
+            checked = parse_data({**arguments, "offline_fallback": False, **changes})
+            return MNISTDataModule(**asdict(checked), seed=seed)
+
+        data = build(mirrors=[])  # never download into a folder that a file names
+        elsewhere = build(mirrors=None, root=os.environ.get("MNIST_ROOT", "data"))
         Description(**state)
     except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
         raise UserError(f"the checkpoint does not say what it was trained on: {error}") from error
     try:
-        data.setup()
+        try:
+            data.setup()
+        except (download.DownloadError, UserError):
+            data = elsewhere
+            data.setup()
     except download.DownloadError as error:
         raise download.DownloadError(
             f"MNIST, on which it is tested, is not in {data.root}, and {error.__cause__}. "
