@@ -73,11 +73,11 @@ def data(root: opt.Root = Path("data"), mirror: opt.Mirrors = None) -> None:
 
     Prints where each of the four is.
     """
-    from digits.data import download as files
+    from digits.data import download
 
-    found = files.obtain(root.expanduser(), mirror)
+    found = download.obtain(root.expanduser(), mirror)
     for name, path in found.paths.items():
-        shape = files.parse_idx(found.contents[name]).shape
+        shape = download.parse_idx(found.contents[name]).shape
         kind = f"{shape[0]:,} images of {shape[1]}×{shape[2]}" if len(shape) == 3 else f"{shape[0]:,} labels"
         print(f"{name:<23}  {kind:<22}  verified  {path}")
 
@@ -88,7 +88,7 @@ def leaderboard(sweep: opt.Sweeps, best: opt.Best = False, copy: opt.Copy = None
 
     Also written as leaderboard.csv, .md and .json, with plots beside them.
     """
-    from digits.sweeps import tables as comparison
+    from digits.sweeps import tables
     from digits.sweeps.leaderboard import leaderboard as compare
 
     if copy and not best:
@@ -97,12 +97,12 @@ def leaderboard(sweep: opt.Sweeps, best: opt.Best = False, copy: opt.Copy = None
         raise UserError("--output is where the leaderboard's files go, and --best writes none: leave one of them out.")
     board = compare(*sweep, output=output)
     if not best:
-        comparison.print_table(board, comparison.write_files(board))
+        tables.print_table(board, tables.write_files(board))
         return
     if copy:
-        comparison.copy_best(board, copy)
+        tables.copy_best(board, copy)
     if board.by_test:
-        print(comparison.BY_TEST, file=sys.stderr)
+        print(tables.BY_TEST, file=sys.stderr)
     print(copy or board.best().run.path)
 
 
@@ -110,13 +110,13 @@ def leaderboard(sweep: opt.Sweeps, best: opt.Best = False, copy: opt.Copy = None
 def runs(folders: opt.Folders = None, tag: opt.Tag = None, number: opt.Number = 20) -> None:
     """List the runs there are, newest first, with their results, tags and notes."""
     from digits.runs.find import find_runs
-    from digits.sweeps import tables as comparison
+    from digits.sweeps import tables
 
     found = find_runs(folders or [], tag)
     if not found:
         print("There are no runs here; train: digits train")
         return
-    comparison.print_runs(found[:number])
+    tables.print_runs(found[:number])
     if len(found) > number:
         print(f"and {len(found) - number} more: --number {len(found)}")
 
@@ -135,10 +135,9 @@ def search(
     once, it goes on with the same search.
     """
     with importing():
-        from digits.sweeps import search
-        from digits.sweeps import study as journal
-        from digits.sweeps import tables as comparison
+        from digits.sweeps import search, tables
         from digits.sweeps.leaderboard import leaderboard as compare
+        from digits.sweeps.study import importances
 
     settings, cfg = words or [], search.read(space)
     cfg.trials = trials or cfg.trials
@@ -148,8 +147,8 @@ def search(
         interruption.advice = "The same command goes on with the search."
         raise
     board = compare(output)
-    mattered = journal.importances(study)
-    comparison.print_table(board, [*comparison.write_files(board), *comparison.write_importance(output, mattered)])
+    mattered = importances(study)
+    tables.print_table(board, [*tables.write_files(board), *tables.write_importance(output, mattered)])
     if mattered:
         texts = [f"{key} {100 * fraction:.0f} %" for key, fraction in mattered.items()]
         print(f"What mattered, after the first epoch: {', '.join(texts)}")
