@@ -1,6 +1,6 @@
 """A search over hyperparameters: Optuna chooses them, every trial is an ordinary run directory.
 
-A search goes on where it stopped, and several processes may share it: its trials are in a journal in its directory.
+A search resumes where it stopped, and several processes may share it: its trials are in a journal in its directory.
 """
 
 import json
@@ -43,11 +43,11 @@ FACTS, EXPERIMENT = "search.json", "experiment/best.yaml"
 
 @dataclass
 class SearchConfig:
-    """What a file in ``conf/search`` says.
+    """The content of a file in ``conf/search``.
 
     Attributes:
-        space: For each key, a list of values, or ``low`` and ``high`` of a range, with ``log: true`` where it is the
-            ratio that counts. Whole numbers on both ends make it a range of whole numbers.
+        space: For each key, a list of values, or ``low`` and ``high`` of a range, both included; with ``log: true`` its
+            logarithm is sampled uniformly. Two whole numbers make a range of whole numbers.
     """
 
     space: dict[str, Any] = field(default_factory=dict)
@@ -64,8 +64,9 @@ def read(name: Path | str) -> SearchConfig:
         name: The file, or the name of one in ``conf/search``.
 
     Raises:
-        UserError: If there is none, or it is wrong.
+        UserError: If it does not exist, or is wrong; or if Optuna is not installed.
     """
+    check_installed()
     path = Path(name)
     if not path.suffix:
         path = config_directory() / "search" / f"{name}.yaml"
@@ -74,79 +75,77 @@ def read(name: Path | str) -> SearchConfig:
         cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SearchConfig), content))
     except FileNotFoundError as error:
         raise UserError(f"there is no search space {path}.") from error
-    except OmegaConfBaseException as error:
-        raise UserError(f"{path} is no search space: {first_line(error)}.") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is no search space: {' '.join(str(error).split()):.200}") from error
+    except (OmegaConfBaseException, OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is not a search space: {first_line(error):.200}.") from error
     assert isinstance(cfg, SearchConfig)
     check_ranges(cfg)
     if not cfg.space:
         raise UserError(f"{path} has nothing in its space.")
-    for searched in cfg.space:
-        if searched.partition(".")[0] == "hydra":
-            raise UserError(f"{path}: {searched} is Hydra's, and not of a trial.")
-    space.parsed(cfg.space)
+    for key in cfg.space:
+        if key.partition(".")[0] == "hydra":
+            raise UserError(f"{path}: {key} belongs to Hydra, and not to a trial.")
+    space.parse(cfg.space)
     return cfg
 
 
 def search(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> "optuna.Study":
-    """Search, or go on with a search, until it has as many trials as it is to have.
+    """Search, or resume a search, until it has its number of trials.
 
     Args:
-        cfg: What is searched.
-        overrides: Words that hold for every trial, such as ``model=compact``.
-        directory: Where the trials go, each in the directory of its number.
+        cfg: The search.
+        overrides: Overrides of every trial, such as ``model=compact``.
+        directory: Directory of the trials' run directories, each named by its number.
 
     Returns:
         The study, with all trials.
 
     Raises:
-        UserError: If the directory holds another search, or a trial cannot be.
+        UserError: If the directory holds another search, or a trial is not possible.
     """
     check_installed()
-    searched = space.parsed(cfg.space)
+    distributions = space.parse(cfg.space)
     for override in overrides:
         if override.startswith("hydra."):
             raise UserError(f"{override}: a search has its own directories; --output says where.")
         if override.partition("=")[0] in cfg.space:
             raise UserError(f"{override}: the space has that key, so its trials choose it; leave it out.")
-    for words in space.samples(searched):  # what is wrong with the space is told before anything is trained
-        _check_one_process(resolve(compose(*overrides, *words)))
+    for sample in space.samples(distributions):  # a mistake in the space is reported before anything is trained
+        _check_one_process(resolve(compose(*overrides, *sample)))
     _claim(cfg, overrides, directory)
     study = open_study(directory, cfg.pruner)
     with filelock.FileLock(directory / ".lock"):
         if not study.get_trials(deepcopy=False):
-            study.enqueue_trial(_as_it_is(searched, overrides))
+            study.enqueue_trial(_own_values(distributions, overrides))
     while True:
-        with _next(study, cfg, searched, directory) as trial:
+        with _next_trial(study, cfg, distributions, directory) as trial:
             if trial is None:
                 break
-            chosen = space.words(trial.params)
-            told = _told(study, _try(study, trial, [*overrides, *chosen], directory / str(trial.number)))
-            log.info("Trial %d of %d, %s: %s", trial.number + 1, cfg.trials, " ".join(chosen), told)
-    plan.write_plan(directory, [[*overrides, *space.words(trial.params)] for trial in study.get_trials()])
+            chosen = space.overrides(trial.params)
+            outcome = _outcome(study, _run(study, trial, [*overrides, *chosen], directory / str(trial.number)))
+            log.info("Trial %d of %d, %s: %s", trial.number + 1, cfg.trials, " ".join(chosen), outcome)
+    plan.write_plan(directory, [[*overrides, *space.overrides(trial.params)] for trial in study.get_trials()])
     return study
 
 
 def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory: Path) -> Path | None:
-    """Write the best trial as an experiment that repeats it: what its choices of groups leave to say.
+    """Write the best trial as an experiment that repeats it: its choices of groups, and the values that differ.
 
     Returns:
         The file; None if no trial has finished.
     """
     try:
-        words = [*overrides, *space.words(study.best_trial.params)]
+        best = [*overrides, *space.overrides(study.best_trial.params)]
     except ValueError:
         return None
     with initialize_hydra():
-        hydra_config = hydra.compose("train", words, return_hydra_config=True).hydra
+        hydra_config = hydra.compose("train", best, return_hydra_config=True).hydra
     choices = {
         group: choice
         for group, choice in hydra_config.runtime.choices.items()
         if "/" not in group and group not in ("experiment", "debug") and choice
     }
     chosen = _plain([f"{group}={choice}" for group, choice in choices.items()])
-    delta = _difference(chosen, _plain(words))
+    delta = _difference(chosen, _plain(best))
     defaults = [{f"override /{group}": choice} for group, choice in choices.items()]
     text = yaml.safe_dump({"defaults": defaults, **delta}, sort_keys=False)
     head = f"# @package _global_\n# python train.py --config-dir {shlex.quote(str(directory))} experiment=best\n"
@@ -154,9 +153,9 @@ def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory:
 
 
 def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None:
-    """Make the directory one of this search; it may go on with more trials, and with nothing else changed."""
-    facts = {"space": cfg.space, "sampler": cfg.sampler, "pruner": cfg.pruner, "seed": cfg.seed}
-    facts["overrides"] = list(overrides)
+    """Make the directory one of this search. It may resume with more trials, and nothing else changed."""
+    facts = {**asdict(cfg), "overrides": list(overrides)}
+    del facts["trials"]
     path = directory / FACTS
     if not path.exists():
         save(path, as_json(facts))
@@ -164,7 +163,7 @@ def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(before, dict):
-            raise ValueError("it is not what a search writes")
+            raise ValueError("not written by a search")
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); choose another --output.") from error
     changed = [name for name in facts if before.get(name) != json.loads(json.dumps(facts[name]))]
@@ -173,30 +172,28 @@ def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None
 
 
 @contextmanager
-def _next(
-    study: "optuna.Study", cfg: SearchConfig, searched: space.Space, directory: Path
+def _next_trial(
+    study: "optuna.Study", cfg: SearchConfig, distributions: space.Space, directory: Path
 ) -> Iterator["optuna.Trial | None"]:
-    """The next trial, first one that a process left unfinished, for as long as this one is at it; None at the end."""
+    """Yield a trial that a killed process left unfinished, or else a new one; None at the end of the search."""
     import optuna
 
-    lock = None
+    states = optuna.trial.TrialState
+    trial, lock = None, None
     with filelock.FileLock(directory / ".lock"):
-        trial: optuna.Trial | None = None
         trials = study.get_trials(deepcopy=False)
         for left in trials:
-            if left.state == optuna.trial.TrialState.RUNNING and (lock := _hold(directory / str(left.number))):
+            if left.state == states.RUNNING and (lock := _lock(directory / str(left.number))):
                 trial = optuna.Trial(study, left._trial_id)
                 break
-        begun = [other for other in trials if other.state != optuna.trial.TrialState.WAITING]
-        if trial is None and len(begun) < cfg.trials:
-            trial = study.ask()
-            lock = _hold(directory / str(trial.number))
-        if trial is not None:
+        else:
+            if sum(each.state != states.WAITING for each in trials) < cfg.trials:
+                trial = study.ask()
+                lock = _lock(directory / str(trial.number))
+        if trial:
             study.sampler = sampler(cfg.sampler, cfg.seed, trial.number)
-            _ = trial.relative_params  # what is chosen together, once there are trials to learn from
-            for place, (name, values) in enumerate(searched.items()):
-                study.sampler = sampler(cfg.sampler, cfg.seed, trial.number, place)
-                values.suggest(trial, name)
+            for key, distribution in distributions.items():  # keeps values that an unfinished trial has chosen
+                trial._suggest(key, distribution)
     try:
         yield trial
     finally:
@@ -204,14 +201,14 @@ def _next(
             lock.release()
 
 
-def _as_it_is(searched: space.Space, overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration's own values of the keys, for the first trial; those that are in the space."""
+def _own_values(distributions: space.Space, overrides: Sequence[str]) -> dict[str, Any]:
+    """The configuration's own values, for the first trial; those that the space contains."""
     cfg = compose(*overrides)
-    own = {name: OmegaConf.select(cfg, name) for name in searched}
-    return {name: value for name, value in own.items() if searched[name].has(value)}
+    own = {key: OmegaConf.select(cfg, key) for key in distributions}
+    return {key: value for key, value in own.items() if space.contains(distributions[key], value)}
 
 
-def _hold(directory: Path) -> filelock.BaseFileLock | None:
+def _lock(directory: Path) -> filelock.BaseFileLock | None:
     directory.mkdir(exist_ok=True)
     lock = filelock.FileLock(directory / ".trial")
     try:
@@ -221,24 +218,24 @@ def _hold(directory: Path) -> filelock.BaseFileLock | None:
     return lock
 
 
-def _try(study: "optuna.Study", trial: "optuna.Trial", words: list[str], directory: Path) -> Results | str:
-    """Train with a trial's hyperparameters, and tell Optuna; what came of it, or why nothing."""
+def _run(study: "optuna.Study", trial: "optuna.Trial", overrides: list[str], directory: Path) -> Results | str:
+    """Train with a trial's hyperparameters, and report to Optuna; the results, or why there are none."""
     import optuna
 
     run = Run(directory)
     try:
         with logged_to(directory):
-            results = training.train(compose("report=false", *words), directory, callbacks=[Report(trial)])
+            results = training.train(compose("report=false", *overrides), directory, callbacks=[Report(trial)])
     except optuna.TrialPruned:
         best = max(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values.items())
-        told = f"given up after epoch {best[0]}, at {100 * best[1]:.2f} %"
-        run.write_state(PRUNED, told)
+        reason = f"given up after epoch {best[0]}, at {100 * best[1]:.2f} %"
+        run.write_state(PRUNED, reason)
         study.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
-        return told
+        return reason
     except Exception as error:
         if isinstance(error, RunError | OSError | OtherDataError) and not isinstance(error, DivergedError):
-            raise  # of the machine, not of this trial
-        if not run.results_file.exists():  # it did not come to training
+            raise  # a fault of the machine, not of this trial
+        if not run.results_file.exists():  # refused before the training
             run.write_failure(error)
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         return f"failed: {' '.join(str(error).split()):.200}"
@@ -246,7 +243,7 @@ def _try(study: "optuna.Study", trial: "optuna.Trial", words: list[str], directo
     return results
 
 
-def _told(study: "optuna.Study", outcome: Results | str) -> str:
+def _outcome(study: "optuna.Study", outcome: Results | str) -> str:
     try:
         best = f"; the best so far: {100 * study.best_value:.2f} %, trial {study.best_trial.number + 1}"
     except ValueError:
@@ -254,12 +251,12 @@ def _told(study: "optuna.Study", outcome: Results | str) -> str:
     return (outcome if isinstance(outcome, str) else f"validation {100 * outcome.metric:.2f} %") + best
 
 
-def _plain(words: Sequence[str]) -> dict[str, Any]:
-    return asdict(resolve(compose("report=false", *words)))
+def _plain(overrides: Sequence[str]) -> dict[str, Any]:
+    return asdict(resolve(compose("report=false", *overrides)))
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """What of a configuration another does not say, as nested keys; a list is one value."""
+    """The values of a configuration that another one does not have, as nested keys; a list is one value."""
     changed: dict[str, Any] = {}
     for name, value in now.items():
         if isinstance(value, Mapping) and isinstance(before.get(name), Mapping):

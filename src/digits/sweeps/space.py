@@ -1,7 +1,6 @@
-"""What a search looks through: for each key, a list of values or a range."""
+"""The search space: for each key, a list of values or a range, as Optuna's distributions."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -12,112 +11,75 @@ from digits.errors import UserError, shown
 from digits.runs.differences import flat
 
 if TYPE_CHECKING:
-    import optuna
+    from optuna.distributions import BaseDistribution
 
-Plain = str | int | float | bool | None  # in a list of values
-
-
-@dataclass(frozen=True)
-class Values:
-    """One of several values.
-
-    Attributes:
-        examples: All of them.
-    """
-
-    examples: Sequence[Plain]
-
-    def has(self, value: Any) -> bool:
-        """Whether it is one of them."""
-        return value in self.examples
-
-    def suggest(self, trial: "optuna.Trial", name: str) -> None:
-        """Have Optuna choose."""
-        trial.suggest_categorical(name, list(self.examples))
+Space = Mapping[str, "BaseDistribution"]
 
 
-@dataclass(frozen=True)
-class Range:
-    """A number from low to high, both included; a whole one, if both are.
-
-    Attributes:
-        low: Smallest.
-        high: Largest.
-        log: Whether it is the ratio of two values that counts.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-
-    @property
-    def examples(self) -> Sequence[Plain]:
-        """Its two ends."""
-        return self.low, self.high
-
-    @property
-    def whole(self) -> bool:
-        """Whether it has whole numbers only."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    def has(self, value: Any) -> bool:
-        """Whether it lies between them."""
-        return isinstance(value, int if self.whole else (int, float)) and self.low <= value <= self.high
-
-    def suggest(self, trial: "optuna.Trial", name: str) -> None:
-        """Have Optuna choose."""
-        suggest: Any = trial.suggest_int if self.whole else trial.suggest_float
-        suggest(name, self.low, self.high, log=self.log)
-
-
-Space = Mapping[str, Values | Range]
-
-
-def parsed(space: Mapping[str, Any]) -> Space:
-    """A space from what a file says.
+def parse(space: Mapping[str, Any]) -> Space:
+    """Turn the space of a file in ``conf/search`` into Optuna's distributions.
 
     Args:
-        space: For each key, a list, or ``low``, ``high`` and ``log`` of a range.
+        space: For each key, a list of values, or ``low``, ``high`` and ``log`` of a range.
 
     Raises:
         UserError: For the first key that has neither.
     """
-    return {name: _parsed(name, values) for name, values in space.items()}
+    return {key: _distribution(key, values) for key, values in space.items()}
 
 
-def _parsed(name: str, values: Any) -> Values | Range:
-    if isinstance(values, list) and values and all(isinstance(value, Plain) for value in values):
-        return Values(values)
-    if isinstance(values, Mapping) and {"low", "high"} <= values.keys() <= {"low", "high", "log"}:
-        low, high, log = values["low"], values["high"], values.get("log", False)
-        numbers = all(isinstance(number, int | float) and not isinstance(number, bool) for number in (low, high))
-        if numbers and low < high and isinstance(log, bool) and (low > 0 or not log):
-            return Range(low, high, log)
-    raise UserError(
-        f"space.{name}: {shown(dict(flat(values)) if isinstance(values, Mapping) else values)} is not allowed; it has "
-        "to be a list of values, or {low: …, high: …} of a range, with log: true where low is above 0."
-    )
+def _distribution(key: str, values: Any) -> "BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    try:
+        if not isinstance(values, Mapping):
+            if not isinstance(values, list) or any(isinstance(value, list | Mapping) for value in values):
+                raise ValueError("not a list of values")
+            return CategoricalDistribution(values)
+        whole = isinstance(values["low"], int) and isinstance(values["high"], int)
+        return IntDistribution(**values) if whole else FloatDistribution(**values)
+    except (KeyError, TypeError, ValueError) as error:
+        given = shown(dict(flat(values)) if isinstance(values, Mapping) else values)
+        raise UserError(
+            f"space.{key}: {given} is not allowed; it has to be a list of values, or {{low: …, high: …}} of a range, "
+            "with log: true where low is above 0."
+        ) from error
+
+
+def examples(distribution: "BaseDistribution") -> tuple[Any, ...]:
+    """All values of a list, or the two ends of a range."""
+    values: Any = distribution
+    return tuple(values.choices) if hasattr(values, "choices") else (values.low, values.high)
+
+
+def contains(distribution: "BaseDistribution", value: Any) -> bool:
+    """Whether a value is in the list, or in the range."""
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except (TypeError, ValueError):
+        return False
 
 
 def samples(space: Space) -> Iterator[list[str]]:
-    """Words of trials that have each value of each list, and each end of each range, once."""
-    first = {name: values.examples[0] for name, values in space.items()}
-    yield words(first)
-    for name, values in space.items():
-        for value in values.examples[1:]:
-            yield words({**first, name: value})
+    """Overrides of trials that contain each value of each list, and each end of each range, once."""
+    first = {key: examples(distribution)[0] for key, distribution in space.items()}
+    yield overrides(first)
+    for key, distribution in space.items():
+        for value in examples(distribution)[1:]:
+            yield overrides({**first, key: value})
 
 
-def words(params: Mapping[str, Any]) -> list[str]:
-    """Values of keys, as they are typed for Hydra."""
-    return [f"{name}={_typed(value)}" for name, value in params.items()]
+def overrides(params: Mapping[str, Any]) -> list[str]:
+    """The values of a trial as Hydra's overrides."""
+    return [f"{key}={_quoted(value)}" for key, value in params.items()]
 
 
-def _typed(value: Any) -> str:
+def _quoted(value: Any) -> str:
+    """A value for the command line, in quotes if Hydra would read it as something else."""
     if not isinstance(value, str):
         return shown(value)
     try:
-        as_it_is = OverridesParser.create().parse_override(f"key={value}").value() == value
+        plain = OverridesParser.create().parse_override(f"key={value}").value() == value
     except HydraException:
-        as_it_is = False
-    return value if as_it_is else QuotedString(text=value, quote=Quote.double).with_quotes()
+        plain = False
+    return value if plain else QuotedString(text=value, quote=Quote.double).with_quotes()
