@@ -13,8 +13,8 @@ from PIL import Image
 import digits
 from digits.data import sample
 from digits.errors import UserError
-from digits.prediction import answers, pictures
-from digits.prediction.pictures import FAILED, FEW, NO_DIGIT, READ, UNSURE, Answer
+from digits.prediction import formats, pictures
+from digits.prediction.pictures import BATCH_SIZE, FAILED, NO_DIGIT, READ, UNSURE, Answer
 from digits.prediction.predict import DigitReader, Prediction
 
 from ..helpers import draw
@@ -84,7 +84,7 @@ def test_a_likeliest_digit_that_is_not_likely(tmp_path: Path) -> None:
 
 
 def test_many_are_read_in_their_order_by_several_processes(reader: DigitReader, tmp_path: Path) -> None:
-    names = [draw(tmp_path / f"{index:03}.png", 13 * index) for index in range(FEW + 90)]
+    names = [draw(tmp_path / f"{index:03}.png", 13 * index) for index in range(BATCH_SIZE + 90)]
     names.insert(70, str(tmp_path / "gone.png"))
     found = read(reader, names)
     assert [answer.picture for answer in found] == names
@@ -96,7 +96,7 @@ def test_many_are_read_in_their_order_by_several_processes(reader: DigitReader, 
 def test_whoever_stops_reading_leaves_no_process_behind(reader: DigitReader, tmp_path: Path) -> None:
     import multiprocessing
 
-    names = [draw(tmp_path / f"{index:03}.png", index) for index in range(FEW + 1)]
+    names = [draw(tmp_path / f"{index:03}.png", index) for index in range(BATCH_SIZE + 1)]
     with pictures.prepare(names) as prepared:
         assert next(iter(pictures.read(reader, prepared))).picture == names[0]
         assert multiprocessing.active_children()
@@ -132,7 +132,7 @@ ANSWERS = [
 
 
 def test_answers_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    with answers.as_json() as write:
+    with formats.as_json() as write:
         for answer in ANSWERS:
             write(answer)
     first, second = json.loads(capsys.readouterr().out)
@@ -148,13 +148,13 @@ def test_answers_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         "note": "",
     }
     assert (second["picture"], second["digit"], second["note"]) == ("b ü.png", None, "blank: nothing")
-    with answers.as_json():
+    with formats.as_json():
         pass
     assert json.loads(capsys.readouterr().out) == []
 
 
 def test_answers_as_csv_and_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    for form in (answers.as_csv, answers.as_table):
+    for form in (formats.as_csv, formats.as_table):
         with form() as write:
             for answer in ANSWERS:
                 write(answer)

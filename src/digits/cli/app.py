@@ -206,30 +206,30 @@ def predict(
     One digit a picture, anywhere in it and of any size, dark on light or light on dark. Each is read, or unsure if no
     digit has 60 %, or has no digit, or several, or failed: then the exit code is 1, and the others are read.
     """
-    from digits.prediction import answers, pictures
-    from digits.prediction import predict as prediction
+    from digits.prediction import formats, pictures
+    from digits.prediction.predict import load
 
     if json and csv:
         raise UserError("--json and --csv: choose one.")
-    # The network computes for a moment at a time: its threads shall not spin on the cores that decode meanwhile.
+    # The network computes for a moment at a time: its threads must not spin on the cores that decode meanwhile.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    printed = answers.as_json if json else answers.as_csv if csv else answers.as_table
+    output = formats.as_json if json else formats.as_csv if csv else formats.as_table
     found = pictures.find(images)
     failed = 0
     with pictures.prepare(found) as prepared:
-        reader = prediction.load(run)
-        with printed() as write:
+        reader = load(run)
+        with output() as write:
             for answer in pictures.track(pictures.read(reader, prepared), len(found)):
                 write(answer)
-                told = answer.note if answer.status == pictures.FAILED else ""
+                problem = answer.note if answer.status == pictures.FAILED else ""
                 if show and answer.image is not None:
                     try:
                         pictures.show(answer)
                     except UserError as error:
-                        told = str(error)
-                if told:
+                        problem = str(error)
+                if problem:
                     failed += 1
-                    print(f"Failed: {printable(answer.picture)}: {told}", file=sys.stderr)
+                    print(f"Failed: {printable(answer.picture)}: {problem}", file=sys.stderr)
     if failed:
         raise typer.Exit(EXIT_FAILED)
 

@@ -1,4 +1,4 @@
-"""How `digits predict` says what it read: a line each for people, JSON or CSV for programs."""
+"""The output of `digits predict`: a table for people, JSON or CSV for programs."""
 
 import csv
 import json
@@ -21,28 +21,29 @@ COLUMNS = (
     "third_probability",
     "note",
 )
-NEXT = 2  # digits told after the likeliest
-
+ALTERNATIVES = 2  # digits shown after the likeliest
 
 Writer = Callable[[Answer], None]  # prints one answer
 
 
 def record(answer: Answer) -> dict[str, Any]:
-    """An answer as a program reads it; probabilities 0 to 1, None where nothing was read."""
-    ranking = answer.prediction.ranking[: 1 + NEXT] if answer.prediction else [(None, None)] * (1 + NEXT)
+    """The columns of an answer; probabilities from 0 to 1, None where nothing was read."""
+    ranking = (
+        answer.prediction.ranking[: 1 + ALTERNATIVES] if answer.prediction else [(None, None)] * (1 + ALTERNATIVES)
+    )
     values = [None if value is None else round(value, 6) for pair in ranking for value in pair]
     return dict(zip(COLUMNS, [answer.picture, answer.status, *values, answer.note], strict=True))
 
 
 @contextmanager
 def as_table() -> Iterator[Writer]:
-    """A line for each picture, as it comes."""
+    """Print a line per picture."""
     print(f"{'digit':>5}  {'probability':>11}  {'then':<20}  picture")
 
     def write(answer: Answer) -> None:
         digit, probability, then = "–", "", ""
         if answer.prediction:
-            (first, chance), *others = answer.prediction.ranking[: 1 + NEXT]
+            (first, chance), *others = answer.prediction.ranking[: 1 + ALTERNATIVES]
             digit, probability = str(first), f"{100 * chance:.2f} %"
             then = ", ".join(f"{other} {100 * likely:.2f} %" for other, likely in others)
         note = f"  ({answer.note})" if answer.note else ""
@@ -53,7 +54,7 @@ def as_table() -> Iterator[Writer]:
 
 @contextmanager
 def as_json() -> Iterator[Writer]:
-    """A JSON array, an object on each line."""
+    """Print a JSON array, with an object per line."""
     separator = "[\n"
 
     def write(answer: Answer) -> None:
@@ -63,13 +64,13 @@ def as_json() -> Iterator[Writer]:
 
     try:
         yield write
-    finally:  # whole, also where it was cut short
+    finally:  # complete even if interrupted
         print("[]" if separator == "[\n" else "\n]")
 
 
 @contextmanager
 def as_csv() -> Iterator[Writer]:
-    """CSV with a header."""
+    """Print CSV with a header."""
     writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     writer.writeheader()
     yield lambda answer: writer.writerow(record(answer))
