@@ -1,4 +1,4 @@
-"""Every command of the README is run, and its output is the one shown."""
+"""Every command of the README and of the pages in docs/ is run, and its output is the one shown."""
 
 import os
 import re
@@ -16,17 +16,36 @@ from digits.cli import app as cli
 
 from .helpers import ROOT, TRAIN, environment, gpus, run, run_cold
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
-INLINE = re.findall(r"`(python train\.py (?!--help)[^`…]+)`", README)
-EXAMPLES = re.findall(r"```console\n\$ python train\.py (.*?)\n(.*?)```", README, re.DOTALL)
+PAGES = ["README.md", *(f"docs/{name}.md" for name in (
+    "configuration", "accuracy", "sweeps", "machines", "data", "reliability", "code"
+))]  # fmt: skip
+TEXTS = {page: (ROOT / page).read_text(encoding="utf-8").partition("## Wrong input")[0] for page in PAGES}
+TEXT = "\n".join(TEXTS.values())  # without the table that test_inputs.py checks
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
+INLINE = re.findall(r"`(python train\.py (?!--help)[^`…]+)`", TEXT)
+EXAMPLES = re.findall(r"```console\n\$ python train\.py (.*?)\n(.*?)```", TEXT, re.DOTALL)
 
 # These run this test, install what it runs on, or take minutes and change files.
 OF_CI = {"make test", "make test-faults", "make lint", "make format", "make bench", "pip install -e ."}
 ON_REAL_MNIST = {"python train.py experiment=article", "python train.py experiment=fast", "digits data"}
 
 
-def test_the_readme_has_commands() -> None:
+def test_the_pages_are_linked_and_begin_with_their_question() -> None:
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} == set(PAGES[1:])
+    readme = TEXTS["README.md"]
+    assert len(readme.splitlines()) <= 200
+    for page in PAGES[1:]:
+        assert f"]({page})" in readme
+        assert re.match("# [^\n]+[?]\n", TEXTS[page]), page
+
+
+def test_links_lead_to_files() -> None:
+    for page, text in TEXTS.items():
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+            assert ((ROOT / page).parent / link).is_file(), f"{page}: {link}"
+
+
+def test_the_pages_have_commands() -> None:
     assert len(COMMANDS) >= 15
     assert set(COMMANDS) >= OF_CI | ON_REAL_MNIST
     assert len(EXAMPLES) == 2
@@ -82,7 +101,7 @@ def compose_from(conf: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_commands_do_what_the_readme_says(checkout: Path) -> None:
+def test_the_commands_do_what_the_pages_say(checkout: Path) -> None:
     """As written, in order, in one copy, offline on the sample; on real MNIST those that refuse anything else.
 
     The first of each command starts cold, as a user's does; the others are forked.
@@ -117,7 +136,7 @@ def test_the_commands_do_what_the_readme_says(checkout: Path) -> None:
             failed[command] = done.stderr
     assert not failed
 
-    (program_text,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (program_text,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     done = run_cold("-c", f"{program_text}\nprint(sum(prediction.probabilities))", cwd=checkout)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] == "7"

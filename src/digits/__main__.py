@@ -4,8 +4,8 @@ import signal
 
 
 def main() -> None:
-    """Run the command that the command line names; interrupted already while it is imported, it says no more."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # at once, and without a word, until there is somebody to obey it
+    """Run the command."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # exit silently on Ctrl-C until our handler is installed
     from digits.signals import exit_codes
 
     with exit_codes():

@@ -1,4 +1,4 @@
-"""What a person sees: log lines that get along with a progress bar, the table of layers, the closing summary."""
+"""The terminal: log lines that work beside a progress bar, the layer table, the text of an evaluation."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ScreenHandler(logging.Handler):
-    """Prints to what standard output and error are at the moment: a progress bar replaces them to draw around lines."""
+    """Prints to the current standard output and error: a progress bar replaces them while it is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record: errors to standard error, the rest to standard output."""
@@ -25,16 +25,16 @@ class ScreenHandler(logging.Handler):
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print text, to standard output by default, for whoever reads it."""
+    """Print text, to standard output by default; continue if nobody reads it."""
     stream = stream or sys.stdout
     try:
         print(text, file=stream, flush=True)
-    except OSError:  # nobody reads on, as after `| head`, or a disk is full: the work goes on, and train.log has it
+    except OSError:  # closed pipe or full disk: continue, train.log has the output
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: ``0.8 s``, ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    """Format seconds: ``0.8 s``, ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 59.5:
@@ -74,7 +74,7 @@ def fill(text: str) -> list[str]:
 
 
 def evaluation_text(evaluation: "Evaluation") -> str:
-    """The figures of a test: in all, digit by digit with the confusion matrix, by confidence, and the worst errors."""
+    """Format a test: in total, per digit with the confusion matrix, by confidence, and the worst errors."""
     right = evaluation.images - evaluation.mistakes
     low, high = evaluation.interval
     lines = [
@@ -108,22 +108,22 @@ def evaluation_text(evaluation: "Evaluation") -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Leave out what Lightning says to everybody at every start."""
+    """Silence what Lightning prints at every start, within the block."""
     with warnings.catch_warnings():
         hush()
         yield
 
 
 def hush() -> None:
-    """Leave it out from now on."""
+    """Silence it for the rest of the process."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("torch.multiprocessing").setLevel(logging.ERROR)  # which of several processes it ends, and how
+    logging.getLogger("torch.multiprocessing").setLevel(logging.ERROR)  # how it ends processes
     for message in (
-        ".*GPU available but not used.*",  # trainer.accelerator=cpu asks for that
-        ".*does not have many workers.*",  # the digits are in memory: a worker would only copy them
-        ".*Total length of `list` across ranks is zero.*",  # with data.val_size=0 there is nothing to validate on
-        ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has summed over the processes already
-        ".*LeafSpec.* is deprecated.*",  # Lightning's own call of a torch that is newer than it
+        ".*GPU available but not used.*",  # requested by trainer.accelerator=cpu
+        ".*does not have many workers.*",  # the images are in memory; a worker would only copy them
+        ".*Total length of `list` across ranks is zero.*",  # with data.val_size=0
+        ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has summed over the processes
+        ".*LeafSpec.* is deprecated.*",  # a call of Lightning itself, with a newer torch
     ):
         warnings.filterwarnings("ignore", message)

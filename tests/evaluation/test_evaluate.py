@@ -100,7 +100,7 @@ def test_what_is_written_is_read(tested: evaluation.Evaluation, tmp_path: Path) 
     content = json.loads(path.read_text())
     assert content["test_accuracy"] == tested.test_accuracy
     path.write_text(json.dumps({**content, "digits": 3}))
-    with pytest.raises(UserError, match="digits evaluate writes it anew"):
+    with pytest.raises(UserError, match="digits evaluate writes it again"):
         evaluation.read(tmp_path)
     with pytest.raises(UserError, match="cannot be written: File exists"):
         tested.write(path)
@@ -233,7 +233,7 @@ def test_an_evaluation_that_a_stranger_made_up(
 ) -> None:
     path = tested.write(tmp_path)
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(UserError, match="digits evaluate writes it anew"):
+    with pytest.raises(UserError, match="digits evaluate writes it again"):
         evaluation.read(tmp_path)
 
 
@@ -245,7 +245,7 @@ def test_an_image_of_an_evaluation_that_is_no_digit(
     Image.new(mode, size).save(file, "PNG")
     png = base64.b64encode(file.getvalue()).decode()
     dataclasses.replace(tested, examples=[png, *tested.examples[1:]]).write(tmp_path)
-    with pytest.raises(UserError, match=f"an image of {size[0]}×{size[1]} in mode {mode} is no digit of MNIST"):
+    with pytest.raises(UserError, match=f"an image of {size[0]}×{size[1]} in mode {mode} is not one of MNIST's digits"):
         evaluation.read(tmp_path)
 
 

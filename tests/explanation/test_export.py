@@ -128,7 +128,7 @@ def test_the_files_of_a_stranger(tmp_path: Path) -> None:
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
     onnx.save(model, tmp_path / "other.onnx")
-    with pytest.raises(UserError, match="it is none that digits export writes"):
+    with pytest.raises(UserError, match="it was not written by digits export"):
         digits.load(tmp_path / "other.onnx")
 
 

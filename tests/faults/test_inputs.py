@@ -287,7 +287,7 @@ PHASES = {
 }
 SIGNALS = {"Ctrl-C": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 143)}
 TABLES = {**CASES, "Interrupted": [f"{word} while {phase}" for word in SIGNALS for phase in PHASES]}
-HEAD = "| typed | exit code | told |\n|---|---|---|\n"
+HEAD = "| command | exit code | message |\n|---|---|---|\n"
 VARYING = [r"(?<=as ONNX: ).*", r"/\S*/place\d+/", r"(?<=loss is )\S+(?= at step)"]  # of a machine, or of a processor
 
 

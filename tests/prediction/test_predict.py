@@ -81,7 +81,7 @@ def test_every_form_of_a_picture(reader: DigitReader, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_picture(reader: DigitReader, wrong: object) -> None:
-    with pytest.raises(UserError, match=r"is no picture|an array, a path or a PIL image"):
+    with pytest.raises(UserError, match=r"is not a picture|an array, a path or a PIL image"):
         reader.predict(wrong)  # type: ignore[call-overload]
 
 
@@ -144,12 +144,12 @@ def made_onnx(path: Path, dtype: int, shape: list[Any], value: float = 0.1) -> P
 )
 def test_an_onnx_file_that_gives_something_else(dtype: int, shape: list[int], tmp_path: Path) -> None:
     images = np.zeros((2 if dtype == TensorProto.FLOAT else 1, 28, 28), np.uint8)
-    with pytest.raises(UserError, match=r"x\.onnx gives float.* it is none that digits export writes"):
+    with pytest.raises(UserError, match=r"x\.onnx gives float.* it was not written by digits export"):
         prediction.load(made_onnx(tmp_path / "x.onnx", dtype, shape)).predict_images(images)
 
 
 @pytest.mark.parametrize("value", [-1.0, 53.0, float("nan")])
 def test_what_are_no_probabilities_is_no_answer(value: float, tmp_path: Path) -> None:
     reader = prediction.load(made_onnx(tmp_path / "x.onnx", TensorProto.FLOAT, [10], value))
-    with pytest.raises(RunError, match="are no probabilities"):
+    with pytest.raises(RunError, match="are not probabilities"):
         reader.predict_images(np.zeros((1, 28, 28), np.uint8))

@@ -95,5 +95,5 @@ def test_nothing_of_that_name(tmp_path: Path, sample_run: Path, monkeypatch: pyt
 def test_damaged_results_are_told(sample_run: Path, tmp_path: Path) -> None:
     shutil.copytree(sample_run, tmp_path / "run")
     (tmp_path / "run/results.json").write_text(json.dumps({"status": "finished", "more": 1}))
-    with pytest.raises(UserError, match="is not what a run writes"):
+    with pytest.raises(UserError, match="is not a file that a run writes"):
         find(tmp_path / "run")

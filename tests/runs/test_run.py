@@ -168,7 +168,9 @@ def test_a_failure_is_no_result(tmp_path: Path) -> None:
 def test_values_that_no_run_writes_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     run = Run(tmp_path)
     run.results_file.write_text(json.dumps({**asdict(finished()), **change}))
-    with pytest.raises(UserError, match=f"is not what a run writes \\({next(iter(change))}.*delete it to run again"):
+    with pytest.raises(
+        UserError, match=f"is not a file that a run writes \\({next(iter(change))}.*delete it to run again"
+    ):
         run.results()
 
 

@@ -252,7 +252,7 @@ def explain(
         raise UserError("--image and --digit: choose one.")
     if "=" in run[0] and not os.path.exists(run[0]):
         if drawing:
-            raise UserError(f"{' '.join(run)} is no trained network to draw; name a run.")
+            raise UserError(f"{' '.join(run)} is not a trained network to draw; name a run.")
         cfg = explanation.configuration(run)
         print(explanation.table_of_configuration(cfg))
         if augment:

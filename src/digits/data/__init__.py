@@ -1,4 +1,4 @@
-"""MNIST: its files, and the batches made of them."""
+"""MNIST: its files, and batches of them."""
 
 from typing import TYPE_CHECKING, Any
 

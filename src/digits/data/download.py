@@ -207,17 +207,17 @@ def _fetch(root: Path, names: Iterable[str], mirrors: Sequence[str]) -> None:
                     failures.append(f"{address}: {error or type(error).__name__}")
                     log.debug("No luck with %s", failures[-1])
                     progress.remove_task(task)
-                    mirrors.append(mirrors.pop(0))  # the next file is asked for where there is hope
+                    mirrors.append(mirrors.pop(0))  # try the next file elsewhere first
             else:
                 raise DownloadError(f"no mirror delivered {name}.gz (" + "; ".join(failures) + ")")
 
 
 class _LocalError(OSError):
-    """The disk refused, not the network."""
+    """An error of the disk, not of the network."""
 
 
 def _fetch_one(address: str, name: str, target: Path, progress: Progress, task: TaskID) -> None:
-    """Fetch one file, verify it, and only then put it in its place."""
+    """Download one file, verify it, and only then rename it to its final name."""
     compressed = b"".join(_download(address, progress, task))
     temporary = target.with_name(f".{name}.{os.getpid()}.gz")
     try:
@@ -267,6 +267,6 @@ def _progress() -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     progress = Progress(*columns)
-    progress.disable = not progress.console.is_terminal  # in a pipe, the log's lines say it all
+    progress.disable = not progress.console.is_terminal  # the log is enough in a pipe
     with progress:
         yield progress

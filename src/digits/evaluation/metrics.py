@@ -136,10 +136,10 @@ def interval(accuracy: float, images: int) -> tuple[float, float]:
 
 
 def read(folder: Path) -> Evaluation | None:
-    """What ``evaluation.json`` in a run directory says; None where there is none.
+    """Read ``evaluation.json`` in a run directory; None without the file.
 
     Raises:
-        UserError: If the file is not what an evaluation writes.
+        UserError: If the file is not one that an evaluation writes.
     """
     path = folder / FILE
     try:
@@ -153,25 +153,27 @@ def read(folder: Path) -> Evaluation | None:
         raise
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} is not what an evaluation writes ({error}); digits evaluate writes it anew."
+            f"{path} is not a file that an evaluation writes ({error}); digits evaluate writes it again."
         ) from error
 
 
 def png_of(image: npt.NDArray[np.uint8]) -> str:
-    """An image, (28, 28) uint8, as an evaluation keeps it: a PNG in base64."""
+    """Encode an image, (28, 28) uint8, as a PNG in base64."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def image_of(png: str) -> npt.NDArray[np.uint8]:
-    """An image of an evaluation, (28, 28) uint8.
+    """Decode an image of an evaluation, (28, 28) uint8.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not a PNG of this size.
         OSError: If it is damaged.
     """
     with Image.open(io.BytesIO(base64.b64decode(png)), formats=["PNG"]) as image:
         if (image.mode, image.size) != ("L", (IMAGE_SIZE, IMAGE_SIZE)):
-            raise ValueError(f"an image of {image.size[0]}×{image.size[1]} in mode {image.mode} is no digit of MNIST")
+            raise ValueError(
+                f"an image of {image.size[0]}×{image.size[1]} in mode {image.mode} is not one of MNIST's digits"
+            )
         return np.asarray(image)

@@ -1,4 +1,4 @@
-"""What the article teaches, on a person's own network: layers, feature maps, filters, and the pixels that matter."""
+"""Shows what a network does with a digit: layers, feature maps, filters, and the importance of pixels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,16 +23,12 @@ if TYPE_CHECKING:
 Image = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
 
-CHANGED = 11  # copies of each digit that show its augmentation
+AUGMENTED_COPIES = 11  # of each digit
 STAGES = {"conv": "convolution", "norm": "normalisation", "activation": "activation", "pool": "pooling"}
 
 
 def configuration(words: Sequence[str]) -> TrainConfig:
-    """What a command line composes, such as ``model=article``.
-
-    Raises:
-        UserError: If it cannot be composed.
-    """
+    """Compose and check a configuration from overrides, such as ``model=article``."""
     from digits.overrides import compose
     from digits.validation import resolve
 
@@ -40,12 +36,12 @@ def configuration(words: Sequence[str]) -> TrainConfig:
 
 
 def table_of_configuration(cfg: TrainConfig) -> str:
-    """The layers of a network that is not trained yet."""
+    """The layer table of a configuration."""
     return layer_table(layers(cfg.model.blocks, cfg.model.head))
 
 
 def table_of(trained: Trained) -> str:
-    """The layers of a trained network."""
+    """The layer table of a trained network."""
     from digits.runs.checkpoint import Checkpoint
 
     return layer_table(Checkpoint(trained.checkpoint).layers())
@@ -53,13 +49,13 @@ def table_of(trained: Trained) -> str:
 
 @dataclass(frozen=True)
 class Pass:
-    """What became of one digit on its way through a network.
+    """The outputs of all layers for one digit.
 
     Attributes:
         image: (28, 28) uint8.
-        blocks: Of each block, its layers by name, and what came out of each, (channels, height, width) float32.
-        vectors: The layers after the blocks by name, and what came out of each, (features,) float32.
-        probabilities: Of the ten digits.
+        blocks: For each block, the name and output of its layers, (channels, height, width) float32.
+        vectors: Name and output of the layers after the blocks, (features,) float32.
+        probabilities: Probability of each digit.
     """
 
     image: Image
@@ -69,12 +65,12 @@ class Pass:
 
     @property
     def digit(self) -> int:
-        """What it was read as."""
+        """The prediction."""
         return int(np.argmax(self.probabilities))
 
 
 def follow(network: "Network", image: Image) -> Pass:
-    """Send a digit, (28, 28) uint8, through a network, and keep what comes out of every layer."""
+    """Send a digit, (28, 28) uint8, through a network, and keep the output of every layer."""
     import torch
 
     from digits.model.network import normalise
@@ -95,7 +91,7 @@ def follow(network: "Network", image: Image) -> Pass:
 
 
 def importance(network: "Network", image: Image, digit: int) -> Values:
-    """How much each pixel spoke for a digit, beside a blank image, (28, 28) float32.
+    """How much each pixel speaks for a digit, compared with a blank image, (28, 28) float32.
 
     Integrated gradients (Sundararajan et al., 2017, https://arxiv.org/abs/1703.01365).
     """
@@ -108,7 +104,7 @@ def importance(network: "Network", image: Image, digit: int) -> Values:
 
 
 def pixels_of(image: Path | None, digit: int | None) -> Image:
-    """The digit in a picture, or one of MNIST's, (28, 28) uint8.
+    """Find the digit in a picture, or take one of MNIST's, (28, 28) uint8.
 
     Args:
         image: A picture of a digit.
@@ -128,11 +124,11 @@ def pixels_of(image: Path | None, digit: int | None) -> Image:
 
 
 def explain(trained: Trained, pixels: Image) -> Iterator[Path]:
-    """Draw a network's way with a digit into the folder ``explanation`` of its run.
+    """Draw what a network does with a digit, into the folder ``explanation`` of its run.
 
     Args:
         trained: The network.
-        pixels: (28, 28) uint8, a digit as MNIST has it.
+        pixels: (28, 28) uint8, a digit as in MNIST.
 
     Yields:
         The files, as they are written.
@@ -174,26 +170,23 @@ def draw_augmentation(augment: AugmentConfig | None, home: Path) -> Path:
     """Draw digits before and after augmentation, as ``explanation/augmentation.png`` in a folder.
 
     Raises:
-        UserError: If there is none, or the folder cannot be written.
+        UserError: If there is no augmentation, or the folder cannot be written.
     """
     import torch
 
     from digits.data import sample
     from digits.data.augmentation import Augmentation
     from digits.explanation import drawing
-    from digits.runs.files import write, writing
+    from digits.runs.files import save
 
     if augment is None:
-        raise UserError("data.augment is null there: its digits stay as they are. See data/augment=affine, for one.")
+        raise UserError("data.augment is null: there is no augmentation to draw. Try data/augment=affine.")
     images, labels = sample.load()
     before = images[[np.flatnonzero(labels == digit)[0] for digit in range(CLASSES)]]
-    copies = torch.from_numpy(before).repeat_interleave(CHANGED, 0)
+    copies = torch.from_numpy(before).repeat_interleave(AUGMENTED_COPIES, 0)
     after = Augmentation(**asdict(augment))(copies, torch.Generator().manual_seed(0)).numpy()
-    file = home / "explanation" / "augmentation.png"
-    with writing(file.parent):
-        file.parent.mkdir(exist_ok=True)
-        write(file, drawing.png(drawing.augmentation(before, after.reshape(CLASSES, CHANGED, *before.shape[1:]))))
-    return file
+    figure = drawing.augmentation(before, after.reshape(CLASSES, AUGMENTED_COPIES, *before.shape[1:]))
+    return save(home / "explanation" / "augmentation.png", drawing.png(figure))
 
 
 def draw_robustness(accuracies: Mapping[str, Mapping[float, float]], folder: Path) -> Path:
@@ -212,39 +205,39 @@ def draw_robustness(accuracies: Mapping[str, Mapping[float, float]], folder: Pat
 
 
 def figures(network: "Network", image: Image) -> Iterator[tuple[str, "Figure"]]:
-    """Name and drawing of everything that there is to see of a digit, (28, 28) uint8, in a network."""
+    """All drawings of a digit, (28, 28) uint8, in a network, each with its name."""
     from digits.explanation import drawing
 
-    seen = follow(network, image)
-    yield "input", drawing.digit(seen.image.astype(np.float32))
-    yield "sizes", drawing.sizes(list(_steps(seen)), seen.probabilities)
-    for number, stages in enumerate(seen.blocks, start=1):
+    outputs = follow(network, image)
+    yield "input", drawing.digit(outputs.image.astype(np.float32))
+    yield "sizes", drawing.sizes(list(_steps(outputs)), outputs.probabilities)
+    for number, stages in enumerate(outputs.blocks, start=1):
         yield f"block{number}", drawing.block(number, [(name.capitalize(), maps) for name, maps in stages])
     for name, title, weights in _filters(network):
         yield name, drawing.filters(title, weights)
-    title = f"Which pixels made it a {seen.digit} ({100 * max(seen.probabilities):.1f} %)"
-    mattered = importance(network, image, seen.digit)
-    yield "pixels", drawing.pixels(seen.image.astype(np.float32), mattered, title)
+    title = f"Which pixels made it a {outputs.digit} ({100 * max(outputs.probabilities):.1f} %)"
+    mattered = importance(network, image, outputs.digit)
+    yield "pixels", drawing.pixels(outputs.image.astype(np.float32), mattered, title)
 
 
-def _steps(seen: Pass) -> Iterator[tuple[str, Values]]:
+def _steps(outputs: Pass) -> Iterator[tuple[str, Values]]:
     """The layers that change the size, and their outputs."""
-    yield "input", seen.image[None].astype(np.float32)
-    for stages in seen.blocks:
-        outputs = dict(stages)
-        if "pooling" in outputs:
-            yield "convolution", outputs["convolution"]
+    yield "input", outputs.image[None].astype(np.float32)
+    for stages in outputs.blocks:
+        by_name = dict(stages)
+        if "pooling" in by_name:
+            yield "convolution", by_name["convolution"]
             yield stages[-1][0] if stages[-1][0] == "pooling" else f"pooling, {stages[-1][0]}", stages[-1][1]
         else:
             yield "convolution", stages[-1][1]
-    for name, values in seen.vectors:
+    for name, values in outputs.vectors:
         if name != "dropout" and not name.startswith("activation"):
             yield name.replace("hidden", "hidden layer "), values
 
 
 def _filters(network: "Network") -> Iterator[tuple[str, str, Values]]:
     """File name, title and filters of each convolution; the templates of a network without one."""
-    blocks: Any = network.blocks  # torch has no types of what it holds
+    blocks: Any = network.blocks  # torch does not type its content
     for number, block in enumerate(blocks, start=1):
         weights = block.conv.weight.detach().numpy()
         filters, channels, height, width = weights.shape
@@ -254,4 +247,4 @@ def _filters(network: "Network") -> Iterator[tuple[str, str, Values]]:
         yield f"filters{number}", title, weights[:, 0]
     if not blocks:
         first: Any = next(layer for layer in network.head.children() if hasattr(layer, "weight"))
-        yield "filters", "What each unit looks for", first.weight.detach().numpy().reshape(-1, 28, 28)
+        yield "filters", "The weights of each unit", first.weight.detach().numpy().reshape(-1, 28, 28)

@@ -1,4 +1,4 @@
-"""A trained network as an ONNX file that takes bytes and needs no torch, checked against torch before it is kept."""
+"""Exports a trained network to an ONNX file, and compares it with torch before the file is kept."""
 
 import json
 import logging
@@ -18,18 +18,18 @@ from digits.errors import RunError, UserError
 from digits.evaluation.evaluate import data_of
 from digits.model.geometry import CLASSES
 from digits.model.network import MEAN, STD
-from digits.prediction import predict as prediction
+from digits.prediction.predict import Images, load
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.files import save
 from digits.runs.find import Trained
 
-CHECKED = 1_000  # digits of the sample on which torch and onnxruntime have to agree
-LARGEST_DIFFERENCE = 1e-4  # of a probability; float32 sums in another order differ by 1e-6
-CALIBRATED = 500  # digits of the sample that tell the ranges of the 8 bits
+CHECKED_DIGITS = 1_000  # of the sample, on which torch and onnxruntime must agree
+MAX_DIFFERENCE = 1e-4  # of a probability; float32 sums in another order differ by 1e-6
+CALIBRATION_DIGITS = 500  # of the sample, for the ranges of the 8-bit values
 
 
-class FromBytes(nn.Module):
-    """A network with what comes before it and after it: bytes to probabilities."""
+class Probabilities(nn.Module):
+    """A network that outputs probabilities."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -46,15 +46,15 @@ def export(trained: Trained, output: Path | None = None, int8: bool = False) -> 
 
     Args:
         trained: The network.
-        output: The file; None for ``model.onnx`` beside what else there is of the run, ``model-int8.onnx`` quantised.
-        int8: Whether weights and feature maps are quantised to one byte each, and the accuracy measured that it costs.
+        output: The file; None for ``model.onnx``, or ``model-int8.onnx``, in the run directory.
+        int8: Whether to quantise weights and feature maps to one byte each, and measure the loss of accuracy.
 
     Returns:
-        What a person is told.
+        A summary for the user.
 
     Raises:
-        UserError: If the checkpoint is none, or the file cannot be written.
-        RunError: If what was exported does not compute what the network does; nothing is written.
+        UserError: If the checkpoint cannot be read, or the file cannot be written.
+        RunError: If the exported network computes something else; nothing is written.
     """
     path = output or trained.home / ("model-int8.onnx" if int8 else "model.onnx")
     if path.is_dir() or path.suffix != ".onnx":
@@ -63,24 +63,26 @@ def export(trained: Trained, output: Path | None = None, int8: bool = False) -> 
         raise UserError(f"--output {path}: there is no folder {path.parent}.")
     images, _ = sample.load()
     chosen = images[np.random.default_rng(0).permutation(len(images))]
-    told = []
+    summary = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         _write_onnx(trained, file)
-        difference = _check(trained.checkpoint, file, chosen[:CHECKED])
-        told.append(f"Agrees with torch on {CHECKED:,} digits: largest difference of a probability {difference:.1e}")
+        difference = _check(trained.checkpoint, file, chosen[:CHECKED_DIGITS])
+        summary.append(
+            f"Agrees with torch on {CHECKED_DIGITS:,} digits: largest difference of a probability {difference:.1e}"
+        )
         if int8:
-            file = _quantised(file, chosen[:CALIBRATED])
-            told.append(_measured(trained, file))
+            file = _quantised(file, chosen[:CALIBRATION_DIGITS])
+            summary.append(_measure_int8(trained, file))
         save(path, file.read_bytes())
-    told.append(f"Written to {path}, {path.stat().st_size / 1000:,.0f} kB: uint8 (batch, 28, 28) to probabilities")
-    return "\n".join(told)
+    summary.append(f"Written to {path}, {path.stat().st_size / 1000:,.0f} kB: uint8 (batch, 28, 28) to probabilities")
+    return "\n".join(summary)
 
 
 def _write_onnx(trained: Trained, file: Path) -> None:
-    network = FromBytes(Checkpoint(trained.checkpoint).network().to(memory_format=torch.contiguous_format)).eval()
+    network = Probabilities(Checkpoint(trained.checkpoint).network().to(memory_format=torch.contiguous_format)).eval()
     example = torch.zeros(2, 28, 28, dtype=torch.uint8)
-    with _hushed():
+    with _silent():
         program = torch.onnx.export(
             network,
             (example,),
@@ -103,42 +105,42 @@ def _write_onnx(trained: Trained, file: Path) -> None:
     )
 
 
-def _check(path: Path, file: Path, images: prediction.Images) -> float:
+def _check(path: Path, file: Path, images: Images) -> float:
     """The largest difference of a probability between torch and onnxruntime.
 
     Raises:
-        RunError: If it is large, or a digit is read differently.
+        RunError: If it is too large, or a prediction differs.
     """
-    ours, theirs = prediction.load(path).probabilities(images), prediction.load(file).probabilities(images)
-    difference = float(np.abs(ours - theirs).max())
-    others = int((ours.argmax(1) != theirs.argmax(1)).sum())
-    if others or not difference <= LARGEST_DIFFERENCE:
+    ours, exported = load(path).probabilities(images), load(file).probabilities(images)
+    difference = float(np.abs(ours - exported).max())
+    different = int((ours.argmax(1) != exported.argmax(1)).sum())
+    if different or not difference <= MAX_DIFFERENCE:
         raise RunError(
-            f"the exported network reads {others} of {len(images):,} digits differently, and its probabilities differ "
-            f"by up to {difference:.1e}; nothing was written"
+            f"the exported network reads {different} of {len(images):,} digits differently, and its probabilities "
+            f"differ by up to {difference:.1e}; nothing was written"
         )
     return difference
 
 
-def _quantised(file: Path, images: prediction.Images) -> Path:
-    """The file with weights of 7 bits and feature maps of 8, whose ranges are those of some digits."""
+def _quantised(file: Path, images: Images) -> Path:
+    """Quantise the weights to 7 bits and the feature maps to 8, with ranges calibrated on some digits."""
     from onnxruntime import quantization
 
-    class Digits(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    class Calibration(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
         def __init__(self) -> None:
             self.batches = iter(np.split(images, len(images) // 50))
 
-        def get_next(self) -> dict[str, prediction.Images] | None:
+        def get_next(self) -> dict[str, Images] | None:
             batch = next(self.batches, None)
             return None if batch is None else {"images": batch}
 
     prepared, small = file.with_name("prepared.onnx"), file.with_name("int8.onnx")
-    with _hushed():
+    with _silent():
         quantization.shape_inference.quant_pre_process(file, prepared, skip_symbolic_shape=True)
         quantization.quantize_static(
             prepared,
             small,
-            Digits(),
+            Calibration(),
             per_channel=True,
             reduce_range=True,  # 7 bits: with 8, sums of two products overflow on processors without VNNI
             op_types_to_quantize=["Conv", "Gemm", "MatMul", "MaxPool"],
@@ -147,8 +149,8 @@ def _quantised(file: Path, images: prediction.Images) -> Path:
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """Without what the exporter and the quantiser say of their own insides."""
+def _silent() -> Iterator[None]:
+    """Silence the exporter and the quantiser."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -158,14 +160,13 @@ def _hushed() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _measured(trained: Trained, file: Path) -> str:
-    """The accuracy on the test set with all bits, and with 8, which is also noted in the file."""
+def _measure_int8(trained: Trained, file: Path) -> str:
+    """Measure the test accuracy with 32 bits and with 8; record the latter in the file."""
     data = data_of(Checkpoint(trained.checkpoint))
     test = data.test_set()
     images, labels = test.images.numpy(), test.labels.numpy()
     full, small = (
-        float((prediction.load(source).probabilities(images).argmax(1) == labels).mean())
-        for source in (trained.checkpoint, file)
+        float((load(source).probabilities(images).argmax(1) == labels).mean()) for source in (trained.checkpoint, file)
     )
     _describe(file, test_accuracy=json.dumps(small), dataset=data.description.name)
     return (
@@ -175,7 +176,7 @@ def _measured(trained: Trained, file: Path) -> str:
 
 
 def _describe(file: Path, **about: str) -> None:
-    """Note in a file what is known about the network; what it says of the rest, it goes on saying."""
+    """Add metadata to a file, and keep what it has."""
     model = onnx.load(file)
     onnx.helper.set_model_props(model, {**{item.key: item.value for item in model.metadata_props}, **about})
     onnx.save(model, file)

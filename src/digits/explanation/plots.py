@@ -1,4 +1,4 @@
-"""Plots, from numbers alone: curves over epochs, calibration, and what a sweep has found."""
+"""Plots numbers: curves over epochs, calibration, and the results of sweeps."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,50 +11,51 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from digits.explanation.drawing import BLUE, INK, ORANGE, one_axes
+from digits.explanation.drawing import BLUE, INK, ORANGE, STYLE, one_axes
 
-# Okabe and Ito's palette, without the yellow that white paper swallows: it tells apart for every kind of sight.
+# Okabe and Ito's palette, which everyone can tell apart; without its yellow, which is hard to see on white.
 COLOURS = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 MARKERS = "osD^vP*"
 STYLES = ("-", "--", ":")
-TOLD_APART = len(COLOURS) * len(STYLES)  # lines
-OTHERS = "#b0b0b0"  # those beyond
-DECADE = 10  # largest value over smallest from which an axis is logarithmic
-MOST_TICKS = 10  # values of a key with a place each; more numbers lie where they are between the least and the most
+DISTINCT_LINES = len(COLOURS) * len(STYLES)
+GREY = "#b0b0b0"  # of all further lines
+DECADE = 10  # an axis is logarithmic if the largest value is so many times the smallest
+MAX_TICKS = 10  # values of a key at equal distances; more numbers are placed by their size
 
 Point = tuple[str, float, float]  # value of a key, mean of the metric, its standard deviation
 
 
+@STYLE
 def curves(title: str, unit: str, lines: Mapping[str, Sequence[tuple[float, float]]], log: bool = False) -> Figure:
-    """One value over the epochs, from 1: a line for each name, of (epoch, value)."""
+    """Plot a metric over the epochs, from 1: a line per name, of (epoch, value)."""
     figure, axes = one_axes(title, 5.6, 3.4, fontsize=12)
     for (name, points), colour, marker in zip(lines.items(), (BLUE, ORANGE), ("o", "s"), strict=False):
         axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4, linewidth=1.6, label=name)
     axes.set(xlabel="epoch", ylabel=unit, yscale="log" if log else "linear")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _plain(axes)
     if len(lines) > 1:
-        axes.legend(frameon=False, labelcolor=INK)
+        axes.legend()
     return figure
 
 
+@STYLE
 def reliability(parts: Sequence[tuple[float, float, int]]) -> Figure:
-    """How often answers are right, by how sure the network was: (confidence, accuracy, number of answers)."""
-    figure, axes = one_axes("Right as often as sure?", 5.6, 4.2, fontsize=12)
+    """Plot the calibration: bins of (mean confidence, accuracy, number of predictions)."""
+    figure, axes = one_axes("Is the confidence justified?", 5.6, 4.2, fontsize=12)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="perfectly calibrated")
     confidence, accuracy, numbers = (np.array(column) for column in zip(*parts, strict=True))
     area = 15 + 250 * numbers / numbers.max()
-    axes.scatter(confidence, accuracy, s=area, color=BLUE, alpha=0.75, label="answers (area: how many)", zorder=3)
-    axes.set(xlabel="mean confidence", ylabel="share that is right", xlim=(0, 1.03), ylim=(0, 1.05))
-    _plain(axes)
-    axes.legend(frameon=False, labelcolor=INK, loc="upper left")
+    axes.scatter(confidence, accuracy, s=area, color=BLUE, alpha=0.75, label="predictions (area: number)", zorder=3)
+    axes.set(xlabel="mean confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.05))
+    axes.legend(loc="upper left")
     return figure
 
 
+@STYLE
 def against(key: str, metric: str, lines: Mapping[str, Sequence[Point]], joined: bool = True) -> Figure:
-    """A metric against the values of a key: a line for each name, with the standard deviation over seeds as bars.
+    """Plot a metric against the values of a key: a line per name, with the standard deviation over seeds as bars.
 
-    The axis is logarithmic where the values span a decade, and shows words where they are no numbers.
+    The axis is logarithmic if the values span a decade, and shows words if they are not numbers.
     """
     figure, axes = one_axes(f"{metric} by {key}", 6.4, 4.0, fontsize=12)
     values = _in_order({value for points in lines.values() for value, *_ in points})
@@ -73,13 +74,13 @@ def against(key: str, metric: str, lines: Mapping[str, Sequence[Point]], joined:
         axes.set_xticks(range(len(values)), values)
     elif _spans_decades(numbers):
         axes.set_xscale("log")
-    _plain(axes)
     _legend(figure, axes, len(lines))
     return figure
 
 
+@STYLE
 def together(title: str, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> Figure:
-    """The curves of many trainings, over the epochs from 1, the best first: those of one name in one colour."""
+    """Plot the curves of many trainings over the epochs from 1, the best first; one colour per name."""
     figure, axes = one_axes(title, 7.2, 4.4, fontsize=12)
     names = list(dict.fromkeys(name for name, _ in lines))
     for name, points in reversed(lines):
@@ -87,21 +88,21 @@ def together(title: str, lines: Sequence[tuple[str, Sequence[tuple[float, float]
         place = names.index(name)
         (line,) = axes.plot(xs, ys, color=_colour(place), linewidth=1.2, linestyle=_style(place))
         line.set_marker("o" if len(xs) == 1 else "none")
-    for place, name in enumerate(names[:TOLD_APART]):
+    for place, name in enumerate(names[:DISTINCT_LINES]):
         axes.plot([], [], color=_colour(place), linestyle=_style(place), label=name)
-    if len(names) > TOLD_APART:
-        axes.plot([], [], color=OTHERS, label=f"{len(names) - TOLD_APART} others")
+    if len(names) > DISTINCT_LINES:
+        axes.plot([], [], color=GREY, label=f"{len(names) - DISTINCT_LINES} others")
     axes.set(xlabel="epoch", ylabel="%")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _plain(axes)
     _legend(figure, axes, len(names))
     return figure
 
 
+@STYLE
 def parallel(metric: str, keys: Sequence[str], rows: Sequence[tuple[Sequence[str], float]]) -> Figure:
-    """Several keys side by side: a line for each configuration, through its values, in the colour of its metric.
+    """Plot parallel coordinates: a line per configuration through the values of its keys, coloured by the metric.
 
-    The values of a key have a place each; where they are many numbers, they lie on an axis.
+    Few values of a key are at equal distances; many numbers are on a continuous axis.
     """
     figure, axes = one_axes(f"{metric} of {len(rows)} configurations", 2.4 * len(keys) + 2.2, 4.6, fontsize=12)
     scales = [_Scale({values[place] for values, _ in rows}) for place in range(len(keys))]
@@ -112,68 +113,67 @@ def parallel(metric: str, keys: Sequence[str], rows: Sequence[tuple[Sequence[str
         axes.plot(range(len(keys)), ys, color=colours(norm(score)), linewidth=2, alpha=0.85)
     for place, scale in enumerate(scales):
         axes.axvline(place, color=INK, linewidth=0.8)
-        for height, told in scale.ticks:
-            axes.text(place + 0.03, height, told, color=INK, fontsize=9, va="bottom")
+        for height, text in scale.ticks:
+            axes.text(place + 0.03, height, text, fontsize=9, va="bottom")
     axes.set_xticks(range(len(keys)), keys)
     axes.set(yticks=[], ylim=(-0.04, 1.08), xlim=(-0.1, len(keys) - 0.6))
-    axes.tick_params(colors=INK, length=0)
+    axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, label="%", pad=0.02)
-    bar.ax.tick_params(colors=INK)
+    figure.colorbar(ScalarMappable(norm, colours), ax=axes, label="%", pad=0.02)
     return figure
 
 
+@STYLE
 def panels(unit: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
-    """A share of 1, shown in percent, against what each panel is named by: a panel for each line, of (x, share)."""
+    """Plot fractions in percent, a panel per line of (x, fraction), labelled with its name."""
     columns = 3
     rows = math.ceil(len(lines) / columns)
     figure = Figure(figsize=(3.4 * columns, 2.8 * rows), layout="constrained")
     for axes, (name, points) in zip(figure.subplots(rows, columns, sharey=True).flat, lines.items(), strict=False):
         xs, ys = zip(*points, strict=True)
-        axes.plot(xs, [100 * share for share in ys], color=BLUE, marker="o", markersize=4)
+        axes.plot(xs, [100 * y for y in ys], color=BLUE, marker="o", markersize=4)
         axes.set(xlabel=name, ylim=(0, 103))
         axes.set_ylabel(unit if axes.get_subplotspec().is_first_col() else "")
-        axes.grid(axis="y", color=OTHERS, linewidth=0.5)
-        _plain(axes)
+        axes.grid(axis="y", color=GREY, linewidth=0.5)
     return figure
 
 
+@STYLE
 def gaps(title: str, ends: tuple[str, str], rows: Sequence[tuple[str, float, float]]) -> Figure:
-    """Two percentages a row, and what lies between them: name, and the values of the two ends."""
+    """Plot two percentages per row and their difference: (name, first, second)."""
     figure, axes = one_axes(title, 8.0, 0.7 * len(rows) + 1.5, fontsize=12)
     for place, (_, left, right) in enumerate(reversed(rows)):
-        axes.plot([left, right], [place, place], color=OTHERS, linewidth=4, zorder=1)
+        axes.plot([left, right], [place, place], color=GREY, linewidth=4, zorder=1)
         axes.annotate(f"{right - left:.2f}", ((left + right) / 2, place), (0, 6), textcoords="offset points",
-                      ha="center", color=INK, fontsize=9)  # fmt: skip
+                      ha="center", fontsize=9)  # fmt: skip
     for number, (name, colour, marker) in enumerate(zip(ends, (ORANGE, BLUE), "os", strict=True), start=1):
         values = [row[number] for row in reversed(rows)]
         axes.scatter(values, range(len(rows)), color=colour, marker=marker, s=45, zorder=2, label=name)
     axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
     axes.set(xlabel="%", ylim=(-0.6, len(rows) - 0.2))
-    axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
-    _plain(axes)
+    axes.legend(fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return figure
 
 
-def shares(title: str, parts: Mapping[str, float]) -> Figure:
-    """A bar for each of several shares of 1, the largest on top."""
-    figure, axes = one_axes(title, 6.4, 0.5 * len(parts) + 1.2, fontsize=12)
-    ordered = sorted(parts.items(), key=lambda item: item[1])
-    bars = axes.barh([name for name, _ in ordered], [100 * share for _, share in ordered], color=BLUE, height=0.6)
-    axes.bar_label(bars, fmt="%.0f %%", padding=3, color=INK)
+@STYLE
+def bars(title: str, fractions: Mapping[str, float]) -> Figure:
+    """Plot a bar per fraction, in percent, the largest on top."""
+    figure, axes = one_axes(title, 6.4, 0.5 * len(fractions) + 1.2, fontsize=12)
+    ordered = sorted(fractions.items(), key=lambda item: item[1])
+    drawn = axes.barh([name for name, _ in ordered], [100 * value for _, value in ordered], color=BLUE, height=0.6)
+    axes.bar_label(drawn, fmt="%.0f %%", padding=3)
     axes.set(xlim=(0, 110), xticks=[])
-    _plain(axes)
     axes.spines["bottom"].set_visible(False)
     return figure
 
 
 class _Scale:
-    """Heights, 0 to 1, of the values of a key, and of what is written beside them."""
+    """Maps the values of a key to heights from 0 to 1, with labels."""
 
     def __init__(self, values: set[str]) -> None:
         ordered = _in_order(values)
         numbers = [number for value in ordered if (number := _number(value)) is not None]
-        if len(ordered) <= MOST_TICKS or len(numbers) < len(ordered):
+        if len(ordered) <= MAX_TICKS or len(numbers) < len(ordered):
             self.places = {value: place / max(len(ordered) - 1, 1) for place, value in enumerate(ordered)}
             self.ticks = [(height, value) for value, height in self.places.items()]
             return
@@ -192,7 +192,7 @@ def _spans_decades(numbers: Sequence[float]) -> bool:
 
 
 def _in_order(values: set[str]) -> list[str]:
-    """Numbers by their size, before words."""
+    """Sort numbers by size, before words."""
     return sorted(values, key=lambda value: (math.inf if (number := _number(value)) is None else number, value))
 
 
@@ -204,26 +204,17 @@ def _number(value: str) -> float | None:
 
 
 def _colour(place: int) -> str:
-    return COLOURS[place % len(COLOURS)] if place < TOLD_APART else OTHERS
+    return COLOURS[place % len(COLOURS)] if place < DISTINCT_LINES else GREY
 
 
 def _style(place: int) -> str:
-    return STYLES[place // len(COLOURS)] if place < TOLD_APART else "-"
+    return STYLES[place // len(COLOURS)] if place < DISTINCT_LINES else "-"
 
 
 def _legend(figure: Figure, axes: Axes, names: int) -> None:
-    """In the plot, or beside it where there are many lines."""
+    """Add a legend in the plot, or beside it if there are many lines."""
     if 1 < names <= len(COLOURS):
-        axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+        axes.legend(fontsize=9)
     elif names > 1:
         figure.set_figwidth(figure.get_figwidth() + 3)
-        figure.legend(frameon=False, labelcolor=INK, fontsize=8, loc="outside right upper")
-
-
-def _plain(axes: Axes) -> None:
-    """Only the two axes that are read."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(INK)
-    axes.tick_params(which="both", colors=INK)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
+        figure.legend(fontsize=8, loc="outside right upper")

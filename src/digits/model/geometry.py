@@ -14,7 +14,7 @@ from annotated_types import Ge, Lt
 
 IMAGE_SIZE = 28
 CLASSES = 10
-MOST_LAYERS, MOST_PARAMETERS = 100, 2**30  # beyond which a mistake is likelier than a plan
+MOST_LAYERS, MOST_PARAMETERS = 100, 2**30  # more is likely a mistake
 
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "none")
 NORMALISATIONS = ("batch", "none")
@@ -65,7 +65,7 @@ class Block:
 
     @property
     def has_bias(self) -> bool:
-        """A normalisation has a shift of its own, which makes the convolution's bias idle."""
+        """A normalisation has its own shift, which makes the convolution's bias redundant."""
         return self.normalisation == "none"
 
     @property
@@ -91,7 +91,7 @@ class Layer:
         name: The layer in words, such as ``conv 5×5, 1→32, padding 2, relu``.
         shape: Of its output: (channels, height, width), or (features,).
         formula: How the output's height and width follow from the input's.
-        receptive_field: Pixels of the image, a side, that one output value sees, zeros around it included.
+        receptive_field: Pixels per side of the image area that one output value depends on, including padding.
         parameters: Weights and biases.
         multiply_adds: Multiplications, each with an addition, for one digit.
     """
@@ -164,7 +164,7 @@ def layers(blocks: Sequence[Block], head: Head) -> list[Layer]:
 
 
 class _Walk:
-    """Where a digit stands on its way through the network."""
+    """The state while `layers` walks through the network."""
 
     def __init__(self) -> None:
         self.layers: list[Layer] = []
@@ -189,7 +189,7 @@ class _Walk:
         if not block.pools_first:
             parameters += _norm_parameters(block)
         self.channels = block.channels
-        self._see(block.dilation * (block.kernel_size - 1), block.stride)
+        self._grow_receptive_field(block.dilation * (block.kernel_size - 1), block.stride)
         self._add(name, size, how, parameters, weights * size**2)
 
     def pool(self, block: Block) -> None:
@@ -201,7 +201,7 @@ class _Walk:
             size, how = self._slide(pool.kernel_size, stride)
         except GeometryError as error:
             raise GeometryError(f"{name}: {error}") from error
-        self._see(pool.kernel_size - 1, stride)
+        self._grow_receptive_field(pool.kernel_size - 1, stride)
         self._add(name, size, how, _norm_parameters(block) if pool.first else 0, 0)
 
     def flatten(self, dropout: float) -> None:
@@ -221,7 +221,7 @@ class _Walk:
         size = output_size(self.size, kernel_size, stride, padding, dilation)
         return size, f"{formula(self.size, kernel_size, stride, padding, dilation)} = {size}"
 
-    def _see(self, further: int, stride: int) -> None:
+    def _grow_receptive_field(self, further: int, stride: int) -> None:
         self.receptive_field += further * self.jump
         self.jump *= stride
 

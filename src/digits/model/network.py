@@ -27,10 +27,10 @@ POOLS: dict[str, type[nn.MaxPool2d | nn.AvgPool2d]] = {"max": nn.MaxPool2d, "ave
 
 
 class Network(nn.Module):
-    """A convolutional network that tells ten digits apart.
+    """A convolutional network that classifies digits.
 
     Args:
-        blocks: The convolutional blocks, first to last; none makes a fully connected network.
+        blocks: The convolutional blocks, first to last; an empty list makes a fully connected network.
         head: The fully connected layers after them.
 
     Raises:
@@ -39,7 +39,7 @@ class Network(nn.Module):
 
     def __init__(self, blocks: Sequence[Block], head: Head) -> None:
         super().__init__()
-        layers(blocks, head)  # says what is wrong with a stack in terms of its layers, as torch would not
+        layers(blocks, head)  # its errors name the layer, unlike torch's
         channels = [1, *(block.channels for block in blocks)]
         self.blocks = nn.Sequential(*(convolution(n, block) for n, block in zip(channels, blocks, strict=False)))
         self.head = fully_connected(blocks, head)
@@ -111,10 +111,10 @@ def pooling(pool: Pool) -> nn.Module:
 
 
 class Flatten(nn.Module):
-    """Feature maps, (batch, channels, height, width), to the values of one pixel after the other, (batch, features).
+    """Flattens feature maps, (batch, channels, height, width), pixel by pixel, to (batch, features).
 
-    That is the order in which they lie in memory in torch's format ``channels_last``, so that nothing is copied, and
-    the gradient comes back in the order that the layers before this one are fast with.
+    This is their order in memory in torch's format ``channels_last``: nothing is copied, and the gradient has the
+    order that the layers before are fast with.
     """
 
     def forward(self, features: Tensor) -> Tensor:

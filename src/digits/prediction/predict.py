@@ -1,4 +1,4 @@
-"""What a trained network makes of pictures; torch is imported only where it is what computes."""
+"""Reads digits with a trained network. Imports torch only for networks that torch computes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from digits.model.geometry import CLASSES, IMAGE_SIZE
 from digits.prediction import photo
 from digits.runs.find import find
 
-ROUNDING = 1e-3  # by which a probability may exceed 1; of int8 networks
-SILENT = 4  # of onnxruntime's log
+ROUNDING_ERROR = 1e-3  # by which a probability of an int8 network may exceed 1
+SILENT = 4  # onnxruntime's log level
 BATCH_SIZE = 500  # images: as fast as more, and little memory
 
 Images = npt.NDArray[np.uint8]
@@ -24,27 +24,27 @@ Probabilities = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network makes of one digit.
+    """The prediction for one digit.
 
     Attributes:
-        probabilities: Of each digit, 0 to 9; together 1.
+        probabilities: Probability of each digit, 0 to 9; their sum is 1.
     """
 
     probabilities: tuple[float, ...]
 
     @property
     def digit(self) -> int:
-        """The likeliest."""
+        """The most likely digit."""
         return self.ranking[0][0]
 
     @property
     def probability(self) -> float:
-        """That it is."""
+        """The probability of `digit`."""
         return self.ranking[0][1]
 
     @property
     def ranking(self) -> list[tuple[int, float]]:
-        """Every digit with its probability, likeliest first."""
+        """Each digit with its probability, the most likely first."""
         return sorted(enumerate(self.probabilities), key=lambda pair: -pair[1])
 
 
@@ -68,18 +68,18 @@ class DigitReader:
         """Read one picture, or several at once.
 
         Args:
-            picture: An array of shape (28, 28) uint8 is a digit as MNIST has it, bright strokes on 0, and is taken as
-                it is. A path, a PIL image, or an array of another shape, (height, width) or (height, width, 3) uint8,
-                is a picture in which the digit is looked for. Several: a list of any of these, or an array
-                (batch, 28, 28) uint8 of digits as MNIST has them.
+            picture: An array of shape (28, 28) uint8 is a digit as in MNIST, bright strokes on 0, and is used as it
+                is. A path, a PIL image, or an array of another shape, (height, width) or (height, width, 3) uint8, is a
+                picture in which the digit is found first. Several: a list of any of these, or an array
+                (batch, 28, 28) uint8 of digits as in MNIST.
 
         Returns:
-            A `Prediction`; of several, a list of them.
+            A `Prediction`; for several pictures, a list.
 
         Raises:
             PictureError: If a file cannot be read as a picture.
-            NoDigitError: If there is no digit in a picture, or several.
-            UserError: If an array is none of these.
+            NoDigitError: If a picture has no digit, or several.
+            UserError: If an array has another shape or type.
         """
         if isinstance(picture, list | tuple):
             return self.predict_images(np.stack([prepared(one) for one in picture])) if picture else []
@@ -88,13 +88,13 @@ class DigitReader:
         return self.predict_images(prepared(picture)[None])[0]
 
     def predict_images(self, images: Images) -> list[Prediction]:
-        """Read digits as MNIST has them.
+        """Read digits as in MNIST.
 
         Args:
             images: (batch, 28, 28) uint8, bright strokes on 0.
 
         Raises:
-            UserError: If they are not.
+            UserError: If the array has another shape or type.
         """
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
@@ -104,14 +104,14 @@ class DigitReader:
         return [Prediction(tuple(row)) for row in self.probabilities(images).tolist()]
 
     def probabilities(self, images: Images) -> Probabilities:
-        """The same as an array, (batch, 10) float32; each row sums to 1."""
+        """Compute the probabilities, (batch, 10) float32; each row sums to 1."""
         if not len(images):
             return np.zeros((0, 10), dtype=np.float32)
-        images = np.require(images, requirements=["C", "W"])  # torch shares memory, and takes no other
+        images = np.require(images, requirements=["C", "W"])  # torch shares the memory, and accepts no other
         parts = [self._compute(images[start : start + BATCH_SIZE]) for start in range(0, len(images), BATCH_SIZE)]
         probabilities = np.concatenate(parts)
-        if not ((probabilities >= 0) & (probabilities <= 1 + ROUNDING)).all():  # nor is one that is no number
-            raise RunError("what the network computes are no probabilities")
+        if not ((probabilities >= 0) & (probabilities <= 1 + ROUNDING_ERROR)).all():  # false for NaN too
+            raise RunError("the outputs of the network are not probabilities")
         return probabilities
 
 
@@ -123,7 +123,7 @@ def load(source: str | Path = "latest") -> DigitReader:
             `digits export` wrote, for which torch is not imported.
 
     Raises:
-        UserError: If there is none, or it cannot be read.
+        UserError: If it does not exist, or cannot be read.
     """
     if Path(source).suffix == ".onnx":
         return DigitReader(_onnx(Path(source)))
@@ -151,27 +151,27 @@ def _onnx(path: Path) -> Callable[[Images], Probabilities]:
     if not path.is_file():
         raise UserError(f"there is no file {path}.")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = SILENT  # what goes wrong is raised
+    options.log_severity_level = SILENT  # errors are raised
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own, of several kinds without a name in common
+    except Exception as error:  # onnxruntime's errors have no common base class
         raise UserError(f"{path} cannot be read as ONNX: {first_line(error)}.") from error
     (taken, *_), (given, *_) = session.get_inputs(), session.get_outputs()
     if taken.type != "tensor(uint8)" or taken.shape[1:] != [IMAGE_SIZE, IMAGE_SIZE]:
         raise UserError(
             f"{path} takes {taken.type} of shape {taken.shape}, not uint8 (batch, 28, 28): "
-            "it is none that digits export writes."
+            "it was not written by digits export."
         )
 
     def compute(images: Images) -> Probabilities:
         try:
             probabilities: Probabilities = np.asarray(session.run([given.name], {taken.name: images})[0])
-        except Exception as error:  # onnxruntime's own again
+        except Exception as error:  # as above
             raise UserError(f"{path} cannot be computed: {first_line(error)}.") from error
         if probabilities.shape != (len(images), CLASSES) or probabilities.dtype != np.float32:
             raise UserError(
                 f"{path} gives {probabilities.dtype} of shape {probabilities.shape}, not float32 "
-                f"({len(images)}, {CLASSES}): it is none that digits export writes."
+                f"({len(images)}, {CLASSES}): it was not written by digits export."
             )
         return probabilities
 
@@ -179,7 +179,7 @@ def _onnx(path: Path) -> Callable[[Images], Probabilities]:
 
 
 def prepared(picture: Any) -> Images:
-    """One picture as a digit of MNIST, (28, 28) uint8; takes and raises what `DigitReader.predict` does."""
+    """Prepare one picture as in MNIST, (28, 28) uint8; accepts and raises the same as `DigitReader.predict`."""
     if isinstance(picture, np.ndarray):
         _check(picture)
         if picture.shape == (IMAGE_SIZE, IMAGE_SIZE):
@@ -199,6 +199,6 @@ def _check(picture: npt.NDArray[Any]) -> None:
     shaped = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (3, 4))
     if picture.dtype != np.uint8 or not shaped or not picture.size:
         raise UserError(
-            f"an array of shape {picture.shape} and {picture.dtype} is no picture: it has to be uint8, (28, 28) with "
-            "bright strokes on 0, or (height, width) or (height, width, 3)."
+            f"an array of shape {picture.shape} and {picture.dtype} is not a picture: it has to be uint8, (28, 28) "
+            "with bright strokes on 0, or (height, width) or (height, width, 3)."
         )

@@ -1,4 +1,4 @@
-"""Telling a digit's ink from its paper, whatever their colours, and however the paper is lit."""
+"""Separates a digit's ink from the paper, for any colours and any lighting."""
 
 import functools
 import math
@@ -15,32 +15,32 @@ from digits.errors import UserError
 Grey = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-WORKING_SIZE = 160  # pixels of the longer side, at most, at which a digit is looked for
-COARSE_SIZE = 40  # and at which its paper is
-SMALLEST = 4  # working pixels of the shorter side
-FAINTEST = 14  # grey values of 255 between ink and paper; less is a stain
-NOISE = 4.5  # times that the ink has to stand out of the paper's own unevenness
-SHEET = 0.12  # of the picture: a smaller piece is no sheet of paper, and what leaves less is all of the picture
-SOLID = 0.7  # of its box that a sheet fills; it may be turned a little, and has a digit on it
-NORMAL = 1.4826  # standard deviation over median deviation, of a normal distribution
+WORKING_SIZE = 160  # largest longer side in pixels when a digit is segmented
+COARSE_SIZE = 40  # the same for its paper
+MIN_SIZE = 4  # working pixels of the shorter side
+MIN_CONTRAST = 14  # grey values of 255 between ink and paper; less is a stain
+MIN_SIGNAL_TO_NOISE = 4.5  # contrast of the ink over the standard deviation of the paper
+SHEET = 0.12  # smallest fraction of the picture that a sheet of paper covers, and that it leaves
+SOLID = 0.7  # smallest fraction of its box that a sheet fills: it may be rotated, and has a digit on it
+NORMAL = 1.4826  # standard deviation over median absolute deviation of a normal distribution
 
 
 class NoDigitError(UserError):
-    """A picture without a digit in it, or with several; the message says which."""
+    """A picture has no digit, or several; the message says which."""
 
 
 class BlankError(NoDigitError):
-    """A picture in which nothing stands out."""
+    """Nothing stands out from the paper."""
 
 
 @dataclass(frozen=True)
 class Ink:
-    """Where there is ink in a picture.
+    """The ink in a picture.
 
     Attributes:
         strength: (height, width) float32, how far each pixel stands out from the paper.
-        mask: (height, width) bool, what belongs to the digit.
-        box: Its rows and columns.
+        mask: (height, width) bool, the pixels of the digit.
+        box: The rows and columns of the digit.
     """
 
     strength: Grey
@@ -49,29 +49,29 @@ class Ink:
 
 
 def find(picture: Image.Image) -> Ink:
-    """Tell the digit from the paper.
+    """Segment the digit.
 
     Raises:
-        NoDigitError: If there is none, or more than one.
+        NoDigitError: If there is no digit, or there are several.
     """
     grey = _grey(picture)
-    if min(grey.shape) < SMALLEST:
-        raise BlankError(f"blank: {picture.width}×{picture.height} pixels have no room for a digit")
+    if min(grey.shape) < MIN_SIZE:
+        raise BlankError(f"blank: {picture.width}×{picture.height} pixels are too few for a digit")
     strength = _out_of_paper(grey)
     noise = NORMAL * quantile(np.abs(strength[::2, ::2]), 0.5)
     smooth = _smoothed(strength) if noise > 1 else strength
-    stands_out = smooth[smooth > max(FAINTEST / 2, 2.5 * noise)]
+    stands_out = smooth[smooth > max(MIN_CONTRAST / 2, 2.5 * noise)]
     threshold = _otsu(stands_out) if stands_out.size else np.inf
     full = float(stands_out[stands_out > threshold].mean()) if stands_out.max(initial=0) > threshold else 0.0
-    if full < max(FAINTEST, NOISE * noise):
+    if full < max(MIN_CONTRAST, MIN_SIGNAL_TO_NOISE * noise):
         raise BlankError("blank: nothing stands out from the paper")
-    mask = _digit_of(smooth > min(threshold, 0.55 * full))  # of ink alone, the threshold would part it in two
+    mask = _digit_of(smooth > min(threshold, 0.55 * full))  # otherwise it splits a picture of ink alone
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     return Ink(strength, mask, (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)))
 
 
 def sheet(picture: Image.Image) -> tuple[int, int, int, int] | None:
-    """The edges (left, upper, right, lower) of a sheet of paper on something darker or brighter; None without one."""
+    """Find the edges (left, upper, right, lower) of a sheet of paper on a table; None without one."""
     coarse = _shrunk(_grey(picture))
     bright = coarse > _otsu(coarse)
     best, largest = None, SHEET * coarse.size
@@ -92,9 +92,9 @@ def sheet(picture: Image.Image) -> tuple[int, int, int, int] | None:
 
 
 def _grey(picture: Image.Image) -> Grey:
-    """(height, width) at working size, along the colour axis in which the picture varies most, brighter for brighter.
+    """Project to one channel at working size: the colour axis with the largest variance, oriented towards brighter.
 
-    So blue, red or yellow ink stands out as far as it does from its paper, whatever its brightness.
+    Ink of any colour then keeps its contrast with the paper, even at the same brightness.
     """
     picture = picture.reduce(math.ceil(max(picture.size) / WORKING_SIZE))
     pixels = np.asarray(picture, dtype=np.float32)
@@ -108,13 +108,13 @@ def _grey(picture: Image.Image) -> Grey:
 
 
 def _out_of_paper(grey: Grey) -> Grey:
-    """How far each pixel stands out from the paper around it, positive where it is ink, whichever is the brighter."""
+    """How far each pixel stands out from the paper around it: positive for ink, whether dark or bright."""
     coarse = _shrunk(grey)
     light = _light(coarse)
     rest = coarse - light
     if _is_dark_on_light(rest, coarse):
         grey, light, rest = -grey, -light, -rest
-    # What is narrower than a third of the picture is a stroke, and goes; shadows and stains of the paper stay.
+    # Removes what is narrower than a third of the picture, which is a stroke; keeps shadows and stains of the paper.
     size = max(3, max(coarse.shape) // 3) | 1
     stains = ndimage.grey_opening(rest, size, mode="nearest")
     paper = light + ndimage.uniform_filter(stains, max(3, size // 4), mode="nearest")
@@ -128,12 +128,12 @@ def _shrunk(grey: Grey) -> Grey:
 
 
 def _light(coarse: Grey) -> Grey:
-    """A smooth surface that fits most of a picture, and its border most of all: paper that is lit from one side."""
+    """Fit a smooth surface to the paper, which may be lit from one side; the border of the picture counts most."""
     few = coarse[::2, ::2] if min(coarse.shape) > 10 else coarse
     terms, border = _surface(few.shape)
     values = few.ravel().astype(np.float64)
     weights = border
-    for _ in range(4):  # the less a pixel fits, the less it counts: so ink does not
+    for _ in range(4):  # robust regression: a pixel that fits badly, such as ink, counts less
         weighted = terms * weights
         factors = np.linalg.solve(weighted @ terms.T + 1e-6 * np.eye(len(terms)), weighted @ values)
         rest = values - factors @ terms
@@ -143,7 +143,7 @@ def _light(coarse: Grey) -> Grey:
 
 
 def _is_dark_on_light(rest: Grey, coarse: Grey) -> bool:
-    """By what stands out from the light, and from the medians around each place, which follow a shadow's edges."""
+    """Decide by the skewness of the residuals, and of the differences from local medians, which follow shadows."""
     few = coarse[::4, ::4]
     around = ndimage.median_filter(few, max(3, max(few.shape) // 2 | 1), mode="nearest")
     return _skewness(rest) + _skewness(few - around) < 0
@@ -156,7 +156,7 @@ def _skewness(values: npt.NDArray[Any]) -> float:
 
 @functools.lru_cache(maxsize=16)
 def _surface(shape: tuple[int, int]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The terms of a surface of second order, (6, pixels), and the weight of each pixel, (pixels,)."""
+    """Terms of a quadratic surface, (6, pixels), and the weight of each pixel, (pixels,)."""
     height, width = shape
     y, x = (axis.ravel() for axis in np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j])
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y])
@@ -164,7 +164,7 @@ def _surface(shape: tuple[int, int]) -> tuple[npt.NDArray[np.float64], npt.NDArr
 
 
 def _smoothed(values: Grey) -> Grey:
-    """The means of 3×3 pixels around each; at the edges, as if they went on."""
+    """Mean over 3×3 pixels; the edge pixels are repeated outside."""
     wide = np.pad(values, 1, mode="edge")
     rows = wide[:-2] + wide[1:-1] + wide[2:]
     smooth: Grey = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) * np.float32(1 / 9)
@@ -172,7 +172,7 @@ def _smoothed(values: Grey) -> Grey:
 
 
 def _otsu(strength: Grey) -> float:
-    """The threshold that parts two classes best (Otsu, "A threshold selection method", 1979)."""
+    """The threshold that separates two classes best (Otsu, "A threshold selection method", 1979)."""
     darkest, brightest = float(strength.min()), float(strength.max())
     if darkest == brightest:
         return darkest / 2
@@ -187,14 +187,14 @@ def _otsu(strength: Grey) -> float:
     return float(middles[np.nanargmax(between[:-1])] + step / 2)
 
 
-def quantile(values: npt.NDArray[np.floating[Any]], share: float) -> float:
-    """The value that a share of them stays below."""
-    place = int(share * (values.size - 1))
+def quantile(values: npt.NDArray[np.floating[Any]], fraction: float) -> float:
+    """The value below which a fraction of the values lies."""
+    place = int(fraction * (values.size - 1))
     return float(np.partition(values, place, axis=None)[place])
 
 
 def _digit_of(mask: Mask) -> Mask:
-    """The pieces of ink that belong to the digit, without dirt and edges.
+    """The connected pieces of ink that belong to the digit, without dirt and edges.
 
     Raises:
         NoDigitError: If there are several digits.
@@ -207,7 +207,7 @@ def _digit_of(mask: Mask) -> Mask:
     height, width = mask.shape
     at_edge = (spans[:, 0] == 0) | (spans[:, 1] == height) | (spans[:, 2] == 0) | (spans[:, 3] == width)
     inside = areas[1:] * ~at_edge
-    if inside.max() > 0.1 * areas.max():  # what the picture's edge cuts is a shadow or a table, if there is another
+    if inside.max() > 0.1 * areas.max():  # pieces at the edge are a shadow or a table, if there are others
         areas[1:] = inside
     heights, widths = spans[:, 1] - spans[:, 0], spans[:, 3] - spans[:, 2]
     sizes = np.maximum(heights, widths)

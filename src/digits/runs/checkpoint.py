@@ -1,4 +1,4 @@
-"""A checkpoint, read once and verified, without Lightning and without running anything that is in the file."""
+"""Reads and verifies a checkpoint once, without Lightning and without running code from the file."""
 
 import pickle
 import zipfile
@@ -11,10 +11,10 @@ from digits.errors import UserError
 from digits.model.geometry import GeometryError, Layer, layers
 from digits.model.network import Network, build_network, parse_model
 
-# What a wrong description, or wrong weights, raise.
+# Raised by a wrong description of the model, or by wrong weights.
 DAMAGE_ERRORS = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, GeometryError)
 PARTS = ("state_dict", "hyper_parameters")
-NETWORK_PREFIX = "network."  # of the network's weights among those of the classifier
+NETWORK_PREFIX = "network."  # of the network's weights in the classifier
 
 
 class Checkpoint:
@@ -24,7 +24,7 @@ class Checkpoint:
         path: The file.
 
     Attributes:
-        path: The same.
+        path: The file.
         content: Plain values and tensors, on the CPU.
 
     Raises:
@@ -79,22 +79,22 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
-                raise zipfile.BadZipFile("it is damaged, or of something else")
+                raise zipfile.BadZipFile("it is damaged, or not a checkpoint")
         with zipfile.ZipFile(path) as archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise zipfile.BadZipFile("it is compressed, as torch's are not")  # and may unpack to any size
-            if damaged := archive.testzip():  # torch does not look at the checksums
+                raise zipfile.BadZipFile("it is compressed, as torch's are not")  # it may unpack to any size
+            if damaged := archive.testzip():  # torch does not check the checksums
                 raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
         content = torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError as error:
         raise UserError(f"there is no checkpoint {path}") from error
     except PermissionError:
-        raise  # it may be a good one
+        raise  # the file may be fine
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} cannot be read as a checkpoint: it holds more than numbers, and may run code"
         ) from error
-    except Exception as error:  # of a dozen kinds, depending on where the file is damaged
+    except Exception as error:  # torch raises many kinds, depending on the damage
         reason = (str(getattr(error, "strerror", None) or error).splitlines() or [type(error).__name__])[0][:80]
         raise UserError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not (isinstance(content, dict) and all(isinstance(content.get(key), dict) for key in PARTS)):

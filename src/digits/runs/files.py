@@ -1,4 +1,4 @@
-"""What is kept on the disk: files written whole or not at all, JSON that people can read, figures without noise."""
+"""Files of a run: written atomically, JSON that people can read, and numbers without noise."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from annotated_types import Interval
 from digits.errors import UserError
 
 UNFINISHED_FILE = re.compile(r"\.(.+)\.\d+")
-"""The name of a file that is being written: its own, and the number of the process."""
+"""The name of a file that is being written: its final name, and the number of the process."""
 
 
 def rounded(value: SupportsFloat) -> float:
@@ -24,18 +24,18 @@ def rounded(value: SupportsFloat) -> float:
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write a file, whole or not at all."""
-    with whole(path) as file:
+    """Write a file atomically."""
+    with atomic(path) as file:
         file.write(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 @contextmanager
-def whole(path: Path, keep: Path | None = None) -> Iterator[BinaryIO]:
-    """A file to write under a temporary name, which gets its own once all of it is on the disk.
+def atomic(path: Path, keep: Path | None = None) -> Iterator[BinaryIO]:
+    """Open a file under a temporary name, and rename it once all of it is on the disk.
 
     Args:
-        path: Its own name.
-        keep: Another name, for the file that has been there before; None does without it.
+        path: The final name.
+        keep: New name for the file that had this name before; None replaces it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -52,7 +52,7 @@ def whole(path: Path, keep: Path | None = None) -> Iterator[BinaryIO]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk too, where the system has a way."""
+    """Flush the names in a folder to the disk too, where the system supports it."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:
@@ -63,10 +63,10 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say of a file or folder that cannot be written that it is the one that a person chose.
+    """Turn an error of the system into a `UserError` that names a file or folder that the user chose.
 
     Raises:
-        UserError: Naming it, and why.
+        UserError: If it cannot be written.
     """
     try:
         yield
@@ -76,7 +76,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def save(path: Path, content: str | bytes) -> Path:
-    """Write a file whole, into a folder that is made where there is none, and return its path.
+    """Write a file atomically, create its folder if necessary, and return its path.
 
     Raises:
         UserError: If it cannot be written.
@@ -92,18 +92,18 @@ Fraction = Annotated[float, Interval(ge=0, le=1)]
 NonNegative = Annotated[float, Interval(ge=0, lt=math.inf)]
 """A number from 0 up."""
 Count = Annotated[int, Interval(ge=0, lt=2**63)]
-"""A whole number from 0 up."""
+"""An integer from 0 up."""
 
 T = TypeVar("T")
 
 
 def parsed(kind: type[T], text: str) -> T:
-    """JSON as a dataclass, each value of the type that it states.
+    """Parse JSON as a dataclass, and check the type of each value.
 
     Raises:
         ValueError: Naming the first value that is not.
     """
-    from pydantic import ValidationError  # a tenth of a second, which a start should not wait for
+    from pydantic import ValidationError  # takes 0.1 s, which a start must not wait for
 
     try:
         value: T = _adapter(cast(Any, kind)).validate_json(text, strict=True)
@@ -121,7 +121,7 @@ def _adapter(kind: Any) -> Any:
 
 
 def as_json(content: Mapping[str, Any]) -> str:
-    """JSON with a key, or a row of a table, on each line."""
+    """Format as JSON, with one key, or one row of a table, per line."""
     lines = []
     for key, value in content.items():
         rows = isinstance(value, list | tuple) and value and isinstance(value[0], list | Mapping)
@@ -142,7 +142,7 @@ def _line(value: Any) -> str:
 
 
 def changed_at(path: Path) -> int:
-    """When a file was last changed, in nanoseconds by the clock of the file system; 0 where there is none."""
+    """Modification time of a file, in nanoseconds by the clock of the file system; 0 without the file."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

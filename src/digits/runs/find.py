@@ -17,13 +17,13 @@ RUN_FILES = ("config.yaml", "results.json")  # a directory with one of them is a
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network, and where what is made of it goes.
+    """A trained network, and the folder for what is made of it.
 
     Attributes:
         checkpoint: The file with its weights.
-        home: Folder for what is made of it: the run directory, if the run tested this checkpoint, and otherwise the
-            checkpoint's own.
-        run: The run; None for a checkpoint that lies elsewhere.
+        home: Folder for what is made of it: the run directory if the run tested this checkpoint, otherwise the
+            checkpoint's own folder.
+        run: The run; None for a checkpoint outside of one.
     """
 
     checkpoint: Path
@@ -31,14 +31,14 @@ class Trained:
     run: Run | None
 
     def results(self) -> Results | None:
-        """What a training measured of this checkpoint: of the one that it tested, and of no other."""
+        """The results of the training, if it tested this checkpoint; otherwise None."""
         return self.run.results() if self.run and self.home == self.run.path else None
 
     def finished_run(self) -> tuple[Run, Results]:
-        """The run, where it is needed.
+        """The run and its results.
 
         Raises:
-            UserError: If there is none, or it has not finished.
+            UserError: If the checkpoint does not belong to a finished run.
         """
         results = self.run and self.run.results()
         if not self.run or not results:
@@ -51,14 +51,14 @@ def find(source: str | Path) -> Trained:
 
     Args:
         source: The directory of a finished run, ``latest`` for the newest under ``outputs`` and ``multirun``, or a
-            checkpoint, finished or not.
+            checkpoint of any run.
 
     Raises:
-        UserError: If there is none.
+        UserError: If it does not exist, or has not finished.
     """
     path = Path(source)
     if not str(source):
-        raise UserError("an empty name is no run directory or checkpoint.")
+        raise UserError("an empty name is not a run directory or checkpoint.")
     if path.suffix == ".onnx":
         raise UserError(f"{path} is an exported network, which only predict takes; name the run or a checkpoint.")
     if path.is_dir():

@@ -76,7 +76,7 @@ class Run:
             return parsed(Results, self.results_file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise UserError(
-                f"{self.results_file} is not what a run writes ({error}); delete it to run again."
+                f"{self.results_file} is not a file that a run writes ({error}); delete it to run again."
             ) from error
 
     def failure(self) -> str | None:
@@ -267,7 +267,7 @@ class Run:
         except FileNotFoundError:
             return Status()
         except PermissionError:
-            raise  # it may be a good one
+            raise  # the file may be fine
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.results_file} cannot be read ({error}); delete it to run what is missing."

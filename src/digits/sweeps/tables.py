@@ -79,13 +79,13 @@ def write_files(board: Leaderboard) -> list[Path]:
     return [save(board.directory / name, content) for name, content in files.items()]
 
 
-def write_importance(folder: Path, shares: Mapping[str, float]) -> list[Path]:
+def write_importance(folder: Path, importances: Mapping[str, float]) -> list[Path]:
     """Write how much each key of a search mattered, as ``importance.json`` and a plot; nothing where it is unknown."""
-    if not shares:
+    if not importances:
         return []
     files: dict[str, str | bytes] = {
-        "importance.json": as_json(shares),
-        "importance.png": png(plots.shares("How much each key explains of the first epoch's accuracy", shares)),
+        "importance.json": as_json(importances),
+        "importance.png": png(plots.bars("How much each key explains of the first epoch's accuracy", importances)),
     }
     return [save(folder / name, content) for name, content in files.items()]
 

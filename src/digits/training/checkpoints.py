@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from digits.config import CheckpointConfig
 from digits.errors import RunError, UserError
-from digits.runs.files import whole
+from digits.runs.files import atomic
 from digits.runs.run import Run
 from digits.signals import raise_if_interrupted, remember, replace_handlers, restore_handlers
 
@@ -178,7 +178,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with whole(path, keep=self.run.previous if path == self.run.last else None) as file:
+            with atomic(path, keep=self.run.previous if path == self.run.last else None) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
             raise RunError(

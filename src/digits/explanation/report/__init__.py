@@ -1,4 +1,4 @@
-"""One page about a run, in one file that opens from the disk."""
+"""One page about a run, in a file that opens without a server."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from digits.console import duration
 from digits.errors import shown
 from digits.evaluation.metrics import Evaluation, image_of, read
 from digits.explanation import drawing, plots
-from digits.explanation import explain as explanation
+from digits.explanation.explain import figures
 from digits.model.network import Network
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.differences import flat
@@ -21,30 +21,30 @@ from digits.runs.results import Results
 from digits.runs.run import Run
 
 TEMPLATE = Path(__file__).with_name("template.html")
-DRAWN_DIGIT = 7  # whose feature maps are shown
+DRAWN_DIGIT = 7  # its feature maps are shown
 
 
 def write(run: Run, results: Results) -> Path:
     """Write ``report/index.html`` into a run directory.
 
     Args:
-        run: A run that has been trained and tested.
-        results: What came of it.
+        run: A finished run.
+        results: Its results.
 
     Returns:
-        The file. It holds everything that it shows, and loads nothing.
+        The file. It contains everything that it shows, and loads nothing.
 
     Raises:
-        UserError: If the run's files are not what a run writes, or cannot be written.
+        UserError: If a file of the run is damaged or missing, or the page cannot be written.
     """
     evaluation = read(run.path)
-    if evaluation is None or evaluation.test_accuracy != results.test_accuracy:  # there is none, or it is of another
+    if evaluation is None or evaluation.test_accuracy != results.test_accuracy:  # missing, or of another checkpoint
         evaluation = _evaluate(find(run.path))
     return save(run.report_file, _page(run, results, evaluation))
 
 
 def _evaluate(trained: Trained) -> Evaluation:
-    from digits.evaluation.evaluate import evaluate  # imports Lightning, which a page seldom needs
+    from digits.evaluation.evaluate import evaluate  # imports Lightning, which is rarely needed
 
     evaluation = evaluate(trained)
     evaluation.write(trained.home)
@@ -80,7 +80,7 @@ def _largest_beside_the_diagonal(matrix: Sequence[Sequence[int]]) -> int:
 
 
 def _facts(results: Results) -> Iterator[tuple[str, str]]:
-    yield "test accuracy", f"{100 * results.test_accuracy:.2f} % of {results.dataset['test']:,} digits, read once"
+    yield "test accuracy", f"{100 * results.test_accuracy:.2f} % of {results.dataset['test']:,} digits, used once"
     if results.val_accuracy is not None:
         yield "validation accuracy", f"{100 * results.val_accuracy:.2f} % of {results.dataset['val']:,} digits"
     yield "test loss", f"{results.test_loss:.4f} nats"
@@ -109,6 +109,6 @@ def _curves(rows: Sequence[dict[str, float]]) -> Iterator[Any]:
 
 
 def _drawings(network: Network, evaluation: Evaluation) -> Iterator[Any]:
-    for name, figure in explanation.figures(network, image_of(evaluation.examples[DRAWN_DIGIT])):
+    for name, figure in figures(network, image_of(evaluation.examples[DRAWN_DIGIT])):
         if name != "input":
             yield figure
