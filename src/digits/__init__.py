@@ -3,15 +3,25 @@
 ``load("latest").predict("photo.jpg").digit`` reads a picture with the newest trained network.
 """
 
-TYPE_CHECKING = False  # not from typing: the less is imported before Ctrl-C is handled, the better
+TYPE_CHECKING = False  # not from typing: as little as possible is imported before Ctrl-C is handled
 if TYPE_CHECKING:
     from digits.overrides import compose
     from digits.prediction.predict import DigitReader, Prediction, load
+    from digits.runs.find import find_runs
+    from digits.sweeps.leaderboard import leaderboard
     from digits.training.train import train
 
-__all__ = ["DigitReader", "Prediction", "compose", "load", "train"]
+__all__ = ["DigitReader", "Prediction", "compose", "find_runs", "leaderboard", "load", "train"]
 
-_MODULES = {"compose": "digits.overrides", "train": "digits.training.train"}
+_MODULES = {
+    "DigitReader": "digits.prediction.predict",
+    "Prediction": "digits.prediction.predict",
+    "compose": "digits.overrides",
+    "find_runs": "digits.runs.find",
+    "leaderboard": "digits.sweeps.leaderboard",
+    "load": "digits.prediction.predict",
+    "train": "digits.training.train",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -20,4 +30,4 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_MODULES.get(name, "digits.prediction.predict")), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)

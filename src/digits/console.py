@@ -75,34 +75,36 @@ def fill(text: str) -> list[str]:
 
 def evaluation_text(evaluation: "Evaluation") -> str:
     """Format a test: in total, per digit with the confusion matrix, by confidence, and the worst errors."""
-    right = evaluation.images - evaluation.mistakes
     low, high = evaluation.interval
     lines = [
-        f"Test accuracy {100 * evaluation.test_accuracy:.2f} % of {evaluation.dataset}: {right:,} of "
-        f"{evaluation.images:,} digits, {evaluation.mistakes:,} wrong",
-        f"95 % interval for digits in general, of which these are a sample: {100 * low:.2f} to {100 * high:.2f} %",
+        f"Test accuracy {100 * evaluation.test_accuracy:.2f} %: {evaluation.mistakes:,} of {evaluation.images:,} "
+        f"digits of {evaluation.dataset} wrong",
+        f"95 % interval for digits in general: {100 * low:.2f} to {100 * high:.2f} %",
         f"Loss {evaluation.test_loss:.4f}, calibration error {100 * evaluation.calibration_error:.2f} %",
         "",
-        "digit  images  precision   recall       F1   read as " + "".join(f"{digit:>6}" for digit in range(10)),
+        "digit  images  precision    recall        F1",
     ]
-    for figures, row in zip(evaluation.digits, evaluation.confusion_matrix, strict=True):
-        shares = "".join(f"{100 * share:>7.2f} %" for share in (figures.precision, figures.recall, figures.f1))
-        counts = "".join(f"{count or '·':>6}" for count in row)
-        lines.append(f"{figures.digit:>5}  {figures.images:>6}  {shares}           {counts}")
-    lines += ["", f"{'confidence':<12}  {'images':>6}  {'mean confidence':>16}  {'right':>8}"]
+    for digit in evaluation.digits:
+        metrics = "".join(f"{100 * value:>8.2f} %" for value in (digit.precision, digit.recall, digit.f1))
+        lines.append(f"{digit.digit:>5}  {digit.images:>6} {metrics}")
     lines += [
-        f"from {100 * part.above:>5.1f} %  {part.images:>6,}  {100 * part.confidence:>14.2f} %  "
-        f"{100 * part.accuracy:>6.2f} %"
-        for part in evaluation.reliability
+        "",
+        "Images by digit (row) and prediction (column)",
+        " " * 5 + "".join(f"{digit:>5}" for digit in range(10)),
     ]
-    lines += (
-        ["", f"The {len(evaluation.worst)} worst errors, the least likely digits first"] if evaluation.worst else []
-    )
-    lines += [
-        f"  image {mistake.index:>5}: a {mistake.digit} ({100 * mistake.probability:.2f} %), read as {mistake.answer} "
-        f"({100 * mistake.confidence:.2f} %)"
-        for mistake in evaluation.worst
-    ]
+    for label, row in enumerate(evaluation.confusion_matrix):
+        lines.append(f"{label:>5}" + "".join(f"{count or '·':>5}" for count in row))
+    lines += ["", f"{'confidence':<12}  {'images':>6}  {'mean confidence':>16}  {'accuracy':>9}"]
+    for part in evaluation.reliability:
+        confidence, accuracy = 100 * part.confidence, 100 * part.accuracy
+        lines.append(f"from {100 * part.above:>5.1f} %  {part.images:>6,}  {confidence:>14.2f} %  {accuracy:>7.2f} %")
+    if evaluation.worst:
+        lines += ["", f"The {len(evaluation.worst)} worst errors, the least likely digits first"]
+    for mistake in evaluation.worst:
+        likely = f"a {mistake.digit} ({100 * mistake.probability:.2f} %)"
+        lines.append(
+            f"  image {mistake.index:>5}: {likely}, read as {mistake.answer} ({100 * mistake.confidence:.2f} %)"
+        )
     return "\n".join(lines)
 
 

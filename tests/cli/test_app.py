@@ -366,7 +366,7 @@ def test_the_best_run_is_handed_over(here: Path, call: Callable[..., Done]) -> N
     done = call("leaderboard", ".", "--best", "--copy", "copied")
     assert (done.returncode, done.stderr) == (
         2,
-        "Error: --copy copied is there already; name a directory that is not.\n",
+        "Error: --copy copied exists; name a new directory.\n",
     )
 
 

@@ -4,11 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from digits.errors import UserError
 from digits.runs.find import find_runs
 from digits.runs.results import Results
 from digits.runs.run import Run
+from digits.sweeps import tables
 from digits.sweeps.tables import print_runs
 from digits.validation import resolve
 
@@ -56,6 +58,22 @@ def test_it_is_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "1 min 15 s" in lines[-1]
     assert "first good" in lines[-1]
     assert "as it was" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [(60, "when run status test"), (80, "when run status validation test"), (120, "when run status validation test "
+     "data set time tags notes")],
+)  # fmt: skip
+def test_a_narrow_terminal_shows_the_main_columns(
+    width: int, columns: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "outputs/d/config.yaml").unlink()
+    monkeypatch.setattr(tables, "_console", lambda: Console(width=width, force_terminal=True, color_system=None))
+    print_runs(find_runs())
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[0].split() == columns.split()
 
 
 def test_one_that_was_refused_is_find_runs(folder: Path) -> None:

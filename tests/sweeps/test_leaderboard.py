@@ -262,7 +262,7 @@ def test_other_data_are_another_row(tmp_path: Path) -> None:
     assert [row.settings["dataset"] for row in board.rows] == ["mnist", "mnist-sample-5k"]
     assert board.best().name == "0"  # though the other has more
     write_files(board)
-    warning = "A SAMPLE of the digits, in job 1: these figures do not compare with those of all of MNIST."
+    warning = "A SAMPLE of the digits, in job 1: these results do not compare with those of all of MNIST."
     assert (tmp_path / "leaderboard.md").read_text().splitlines()[-1] == warning
 
 
@@ -348,7 +348,7 @@ def test_the_best_run_is_handed_over(tmp_path: Path) -> None:
     assert board.best().name == "2"
     copy_best(board, tmp_path / "best")
     assert (tmp_path / "best/results.json").read_bytes() == (tmp_path / "sweep/2/results.json").read_bytes()
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists; name a new directory"):
         copy_best(board, tmp_path / "best")
     assert {path.name for path in tmp_path.iterdir()} == {"sweep", "best"}
 

@@ -341,7 +341,7 @@ def test_a_disk_that_is_full_within_a_file_is_named_so(
                 raise OSError(28, "No space left on device")
             return super().write(content)
 
-    monkeypatch.setattr(saving, "whole", lambda path, keep: contextlib.nullcontext(Full()))
+    monkeypatch.setattr(saving, "atomic", lambda path, keep: contextlib.nullcontext(Full()))
     with pytest.raises(RunError, match=r"best\.ckpt cannot be written: No space left on device\. Earlier"):
         train(tiny(), tmp_path)
 

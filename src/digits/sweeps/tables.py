@@ -1,4 +1,4 @@
-"""What a leaderboard leaves behind and prints: tables, JSON, plots, and a copy of the best run."""
+"""The output of a leaderboard: tables, CSV, JSON, plots, and a copy of the best run."""
 
 import csv
 import io
@@ -25,7 +25,9 @@ from digits.sweeps.leaderboard import MNIST, SEED, Leaderboard, Row, SeedStats
 
 log = logging.getLogger(__name__)
 
-WIDEST = 10_000  # letters, of a table that is measured
+MAX_TABLE_WIDTH = 10_000  # characters, when a table is measured
+MIN_TEXT_WIDTH = 16  # characters of a column of text, which are folded if there is no more room
+TEXT_COLUMNS = ("job", "status", "run", "tags", "notes")
 METRICS = (
     "val_accuracy",
     "test_accuracy",
@@ -48,12 +50,13 @@ SHOWN = {
     "epochs": "g",
     "train_seconds": ".1f",
 }
-"""The figures of the table, and their form; those with four decimals have their standard deviation beside them."""
-FIRST_TO_GO = ("train_seconds", "epochs", "val_loss")
-"""Those that a narrow terminal has no room for; the files have them."""
+"""The metrics of the table and their format; those with four decimals show their standard deviation."""
+FIRST_TO_GO = ("train_seconds", "epochs", "val_loss", "multiply_adds", "parameters", "train_accuracy")
+RUNS_FIRST_TO_GO = ("time", "data set", "notes", "tags", "validation")
+"""Columns that a narrow terminal leaves out, in this order; the files contain them."""
 BY_TEST = "No validation set: ranked by test accuracy, so the best score is optimistic."
-SELDOM = ("train_accuracy", "parameters", "multiply_adds")
-"""Those that are shown only where they tell rows apart."""
+ONLY_IF_DIFFERENT = ("train_accuracy", "parameters", "multiply_adds")
+"""Metrics that are shown only if rows differ in them."""
 
 
 def write_files(board: Leaderboard) -> list[Path]:
@@ -80,7 +83,7 @@ def write_files(board: Leaderboard) -> list[Path]:
 
 
 def write_importance(folder: Path, importances: Mapping[str, float]) -> list[Path]:
-    """Write how much each key of a search mattered, as ``importance.json`` and a plot; nothing where it is unknown."""
+    """Write the importance of each key of a search, as ``importance.json`` and a plot; nothing if it is unknown."""
     if not importances:
         return []
     files: dict[str, str | bytes] = {
@@ -94,11 +97,11 @@ def copy_best(board: Leaderboard, target: Path) -> None:
     """Copy the run directory of the best job.
 
     Raises:
-        UserError: If the target is there already, or cannot be written.
+        UserError: If the target exists, or cannot be written.
     """
     best = board.best()
     if target.exists():
-        raise UserError(f"--copy {target} is there already; name a directory that is not.")
+        raise UserError(f"--copy {target} exists; name a new directory.")
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     with writing(target):
         try:
@@ -109,20 +112,14 @@ def copy_best(board: Leaderboard, target: Path) -> None:
 
 
 def print_table(board: Leaderboard, files: Sequence[Path]) -> None:
-    """Print the table, as much of it as the terminal has room for, and where the files are."""
+    """Print the table, as far as the terminal has room for it, and the names of the files."""
     order = (
         "validation accuracy"
         if validated(board.rows) or not board.ranked
-        else "test accuracy, for want of a validation set,"
+        else "test accuracy, without a validation set,"
     )
-    console, title = _console(), f"Leaderboard, best {order} first"
-    columns = list(zip(*cells(board), strict=True))
-    for name in ("", *FIRST_TO_GO):
-        columns = [column for column in columns if column[0] != name]
-        table = _table(title, columns)
-        if Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum <= console.width:
-            break
-    console.print(table)
+    console = _console()
+    _print_fitting(console, f"Leaderboard, best {order} first", cells(board), FIRST_TO_GO)
     if board.ranked:
         console.print(_sampling(board.ranked[0]), highlight=False)
     for note in _notes(board):
@@ -134,69 +131,89 @@ def print_table(board: Leaderboard, files: Sequence[Path]) -> None:
     console.print(f"Written to {board.directory}: {names}", soft_wrap=True, highlight=False)
 
 
-def _table(title: str, columns: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left", box=None)
-    for name, *_ in columns:
-        table.add_column(name, overflow="fold", no_wrap=name not in ("job", "status"))
-    for row in zip(*(cells for _, *cells in columns), strict=True):
-        table.add_row(*(printable(" ".join(cell.split())) for cell in row))
-    return table
+def _print_fitting(
+    console: Console,
+    title: str | None,
+    rows: Sequence[Sequence[str]],
+    optional: Sequence[str],
+    hidden: Sequence[str] = (),
+) -> None:
+    """Print a table whose first row is the header, without the optional columns that the terminal has no room for."""
+
+    def build(columns: Sequence[Sequence[str]], text_width: int) -> Table:
+        table = Table(title=title, title_justify="left", box=None)
+        for header, *_ in columns:
+            table.add_column(header, overflow="fold", no_wrap=header not in TEXT_COLUMNS)
+        for row in zip(*(cells for _, *cells in columns), strict=True):
+            texts = [printable(" ".join(cell.split())) for cell in row]
+            lengths = [text_width if header in TEXT_COLUMNS else None for header, *_ in columns]
+            table.add_row(*(text[:length] for text, length in zip(texts, lengths, strict=True)))
+        return table
+
+    columns = [column for column in zip(*rows, strict=True) if column[0] not in hidden]
+    for name in ("", *optional):
+        columns = [column for column in columns if column[0] != name]
+        measured = Measurement.get(
+            console, console.options.update(max_width=MAX_TABLE_WIDTH), build(columns, MIN_TEXT_WIDTH)
+        )
+        if measured.maximum <= console.width:
+            break
+    console.print(build(columns, MAX_TABLE_WIDTH))
 
 
 def print_runs(entries: Sequence[Entry]) -> None:
-    """Print a line for each run."""
-    table = Table(box=None)
-    for name in ("when", "run", "status", "validation", "test", "data set", "time", "tags", "notes"):
-        table.add_column(name, overflow="fold")
+    """Print a line per run; columns that are empty in all of them are left out."""
+    rows = []
     for entry in entries:
-        figures = [""] * 4
+        metrics = [""] * 4
         if done := entry.results:
             accuracies = [
-                "" if share is None else f"{100 * share:.2f} %" for share in (done.val_accuracy, done.test_accuracy)
+                "" if value is None else f"{100 * value:.2f} %" for value in (done.val_accuracy, done.test_accuracy)
             ]
-            figures = [*accuracies, done.dataset["name"], duration(done.train_seconds)]
+            metrics = [*accuracies, done.dataset["name"], duration(done.train_seconds)]
         when = entry.time.strftime("%Y-%m-%d %H:%M")
-        row = [when, str(entry.path), entry.status, *figures, " ".join(map(str, entry.tags)), entry.notes]
-        table.add_row(*map(printable, row))
-    _console().print(table)
+        rows.append([when, str(entry.path), entry.status, *metrics, " ".join(map(str, entry.tags)), entry.notes])
+    header = ["when", "run", "status", "validation", "test", "data set", "time", "tags", "notes"]
+    empty = [name for name, *cells in zip(header, *rows, strict=True) if not any(cells)]
+    _print_fitting(_console(), None, [header, *rows], RUNS_FIRST_TO_GO, empty)
 
 
 def _console() -> Console:
-    console = Console(markup=False)  # what failed may have said anything
+    console = Console(markup=False)  # an error message may contain anything
     if not console.is_terminal:
-        console.width = 200  # a pipe has no edge to wrap at
+        console.width = 200  # a pipe has no edge
     return console
 
 
 def cells(board: Leaderboard) -> list[list[str]]:
-    """The table as text, the header first."""
+    """The table as text; the first row is the header."""
     seeds = any(len(row.jobs) > 1 for row in board.rows)
     spreads = {name: [row.stats(name) for row in board.rows] for name in SHOWN}
     names = [
         name
         for name, found in spreads.items()
-        if name not in SELDOM or len({spread.mean for spread in found if spread}) > 1
+        if name not in ONLY_IF_DIFFERENT or len({spread.mean for spread in found if spread}) > 1
     ]
     table = [["rank", *board.rows[0].settings, *(["n"] if seeds else []), *names, "job", "status"]]
     for place, row in enumerate(board.rows):
         rank, n = (str(place + 1), str(len(row.jobs))) if row.done else ("", "")
         figures = [_cell(spreads[name][place], SHOWN[name]) for name in names]
         jobs = ", ".join(job.name for job in row.jobs)
-        if not row.done and SEED in row.jobs[0].settings:  # of a configuration, the seeds that are not to be averaged
+        if not row.done and SEED in row.jobs[0].settings:  # the seeds of a configuration that are not averaged
             jobs += f" (seed {row.jobs[0].settings[SEED]})"
         table.append([rank, *map(short, row.settings.values()), *([n] if seeds else []), *figures, jobs, row.status])
     return table
 
 
 def _cell(spread: SeedStats | None, form: str) -> str:
-    """A figure as text, with its deviation where it is a measured one."""
+    """Format a metric, with its standard deviation if it is a measured one."""
     if spread is None:
         return ""
     return f"{spread if form == '.4f' else spread.mean:{form}}"
 
 
 def records(board: Leaderboard) -> Iterator[dict[str, Any]]:
-    """Each row with all its figures."""
+    """Each row with all its metrics, for JSON."""
     for rank, row in enumerate(board.rows, start=1):
         seeds = [seed for job in row.jobs if (seed := job.settings.get(SEED))]
         jobs = {"jobs": [job.name for job in row.jobs], **({"seeds": seeds} if seeds else {}), "status": row.status}
@@ -210,7 +227,7 @@ def records(board: Leaderboard) -> Iterator[dict[str, Any]]:
 
 
 def _notes(board: Leaderboard) -> list[str]:
-    """What is to be known of the figures."""
+    """Remarks on the metrics."""
     sampled = [
         job.name for row in board.ranked for job in row.jobs if job.results and job.results.dataset["name"] != MNIST
     ]
@@ -219,7 +236,7 @@ def _notes(board: Leaderboard) -> list[str]:
         which = (
             "all jobs" if len(sampled) == sum(len(row.jobs) for row in board.ranked) else f"job {', '.join(sampled)}"
         )
-        notes.append(f"A SAMPLE of the digits, in {which}: these figures do not compare with those of all of MNIST.")
+        notes.append(f"A SAMPLE of the digits, in {which}: these results do not compare with those of all of MNIST.")
     if board.by_test and len(board.ranked) > 1:
         notes.append(BY_TEST)
     notes += [
@@ -229,7 +246,7 @@ def _notes(board: Leaderboard) -> list[str]:
 
 
 def _sampling(row: Row) -> str:
-    """What the first row's test accuracy says of digits in general."""
+    """What the first row's test accuracy says about digits in general."""
     accuracy = row.stats("test_accuracy")
     assert accuracy
     seeds = f", {accuracy.min:.4f} to {accuracy.max:.4f} over {len(row.jobs)} seeds" if accuracy.std is not None else ""
@@ -239,7 +256,7 @@ def _sampling(row: Row) -> str:
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of a CSV file: of a figure over seeds, the mean under its own name, the rest beside it."""
+    """A row of the CSV file: the mean of a metric under its own name, its other statistics in columns of their own."""
     row: dict[str, Any] = {}
     for key, value in record.items():
         if key == "settings":

@@ -219,7 +219,7 @@ def summary(results: Results, run: Run) -> str:
     files = sorted(str(path.relative_to(run.path)) for path in run.path.rglob("[!.]*.*") if ".hydra" not in path.parts)
     lines = [
         "",
-        f"Test accuracy  {100 * results.test_accuracy:.2f} % of {data.test:,} digits, read once, by epoch "
+        f"Test accuracy  {100 * results.test_accuracy:.2f} % of {data.test:,} digits, used once, by epoch "
         f"{results.best_epoch + 1} of {results.epochs}",
         f"Data set       {data.name}: {data.train:,} to train, {data.val:,} to validate, {data.test:,} to test",
         f"Time           {duration(results.train_seconds)} training, {duration(results.wall_seconds)} in all",
@@ -229,7 +229,7 @@ def summary(results: Results, run: Run) -> str:
     if results.test_accuracy < 2 / CLASSES:
         lines.append("That is chance: the network has learned nothing. Try another optimizer.lr, or another seed.")
     if data.name != "mnist":
-        lines.insert(3, "               A SAMPLE: these figures do not compare with those of all of MNIST.")
+        lines.insert(3, "               A SAMPLE: these results do not compare with those of all of MNIST.")
     if results.train_accuracy is not None:
         lines.insert(2, f"Training set   {100 * results.train_accuracy:.2f} %, as it is and without dropout")
     if results.val_accuracy is not None:
