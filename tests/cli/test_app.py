@@ -153,7 +153,7 @@ def here(sample_run: Path, tmp_path: Path) -> Path:
         ("unfinished", "has not finished"),
         ("cut.ckpt", "cut.ckpt"),
         ("text.ckpt", "text.ckpt"),
-        ("empty", "holds no run"),
+        ("empty", "is not a run directory"),
         ("latest", "no finished run under outputs or multirun"),
     ],
 )
@@ -359,7 +359,10 @@ def test_the_best_run_is_handed_over(here: Path, call: Callable[..., Done]) -> N
     done = call("leaderboard", ".", "--best")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "run")
     done = call("leaderboard", ".", "--best", "--output", "elsewhere")
-    assert (done.returncode, done.stderr.split(",")[0]) == (2, "Error: --output is where the leaderboard's files go")
+    assert (done.returncode, done.stderr.split(",")[0]) == (
+        2,
+        "Error: --output is for the leaderboard's files",
+    )
     done = call("leaderboard", ".", "--best", "--copy", "copied")
     assert done.returncode == 0, done.stderr
     assert (here / "copied/results.json").read_bytes() == (here / "run/results.json").read_bytes()

@@ -85,7 +85,7 @@ def test_the_files_of_several(sample_run: Path, tmp_path: Path) -> None:
     before = (tmp_path / "run/evaluation.json").read_bytes()
     done = run("-m", "digits", "evaluate", "run", "other", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("--output FOLDER keeps this.\n")
+    assert done.stdout.endswith("--output FOLDER saves this.\n")
     done = run("-m", "digits", "evaluate", "run", "--tta", "--output", "kept", cwd=tmp_path)
     assert done.stdout.endswith("Written to kept/evaluation.json\n")
     kept = evaluation.read(tmp_path / "kept")

@@ -59,9 +59,9 @@ def test_latest_is_the_newest_finished(sample_run: Path, tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("leave", "told"),
     [
-        ([], "holds no run"),
+        ([], "is not a run directory"),
         (["config.yaml"], "has not finished its first epoch"),
-        (["config.yaml", "checkpoints"], "has not finished; the command that began it"),
+        (["config.yaml", "checkpoints"], "has not finished; the command that started it"),
         (["config.yaml", "results.json"], "has no checkpoints/best.ckpt any more"),
     ],
 )
@@ -75,11 +75,11 @@ def test_a_directory_that_is_no_finished_run(sample_run: Path, tmp_path: Path, l
 
 def test_a_run_that_failed_and_a_sweep(sample_run: Path, tmp_path: Path) -> None:
     Run(tmp_path).write_failure(RuntimeError("the loss is nan"))
-    with pytest.raises(UserError, match="a run that failed: the loss is nan"):
+    with pytest.raises(UserError, match=" failed: the loss is nan"):
         find(tmp_path)
     sweep = tmp_path / "sweep"
     shutil.copytree(sample_run, sweep / "0")
-    with pytest.raises(UserError, match="There are runs in it: .*sweep/0, for one"):
+    with pytest.raises(UserError, match="There are runs below it, such as .*sweep/0"):
         find(sweep)
 
 

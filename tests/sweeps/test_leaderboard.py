@@ -102,7 +102,7 @@ def test_it_says_by_what_it_is_ordered(
 
 def test_a_folder_without_jobs_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no job"):
+    with pytest.raises(UserError, match="has no job"):
         leaderboard(tmp_path)
 
 

@@ -363,7 +363,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_pat
     whole = begin(tmp_path, "the whole", *words)
     out = whole.printed(120)
     assert whole.returncode == 0, out
-    assert "What mattered, after the first epoch: optimizer.lr 100 %" in out
+    assert "Importance after the first epoch: optimizer.lr 100 %" in out
     assert "\n  python train.py --config-dir 'the whole' experiment=best\n" in out
     size = (tmp_path / "the whole" / FILE).stat().st_size
     journal = tmp_path / "cut" / FILE

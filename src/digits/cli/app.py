@@ -43,7 +43,7 @@ def main() -> None:
 
 @app.callback(invoke_without_command=True)
 def options(context: typer.Context, debug: opt.Debug = False, version: opt.Version = False) -> None:
-    """Take the options that stand before the command; without one, say which there are."""
+    """Parse the options before the command; without a command, list the commands."""
     if not context.invoked_subcommand:
         print(context.get_help())
         raise typer.Exit(EXIT_WRONG_USE)
@@ -69,9 +69,9 @@ def train(context: typer.Context) -> None:
 
 @app.command()
 def data(root: opt.Root = Path("data"), mirror: opt.Mirrors = None) -> None:
-    """Find or fetch MNIST's files, and verify them.
+    """Find or download MNIST's files, and verify them.
 
-    Prints where each of the four is.
+    Prints the path of each of the four.
     """
     from digits.data import download
 
@@ -84,17 +84,17 @@ def data(root: opt.Root = Path("data"), mirror: opt.Mirrors = None) -> None:
 
 @app.command()
 def leaderboard(sweep: opt.Sweeps, best: opt.Best = False, copy: opt.Copy = None, output: opt.Board = None) -> None:
-    """Compare the jobs of sweeps: a row for each configuration, with mean and standard deviation over its seeds.
+    """Compare the jobs of sweeps: a row per configuration, with mean and standard deviation over its seeds.
 
-    Also written as leaderboard.csv, .md and .json, with plots beside them.
+    Also writes leaderboard.csv, .md and .json, and plots.
     """
     from digits.sweeps import tables
     from digits.sweeps.leaderboard import leaderboard as compare
 
     if copy and not best:
-        raise UserError("--copy hands over the best run: add --best.")
+        raise UserError("--copy copies the best run: add --best.")
     if output and best:
-        raise UserError("--output is where the leaderboard's files go, and --best writes none: leave one of them out.")
+        raise UserError("--output is for the leaderboard's files, and --best writes none: leave out one of them.")
     board = compare(*sweep, output=output)
     if not best:
         tables.print_table(board, tables.write_files(board))
@@ -108,7 +108,7 @@ def leaderboard(sweep: opt.Sweeps, best: opt.Best = False, copy: opt.Copy = None
 
 @app.command()
 def runs(folders: opt.Folders = None, tag: opt.Tag = None, number: opt.Number = 20) -> None:
-    """List the runs there are, newest first, with their results, tags and notes."""
+    """List all runs, newest first, with their results, tags and notes."""
     from digits.runs.find import find_runs
     from digits.sweeps import tables
 
@@ -130,9 +130,9 @@ def search(
 ) -> None:
     """Search for good hyperparameters, such as digits search model=compact trainer.max_epochs=3.
 
-    Optuna chooses them, trials that fall behind are given up, and every trial is a run directory. Ends with the
-    leaderboard, how much each key mattered, and the best trial as an experiment. Started again, or several times at
-    once, it goes on with the same search.
+    Optuna chooses them and stops trials that fall behind; every trial is a run directory. Ends with the leaderboard,
+    the importance of each key, and the best trial as an experiment. The same command resumes the search, and several
+    processes can share it.
     """
     with importing():
         from digits.sweeps import search, tables
@@ -144,14 +144,14 @@ def search(
     try:
         study = search.search(cfg, settings, output)
     except Interrupted as interruption:
-        interruption.advice = "The same command goes on with the search."
+        interruption.advice = "The same command resumes the search."
         raise
     board = compare(output)
     mattered = importances(study)
     tables.print_table(board, [*tables.write_files(board), *tables.write_importance(output, mattered)])
     if mattered:
         texts = [f"{key} {100 * fraction:.0f} %" for key, fraction in mattered.items()]
-        print(f"What mattered, after the first epoch: {', '.join(texts)}")
+        print(f"Importance after the first epoch: {', '.join(texts)}")
     if experiment := search.write_experiment(study, settings, output):
         command = f"python train.py --config-dir {shlex.quote(str(output))} experiment=best"
         print(f"The best trial as an experiment: {experiment}\n  {command}")
@@ -161,9 +161,9 @@ def search(
 
 @app.command()
 def evaluate(runs: opt.Sources, tta: opt.TTA = False, robust: opt.Robust = False, output: opt.Folder = None) -> None:
-    """Test a network anew: each digit, the confusion matrix, calibration, the worst errors.
+    """Test a network again: each digit, the confusion matrix, calibration, the worst errors.
 
-    Also written to evaluation.json in the run directory. Of several, the probabilities are averaged.
+    Also writes evaluation.json into the run directory. Of several networks, averages the probabilities.
     """
     from digits.runs.find import find
     from digits.runs.run import Run
@@ -171,7 +171,7 @@ def evaluate(runs: opt.Sources, tta: opt.TTA = False, robust: opt.Robust = False
     trained = [find(run) for run in runs]
     for number, one in enumerate(trained):
         if any(one.checkpoint.samefile(other.checkpoint) for other in trained[:number]):
-            raise UserError(f"{runs[number]} is given twice, and would count twice.")
+            raise UserError(f"{runs[number]} is given twice.")
     with importing():
         from digits.evaluation import robustness
         from digits.evaluation.evaluate import best_device, measure, open_test
@@ -180,7 +180,9 @@ def evaluate(runs: opt.Sources, tta: opt.TTA = False, robust: opt.Robust = False
     alone = len(trained) == 1 and not tta
     folder = output or (trained[0].home if alone else None)
     if folder and Run(folder).results_file.exists() and not (alone and folder.resolve() == trained[0].home.resolve()):
-        raise UserError(f"--output {folder} is a run, whose evaluation is of it alone: name another folder.")
+        raise UserError(
+            f"--output {folder} is a run directory, and its evaluation.json is for its network alone: name another folder."
+        )
     network, test_data = open_test(trained, tta)
     evaluation = measure(network, test_data, best_device())
     print(evaluation_text(evaluation))
@@ -194,7 +196,7 @@ def evaluate(runs: opt.Sources, tta: opt.TTA = False, robust: opt.Robust = False
         print(f"\n{robustness.table(accuracies)}")
         if folder:
             written += [robustness.write(accuracies, folder), draw_robustness(accuracies, folder)]
-    print(f"\nWritten to {', '.join(map(str, written))}" if folder else "\n--output FOLDER keeps this.")
+    print(f"\nWritten to {', '.join(map(str, written))}" if folder else "\n--output FOLDER saves this.")
 
 
 @app.command()
@@ -203,8 +205,8 @@ def predict(
 ) -> None:
     """Read the digit in pictures: PNG, JPEG, WebP, BMP, GIF, TIFF.
 
-    One digit a picture, anywhere in it and of any size, dark on light or light on dark. Each is read, or unsure if no
-    digit has 60 %, or has no digit, or several, or failed: then the exit code is 1, and the others are read.
+    One digit per picture, anywhere and of any size, dark on light or light on dark. The status is read; unsure if no
+    digit has 60 %; no digit if there is none, or there are several; or failed, and then the exit code is 1.
     """
     from digits.prediction import formats, pictures
     from digits.prediction.predict import load
@@ -238,11 +240,11 @@ def predict(
 def explain(
     run: opt.Explained, image: opt.ImageFile = None, digit: opt.Digit = None, augment: opt.Augment = False
 ) -> None:
-    """Show a network's layers, and what they make of a digit.
+    """Show a network's layers, and what they do to a digit.
 
-    Prints the table of layers with the formula worked out. With --image or --digit, draws the feature maps of every
-    layer, the filters, and the pixels that mattered, into the folder explanation of the run; with --augment, how its
-    training changed digits.
+    Prints the layer table with each formula worked out. With --image or --digit, draws the feature maps of every
+    layer, the filters, and the importance of pixels, into the folder explanation of the run; with --augment, the
+    augmentation of its training.
     """
     from digits.explanation import explain as explanation
     from digits.runs.find import find
@@ -274,7 +276,7 @@ def explain(
 def report(run: opt.Source) -> None:
     """Write report/index.html into a run directory: everything about the run on one page.
 
-    It needs no network, and nothing but the file.
+    The page loads nothing else.
     """
     from digits.runs.find import find
 
@@ -286,9 +288,9 @@ def report(run: opt.Source) -> None:
 
 @app.command()
 def export(run: opt.Source, output: opt.Output = None, int8: opt.Int8 = False) -> None:
-    """Write a network as ONNX, and check it against torch.
+    """Export a network to ONNX, and compare it with torch.
 
-    It takes uint8 (batch, 28, 28), bright strokes on 0, and gives probabilities (batch, 10).
+    It takes uint8 (batch, 28, 28), bright strokes on 0, and returns probabilities (batch, 10).
     """
     from digits.runs.find import find
 

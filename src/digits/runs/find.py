@@ -100,14 +100,14 @@ def _runs_there_are() -> str:
 
 def _not_finished(run: Run) -> str:
     if failure := run.failure():
-        return f"{run.path} holds a run that failed: {failure}"
+        return f"{run.path} failed: {failure}"
     if run.last.exists():
-        return f"{run.path} holds a run that has not finished; the command that began it goes on with it."
+        return f"{run.path} has not finished; the command that started it resumes it."
     if run.config_file.exists():
-        return f"{run.path} holds a run that has not finished its first epoch."
+        return f"{run.path} has not finished its first epoch."
     jobs = sorted(file.parent for file in run.path.rglob("results.json"))
-    hint = f" There are runs in it: {jobs[0]}, for one." if jobs else ""
-    return f"{run.path} holds no run.{hint}"
+    hint = f" There are runs below it, such as {jobs[0]}." if jobs else ""
+    return f"{run.path} is not a run directory.{hint}"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ MAX_NUMBER_LENGTH, MAX_WORD_LENGTH = 8, 24  # characters
 
 
 def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
-    """The plots of a leaderboard, each with a name.
+    """Draw the plots of a leaderboard, each with a name.
 
     Args:
         rows: Configurations with a result, the best first.
@@ -62,7 +62,7 @@ def short(value: str) -> str:
 
 
 def validated(rows: Sequence[Row]) -> bool:
-    """Whether there is a validation accuracy."""
+    """Whether any row has a validation accuracy."""
     return any(row.stats("val_accuracy") for row in rows)
 
 

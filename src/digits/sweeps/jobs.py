@@ -20,23 +20,23 @@ import filelock
 from digits.errors import UserError
 from digits.processes import SAVE_SECONDS
 
-MEMORY = 2e9  # bytes that a job may take: 0.7 GB for torch and MNIST, and as much again for the network's feature maps
+JOB_BYTES = 2e9  # memory of a job: 0.7 GB for torch and MNIST, and as much for the feature maps
 CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")  # bytes, or the word max
 
 
 def jobs_at_once(jobs: int, accelerator: str = "auto", processes: int = 1) -> int:
-    """How many jobs to run at once: one for each GPU; else as many as have a core and memory for each process."""
+    """How many jobs to run at once: one per GPU, or as many as have a core and memory for each process."""
     import joblib
 
     gpus = 0 if accelerator == "cpu" else len(_gpus())
-    return max(1, min(jobs, gpus or int(min(joblib.cpu_count(), _memory() / MEMORY) / processes)))
+    return max(1, min(jobs, gpus or int(min(joblib.cpu_count(), _memory() / JOB_BYTES) / processes)))
 
 
 def check_one_gpu_each(accelerator: str, devices: Iterable[str]) -> None:
-    """Refuse jobs that ask for several GPUs, or for a certain one, where each of those at once is given one.
+    """Refuse parallel jobs that ask for several GPUs, or for a certain one: each job gets one.
 
     Raises:
-        UserError: Naming what the first of them asks for.
+        UserError: Naming the request of the first one.
     """
     others = [asked for asked in devices if asked not in ("1", "-1", "auto")]
     if others and accelerator != "cpu" and len(_gpus()) > 1:
@@ -46,7 +46,7 @@ def check_one_gpu_each(accelerator: str, devices: Iterable[str]) -> None:
 
 
 def take_a_gpu() -> None:
-    """Where there are several, keep this process to the one that the fewest jobs have; before torch looks for them."""
+    """Give this process the GPU that the fewest jobs use, if there are several. Call it before torch looks for GPUs."""
     gpus = _gpus()
     for place in itertools.count() if len(gpus) > 1 else ():
         for gpu in gpus:
@@ -56,13 +56,13 @@ def take_a_gpu() -> None:
                 lock.acquire(timeout=0)
             except filelock.Timeout:
                 continue
-            atexit.register(lock.release)  # until then, for this process's later jobs too
+            atexit.register(lock.release)  # kept for later jobs of this process
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu
             return
 
 
 def end_with_parent(seconds: float = 1.0) -> None:
-    """Have this process terminate, and save, once the one that began it is gone: nobody waits for it any more."""
+    """Terminate this process, which then saves, once its parent process has ended."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -77,17 +77,17 @@ def end_with_parent(seconds: float = 1.0) -> None:
 
 
 def _memory() -> float:
-    """The bytes that this process may have: the machine's, or less in a container."""
+    """Memory that this process may use, in bytes: the machine's, or less in a container."""
     limits = [math.inf]
     if hasattr(os, "sysconf"):
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    with contextlib.suppress(OSError, ValueError):  # there is no limit
+    with contextlib.suppress(OSError, ValueError):  # no limit
         limits.append(int(CONTAINER_MEMORY.read_text(encoding="ascii")))
     return min(limits)
 
 
 def _gpus() -> list[str]:
-    """The CUDA devices that this process may use, by their names for CUDA_VISIBLE_DEVICES."""
+    """The CUDA devices that this process may use, as in CUDA_VISIBLE_DEVICES."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [gpu for gpu in visible.split(",") if gpu not in ("", "-1")]

@@ -1,4 +1,4 @@
-"""The jobs of sweeps side by side: a row for each configuration, over its seeds, the best first."""
+"""Compares the jobs of sweeps: a row per configuration, with statistics over its seeds, the best first."""
 
 import json
 import math
@@ -18,10 +18,10 @@ from digits.runs.results import FAILED, PRUNED, Results
 from digits.runs.run import IGNORED_KEYS, Run
 from digits.sweeps import plan
 
-SEED = "seed"  # the key over whose values the others are compared
-MISSING = "missing"  # the status of a job that a sweep has not begun
-MNIST = "mnist"  # the data set whose figures compare with those of others
-DATASET = "dataset"  # the column that tells apart what should not be compared
+SEED = "seed"  # the key over whose values statistics are computed
+MISSING = "missing"  # status of a job that has not started
+MNIST = "mnist"  # name of the full data set
+DATASET = "dataset"  # column that separates results on different data
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,11 @@ class Job:
     """One job.
 
     Attributes:
-        name: Of its run directory; with the sweep's where there are several sweeps.
+        name: Name of its run directory, with the sweep's name if there are several sweeps.
         run: Its run directory.
         settings: Overrides that differ between jobs, including the seed.
-        results: What came out; None if it did not finish.
-        status: ``finished``, ``unfinished``, ``missing``, or ``failed: `` or ``pruned: ``
-            and why.
+        results: Its results; None if it did not finish.
+        status: ``finished``, ``unfinished``, ``missing``, or ``failed: `` or ``pruned: `` and the reason.
     """
 
     name: str
@@ -70,8 +69,8 @@ class Row:
     """One configuration, or one job that has no result.
 
     Attributes:
-        settings: What tells it from the others.
-        jobs: Its jobs, one of each seed.
+        settings: Overrides that differ between rows.
+        jobs: Its jobs, one per seed.
     """
 
     settings: Mapping[str, str]
@@ -79,17 +78,17 @@ class Row:
 
     @property
     def done(self) -> list[Results]:
-        """What came of its jobs."""
+        """The results of its finished jobs."""
         return [job.results for job in self.jobs if job.results]
 
     @property
     def status(self) -> str:
-        """The status of its jobs."""
+        """The status of its first job."""
         return self.jobs[0].status
 
     @property
     def order(self) -> tuple[bool, bool, bool, float]:
-        """The best first: on all of MNIST before a sample; by validation accuracy before by the test's; others last."""
+        """Sort key: MNIST before the sample, validation accuracy before test accuracy, best first, unfinished last."""
         if not self.done:
             return True, True, True, 0.0
         sampled, unvalidated = self.done[0].dataset["name"] != MNIST, self.done[0].val_accuracy is None
@@ -119,8 +118,8 @@ class Leaderboard:
     """The jobs of sweeps, best configuration first.
 
     Attributes:
-        directory: Where its files go.
-        rows: The configurations with a result in their order, then the jobs without one.
+        directory: Folder of its files.
+        rows: The configurations with a result, best first, then the jobs without one.
         duplicates: Each job with the same configuration and seed as another one, and the one that is kept.
     """
 
@@ -151,20 +150,20 @@ class Leaderboard:
             UserError: If no job has finished.
         """
         if not self.ranked:
-            raise UserError(f"no job of {self.directory} has finished; the command that began it goes on with it.")
+            raise UserError(f"no job of {self.directory} has finished; the command that started it resumes it.")
         return self.ranked[0].best
 
 
 def leaderboard(*sweeps: Path, output: Path | None = None) -> Leaderboard:
-    """Read the jobs of sweeps.
+    """Compare the jobs of sweeps.
 
     Args:
-        sweeps: Their directories, with a run directory for each job.
-        output: Where the leaderboard's files go; None for the directory of a sweep by itself, ``leaderboard`` for
+        sweeps: Their directories, with a run directory per job.
+        output: Folder of the leaderboard's files; None for the directory of a single sweep, or ``leaderboard`` for
             several.
 
     Raises:
-        UserError: If there is no job in one of them.
+        UserError: If one of them has no job.
     """
     sweeps = tuple({sweep.resolve(): sweep for sweep in sweeps}.values())  # each once
     found = [each for sweep, prefix in zip(sweeps, _prefixes(sweeps), strict=True) for each in _find(sweep, prefix)]
@@ -197,7 +196,7 @@ class _Found:
 
     name: str
     run: Run
-    words: Mapping[str, str]  # what was typed for it; nothing where no sweep wrote that down
+    overrides: Mapping[str, str]  # as typed; empty without a plan
     config: Mapping[str, Any]
     results: Results | None
     status: str
@@ -220,8 +219,8 @@ class _Found:
         if key == DATASET:
             return str(self.results.dataset["name"]) if self.results else ""
         value = self._flat.get(key)
-        if value is None and (typed := self.words.get(key)):
-            return typed  # none, where the configuration has null
+        if value is None and (typed := self.overrides.get(key)):
+            return typed  # such as scheduler=none, which is null in the configuration
         return shown(value) if key in self._flat else ""
 
     def job(self, columns: Sequence[str]) -> Job:
@@ -247,7 +246,7 @@ def _find(sweep: Path, prefix: str) -> list[_Found]:
     there = {name: run for name, run in runs.items() if run.config_file.exists() or run.results_file.exists()}
     missing = {name: Run(sweep / name) for name in planned if name not in there}
     if not there and not missing:
-        raise UserError(f"{sweep} holds no job of a sweep.")
+        raise UserError(f"{sweep} has no job of a sweep.")
     return [
         _Found(f"{prefix}{name}", run, planned.get(name, {}), *(_read(run) if name in there else ({}, None, MISSING)))
         for name, run in sorted({**there, **missing}.items(), key=lambda item: _natural(item[0]))
@@ -264,20 +263,20 @@ def _read(run: Run) -> tuple[dict[str, Any], Results | None, str]:
 
 def _columns(found: Sequence[_Found]) -> list[str]:
     """The keys that distinguish the jobs: those on the command line, or else those that differ."""
-    typed = dict.fromkeys(key for each in found for key in each.words)
+    typed = dict.fromkeys(key for each in found for key in each.overrides)
     columns = [key for key in typed if key not in IGNORED_KEYS and len({each.value(key) for each in found}) > 1]
-    told = {tuple(each.value(key) for key in columns if key != SEED) for each in found if each.config}
-    if not all(each.words for each in found) or len(told) < len(
+    distinct = {tuple(each.value(key) for key in columns if key != SEED) for each in found if each.config}
+    if not all(each.overrides for each in found) or len(distinct) < len(
         {each.configuration() for each in found if each.config}
     ):
-        columns = _telling(differences([each.config for each in found if each.config]))
+        columns = _distinguishing(differences([each.config for each in found if each.config]))
     if len({each.value(DATASET) for each in found if each.results}) > 1:
         columns.append(DATASET)
     return columns
 
 
-def _telling(changed: Mapping[str, tuple[Any, ...]]) -> list[str]:
-    """The keys that distinguish configurations; of different classes, the class and not the defaults of each."""
+def _distinguishing(changed: Mapping[str, tuple[Any, ...]]) -> list[str]:
+    """The keys that distinguish configurations; for different classes, the class and not its default arguments."""
     keys = []
     for key, values in changed.items():
         target = f"{key.rpartition('.')[0]}._target_"
