@@ -181,7 +181,8 @@ def evaluate(runs: opt.Sources, tta: opt.TTA = False, robust: opt.Robust = False
     folder = output or (trained[0].home if alone else None)
     if folder and Run(folder).results_file.exists() and not (alone and folder.resolve() == trained[0].home.resolve()):
         raise UserError(
-            f"--output {folder} is a run directory, and its evaluation.json is for its network alone: name another folder."
+            f"--output {folder} is a run directory, and its evaluation.json is for its network alone: "
+            "name another folder."
         )
     network, test_data = open_test(trained, tta)
     evaluation = measure(network, test_data, best_device())
