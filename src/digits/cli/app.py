@@ -165,13 +165,10 @@ def evaluate(runs: opt.Sources, tta: opt.TTA = False, robust: opt.Robust = False
 
     Also writes evaluation.json into the run directory. Of several networks, averages the probabilities.
     """
-    from digits.runs.find import find
+    from digits.runs.find import find_each
     from digits.runs.run import Run
 
-    trained = [find(run) for run in runs]
-    for number, one in enumerate(trained):
-        if any(one.checkpoint.samefile(other.checkpoint) for other in trained[:number]):
-            raise UserError(f"{runs[number]} is given twice.")
+    trained = find_each(runs)
     with importing():
         from digits.evaluation import robustness
         from digits.evaluation.evaluate import best_device, measure, open_test

@@ -78,6 +78,19 @@ def find(source: str | Path) -> Trained:
     raise UserError(f"there is no run directory or checkpoint {path}.{_runs_there_are()}")
 
 
+def find_each(sources: Sequence[str]) -> list[Trained]:
+    """Find several trained networks.
+
+    Raises:
+        UserError: If one does not exist, or is given twice.
+    """
+    trained = [find(source) for source in sources]
+    for number, one in enumerate(trained):
+        if any(one.checkpoint.samefile(other.checkpoint) for other in trained[:number]):
+            raise UserError(f"{sources[number]} is given twice.")
+    return trained
+
+
 def _latest() -> Path:
     """The finished run with the newest results."""
     newest_first = sorted(_results_files(), key=changed_at, reverse=True)
