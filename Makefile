@@ -1,5 +1,5 @@
-# Everything that a person does here, by one word. `make help` lists it.
-# The first command creates .venv and installs; later ones only when the requirements have changed.
+# `make help` lists the commands. The first one creates .venv and installs into it; later ones install only if the
+# requirements have changed.
 .DEFAULT_GOAL := help
 .PHONY: help train test test-all test-faults test-hydra lint format bench clean
 
@@ -7,21 +7,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := pyproject.toml constraints.txt
 ARGS :=
-# The newest interpreter that runs, is supported, and can make an environment.
+# The newest supported interpreter that can create an environment.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo '  Overrides and options are passed on: make train ARGS="trainer.max_epochs=2"'
+	@echo '  Pass overrides and options with ARGS: make train ARGS="trainer.max_epochs=2"'
 
-train: $(VENV)/.installed ## train the network (MNIST_ROOT or data/ holds the digits; otherwise they are fetched)
+train: $(VENV)/.installed ## train the network (on MNIST in MNIST_ROOT or data/; downloads it if missing)
 	$(BIN)/python train.py $(ARGS)
 
 PYTEST := $(BIN)/python -m pytest
 AT_ONCE := --numprocesses auto --maxprocesses 4 --dist worksteal
 
-# Of several test processes at once, each computes with one thread.
+# Each of several test processes computes with one thread.
 test: $(VENV)/.installed-dev ## run the tests, in a minute or two; with CI set, the slow ones too
 ifdef ARGS
 	$(PYTEST) $(if $(CI),,-m "not slow and not long") $(ARGS)
@@ -37,23 +37,23 @@ test-all: $(VENV)/.installed-dev ## run every test, in more than an hour, on a q
 	$(PYTEST) -m long
 	$(MAKE) test-faults ARGS=
 
-test-faults: $(VENV)/.installed-dev ## cut trainings off in every way, 300 times, and compare their ends, in a quarter of an hour
+test-faults: $(VENV)/.installed-dev ## interrupt trainings in six ways, 300 times, resume and compare them, in a quarter of an hour
 	$(BIN)/python -W ignore -m tests.faults.harness $(or $(ARGS),50)
 
-test-hydra: $(VENV)-hydra/.installed ## check the command line with the next Hydra, in an environment of its own without torch
+test-hydra: $(VENV)-hydra/.installed ## check the command line with the next Hydra, in a separate environment without torch
 	$(VENV)-hydra/bin/python -m pytest -m "not slow" tests/test_overrides.py tests/test_config.py tests/test_validation.py tests/test_errors.py
 
-lint: $(VENV)/.installed-dev ## check format, style and types
+lint: $(VENV)/.installed-dev ## check format, style, types and imports
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-format: $(VENV)/.installed-dev ## put the format right, and what of the style can be
+format: $(VENV)/.installed-dev ## correct the format, and the style where possible
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(VENV)/.installed ## measure everything anew, for an hour or more; ARGS=--quick for some minutes
+bench: $(VENV)/.installed ## repeat all benchmarks, in an hour or more; ARGS=--quick: in minutes
 	@set -e; for name in recipes prediction loader scale loop augmentation photos sweeps; do $(BIN)/python benchmarks/$$name.py $(ARGS); done
 
 clean: ## remove the environment and the caches; runs and data stay
@@ -67,7 +67,7 @@ $(VENV)/.installed-dev: $(REQUIREMENTS)
 	$(call install,.[dev])
 	@touch $(VENV)/.installed $@
 
-# The next Hydra, and what composing, help, wrong words and completion need.
+# The next Hydra, and what the command line needs.
 NEXT_HYDRA := hydra-core==1.4.0rc3 omegaconf>=2.4 hydra-joblib-launcher hydra-submitit-launcher
 WITHOUT_TORCH := annotated-types filelock numpy pillow pydantic pytest pytest-timeout PyYAML rich typer typing_extensions
 
@@ -77,7 +77,7 @@ $(VENV)-hydra/.installed: $(REQUIREMENTS) Makefile
 	@$(VENV)-hydra/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
-# --no-compile: Python compiles what it imports, when it does; all of it would take 50 s.
+# --no-compile: Python compiles modules when it imports them; compiling all takes 50 s.
 define install
 @test -n "$(PYTHON)" || { echo 'make: no Python 3.11, 3.12 or 3.13 with venv was found; name one: make PYTHON=/path/to/python' >&2; exit 2; }
 @echo 'Installing into $(VENV), once; torch with its GPU libraries is several gigabytes ...'
