@@ -276,7 +276,7 @@ def test_an_interruption_says_how_to_go_on(number: signal.Signals, code: int, tm
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in err
-    assert f"To go on: python {TRAIN} " in err
+    assert f"To resume: python {TRAIN} " in err
     assert err.rstrip().endswith("hydra.run.dir=here")
     assert not (tmp_path / "here/results.json").exists()
     assert torch.load(tmp_path / "here/checkpoints/last.ckpt", weights_only=True)["epoch"] >= 0

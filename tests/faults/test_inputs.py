@@ -326,7 +326,7 @@ def test_interrupted(
     done = type_in("python train.py", *words, "hydra.run.dir=new", f"data.root={data}")
     monkeypatch.setattr(room, name, done_before)
     assert done.returncode == code
-    assert done.stderr.strip().startswith("Interrupted. To go on: python train.py")
+    assert done.stderr.strip().startswith("Interrupted. To resume: python train.py")
     again = type_in("python train.py", *words, "hydra.run.dir=new", f"data.root={tiny_mnist}")
     assert again.returncode == 0
     assert Run(place / "new").results() is not None

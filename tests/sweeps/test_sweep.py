@@ -157,7 +157,7 @@ def test_jobs_at_once_that_are_cut_off(
     assert process.returncode == code
     assert "Traceback" not in told
     if number != signal.SIGKILL:
-        assert "Interrupted. To go on: python" in told
+        assert "Interrupted. To resume: python" in told
     if number == signal.SIGKILL:
         done = run_cold(TRAIN, *words, JOBLIB, "hydra.sweep.dir=cut", cwd=tmp_path, **ONE_THREAD)
     else:  # one by one, which is faster here
@@ -221,7 +221,7 @@ def test_a_job_whose_process_is_killed_ends_the_sweep_which_goes_on(
         if launcher == JOBLIB
         else " ended without a result: Job "
     )
-    assert re.search(rf"Failed: a job{why}.*\. To go on: python", told), told
+    assert re.search(rf"Failed: a job{why}.*\. To resume: python", told), told
     assert "Traceback" not in told
     again = run_cold(TRAIN, *words, launcher, cwd=tmp_path, **ONE_THREAD)
     assert again.returncode == 0, again.stderr

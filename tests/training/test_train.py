@@ -79,10 +79,10 @@ def test_a_run_directory_has_all_that_was_promised(
     assert content["parameters"] == 4 * 9 + 4 + 4 * 14 * 14 * 8 + 8 + 8 * 10 + 10
     assert 0 < content["train_seconds"] < content["wall_seconds"]
     assert {"torch", "lightning", "python"} <= content["versions"].keys()
-    assert sum(map(sum, content["confusion_matrix"])) == 50
-    correct = sum(content["confusion_matrix"][digit][digit] for digit in range(10))
-    assert content["test_accuracy"] == correct / 50
-    assert len(content["recall"]) == 10
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert sum(map(sum, evaluation["confusion_matrix"])) == 50
+    correct = sum(evaluation["confusion_matrix"][digit][digit] for digit in range(10))
+    assert content["test_accuracy"] == evaluation["test_accuracy"] == correct / 50
 
     with (run / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))

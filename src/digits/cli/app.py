@@ -123,7 +123,7 @@ def runs(folders: opt.Folders = None, tag: opt.Tag = None, number: opt.Number = 
 
 @app.command()
 def search(
-    words: opt.Words = None,
+    overrides: opt.Overrides = None,
     space: opt.Space = "default",
     trials: opt.Trials = None,
     output: opt.SearchOutput = Path("multirun/search"),
@@ -139,10 +139,10 @@ def search(
         from digits.sweeps.leaderboard import leaderboard as compare
         from digits.sweeps.study import importances
 
-    settings, cfg = words or [], search.read(space)
+    common, cfg = overrides or [], search.read(space)
     cfg.trials = trials or cfg.trials
     try:
-        study = search.search(cfg, settings, output)
+        study = search.search(cfg, common, output)
     except Interrupted as interruption:
         interruption.advice = "The same command resumes the search."
         raise
@@ -152,7 +152,7 @@ def search(
     if mattered:
         texts = [f"{key} {100 * fraction:.0f} %" for key, fraction in mattered.items()]
         print(f"Importance after the first epoch: {', '.join(texts)}")
-    if experiment := search.write_experiment(study, settings, output):
+    if experiment := search.write_experiment(study, common, output):
         command = f"python train.py --config-dir {shlex.quote(str(output))} experiment=best"
         print(f"The best trial as an experiment: {experiment}\n  {command}")
     else:

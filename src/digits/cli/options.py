@@ -31,7 +31,7 @@ Folders = Annotated[
 ]
 Tag = Annotated[str | None, typer.Option("--tag", help="Only runs with this word among their tags.")]
 Number = Annotated[int, typer.Option("-n", "--number", min=1, help="Largest number of runs.")]
-Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of every trial.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of every trial.")]
 Space = Annotated[str, typer.Option("--space", help="A search space: a file, or a name in conf/search.")]
 Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Number of trials, instead of the file's.")]
 SearchOutput = Annotated[Path, typer.Option("--output", help="Folder of the search; the same again resumes it.")]

@@ -168,7 +168,7 @@ def _how_to_resume() -> str:
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     word = f"hydra.sweep.dir={hydra_config.sweep.dir}" if sweeping else f"hydra.run.dir={hydra_config.run.dir}"
     words = [argument for argument in sys.argv[1:] if not argument.startswith(word.partition("=")[0])]
-    return f"To go on: {_program()} {shlex.join([*words, word])}"
+    return f"To resume: {_program()} {shlex.join([*words, word])}"
 
 
 def _program() -> str:

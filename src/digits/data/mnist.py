@@ -265,7 +265,7 @@ def _sample_warning(train: int, root: Path) -> str:
     lines = (
         "NOT ALL OF MNIST: its files are not at hand, and no mirror answers.",
         f"This run uses a sample of it: {train:,} digits to train, {sample.TEST_SIZE} to test.",
-        "Its figures do not compare with those of MNIST's 60,000 and 10,000.",
+        "Its results do not compare with those of all of MNIST.",
     )
     box = ["┌" + "─" * 74 + "┐", *(f"│  {line:<72}│" for line in lines), "└" + "─" * 74 + "┘"]
     advice = (

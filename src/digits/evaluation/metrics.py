@@ -25,94 +25,58 @@ OfEachDigit = Len(CLASSES, CLASSES)
 
 @dataclass(frozen=True)
 class DigitMetrics:
-    """Metrics of one digit.
-
-    Attributes:
-        digit: 0 to 9.
-        images: Number of test images.
-        precision: Fraction of the images read as this digit that are this digit, 0 to 1.
-        recall: Fraction of this digit's images that are read as it, 0 to 1.
-        f1: Harmonic mean of precision and recall.
-    """
+    """Metrics of one digit."""
 
     digit: Digit
-    images: Count
-    precision: Fraction
-    recall: Fraction
-    f1: Fraction
+    images: Annotated[Count, "number of test images"]
+    precision: Annotated[Fraction, "of the images read as this digit, those that are this digit"]
+    recall: Annotated[Fraction, "of this digit's images, those that are read as it"]
+    f1: Annotated[Fraction, "harmonic mean of precision and recall"]
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Predictions of similar confidence. A network is calibrated if its accuracy equals its confidence in every bin.
+    """Predictions of similar confidence. A network is calibrated if its accuracy equals its confidence in every bin."""
 
-    Attributes:
-        above: Lower end of the bin, 0 to 1.
-        images: Number of predictions.
-        confidence: Mean confidence.
-        accuracy: Fraction of correct predictions.
-    """
-
-    above: Fraction
-    images: Count
-    confidence: Fraction
-    accuracy: Fraction
+    above: Annotated[Fraction, "lower end of the bin"]
+    images: Annotated[Count, "number of predictions"]
+    confidence: Annotated[Fraction, "mean confidence"]
+    accuracy: Annotated[Fraction, "of the predictions, those that are correct"]
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A misclassified image.
+    """A misclassified image."""
 
-    Attributes:
-        index: Index in the test set.
-        digit: The label.
-        answer: The prediction.
-        confidence: Probability of the prediction, 0 to 1.
-        probability: Probability of the label.
-        png: The image, a PNG in base64.
-    """
-
-    index: Count
-    digit: Digit
-    answer: Digit
-    confidence: Fraction
-    probability: Fraction
-    png: str
+    index: Annotated[Count, "index in the test set"]
+    digit: Annotated[Digit, "the label"]
+    answer: Annotated[Digit, "the prediction"]
+    confidence: Annotated[Fraction, "probability of the prediction"]
+    probability: Annotated[Fraction, "probability of the label"]
+    png: Annotated[str, "the image, a PNG in base64"]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The content of ``evaluation.json``.
+    """The content of ``evaluation.json``."""
 
-    Attributes:
-        dataset: Name of the data set.
-        images: Size of the test set.
-        test_accuracy: Fraction of the test set, 0 to 1.
-        test_loss: Mean cross-entropy, in nats.
-        calibration_error: Expected calibration error, 0 to 1.
-        digits: Metrics of each digit.
-        confusion_matrix: Number of images by label (row) and prediction (column).
-        reliability: Predictions by confidence, without empty bins.
-        mistakes: Number of misclassified images.
-        worst: Mistakes with the lowest probability of the label, worst first.
-        examples: The first image of each digit in the test set, each a PNG in base64.
-        checkpoints: Checkpoints of an ensemble; empty for the run's own network.
-        tta: Whether shifted copies were used (test-time augmentation).
-    """
-
-    dataset: str
-    images: Count
+    dataset: Annotated[str, "name of the data set"]
+    images: Annotated[Count, "size of the test set"]
     test_accuracy: Fraction
-    test_loss: NonNegative
-    calibration_error: Fraction
+    test_loss: Annotated[NonNegative, "mean cross-entropy, in nats"]
+    calibration_error: Annotated[Fraction, "expected calibration error"]
     digits: Annotated[Sequence[DigitMetrics], OfEachDigit]
-    confusion_matrix: Annotated[Sequence[Annotated[Sequence[Count], OfEachDigit]], OfEachDigit]
-    reliability: Annotated[Sequence[ReliabilityBin], Len(1)]
-    mistakes: Count
-    worst: Sequence[Mistake]
-    examples: Annotated[Sequence[str], OfEachDigit]
-    checkpoints: Sequence[str] = field(default_factory=list)
-    tta: bool = False
+    confusion_matrix: Annotated[
+        Sequence[Annotated[Sequence[Count], OfEachDigit]], OfEachDigit, "images by label (row) and prediction (column)"
+    ]
+    reliability: Annotated[Sequence[ReliabilityBin], Len(1), "predictions by confidence, without empty bins"]
+    mistakes: Annotated[Count, "number of misclassified images"]
+    worst: Annotated[Sequence[Mistake], "mistakes with the lowest probability of the label, worst first"]
+    examples: Annotated[Sequence[str], OfEachDigit, "the first test image of each digit, a PNG in base64"]
+    checkpoints: Annotated[Sequence[str], "of an ensemble; empty for the run's own network"] = field(
+        default_factory=list
+    )
+    tta: Annotated[bool, "whether shifted copies were used (test-time augmentation)"] = False
 
     @property
     def interval(self) -> tuple[float, float]:

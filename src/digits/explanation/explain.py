@@ -27,12 +27,12 @@ AUGMENTED_COPIES = 11  # of each digit
 STAGES = {"conv": "convolution", "norm": "normalisation", "activation": "activation", "pool": "pooling"}
 
 
-def configuration(words: Sequence[str]) -> TrainConfig:
+def configuration(overrides: Sequence[str]) -> TrainConfig:
     """Compose and check a configuration from overrides, such as ``model=article``."""
     from digits.overrides import compose
     from digits.validation import resolve
 
-    return resolve(compose(*words))
+    return resolve(compose(*overrides))
 
 
 def table_of_configuration(cfg: TrainConfig) -> str:

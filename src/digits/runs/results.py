@@ -1,13 +1,11 @@
 """The content of ``results.json``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from annotated_types import Len
 from typing_extensions import TypedDict  # the one that pydantic accepts before Python 3.12
 
-from digits.model.geometry import CLASSES
 from digits.runs.files import Count, Fraction, NonNegative
 
 FINISHED, FAILED, PRUNED, UNFINISHED = "finished", "failed", "pruned", "unfinished"
@@ -25,58 +23,31 @@ class Dataset(TypedDict):
 
 @dataclass(frozen=True)
 class Results:
-    """The content of ``results.json`` of a finished run.
+    """The content of ``results.json`` of a finished run."""
 
-    Attributes:
-        status: ``finished``; anything else is not a result.
-        test_accuracy: Fraction of the test set, 0 to 1.
-        test_loss: Mean cross-entropy over the test set, in nats.
-        val_accuracy: The same on the validation set, with the same checkpoint; None without one.
-        val_loss: The same on the validation set; None without one.
-        dataset: ``name``, ``train``, ``val``, ``test`` sizes, ``fingerprint``.
-        epochs: Epochs trained.
-        best_epoch: Epoch, from 0, whose checkpoint was tested.
-        steps: Optimizer steps.
-        train_seconds: From the first batch to the last optimizer step, without validation.
-        wall_seconds: The whole process; for a resumed run, its last part.
-        parameters: Number of weights and biases.
-        seed: Seed.
-        precision: Lightning's name of the number format.
-        accelerator: ``cpu``, ``gpu``, …
-        recall: For each digit, 0 to 9, on the test set.
-        calibration_error: Expected calibration error on the test set, 0 to 1.
-        confusion_matrix: Test images by digit (row) and answer (column).
-        versions: Versions of Python and the packages.
-        hardware: The machine.
-        git: Commit and state of the checkout; None outside one.
-        multiply_adds: Multiplications, each with an addition, for one image.
-        train_accuracy: Fraction of the training images, without augmentation and dropout; None
-            unless ``evaluate_train`` is true.
-    """
-
-    status: str
-    test_accuracy: Fraction
-    test_loss: NonNegative
-    val_accuracy: Fraction | None
-    val_loss: NonNegative | None
+    status: Annotated[str, "finished; anything else is not a result"]
+    test_accuracy: Annotated[Fraction, "of the test set"]
+    test_loss: Annotated[NonNegative, "mean cross-entropy over the test set, in nats"]
+    val_accuracy: Annotated[Fraction | None, "of the validation set, with the same checkpoint; None without one"]
+    val_loss: Annotated[NonNegative | None, "mean cross-entropy over the validation set; None without one"]
     dataset: Dataset
-    epochs: Count
-    best_epoch: Count
-    steps: Count
-    train_seconds: NonNegative
-    wall_seconds: NonNegative
-    parameters: Count
+    epochs: Annotated[Count, "epochs trained"]
+    best_epoch: Annotated[Count, "epoch, from 0, whose checkpoint was tested"]
+    steps: Annotated[Count, "optimizer steps"]
+    train_seconds: Annotated[NonNegative, "from the first batch to the last optimizer step, without validation"]
+    wall_seconds: Annotated[NonNegative, "the whole process; for a resumed run, its last part"]
+    parameters: Annotated[Count, "weights and biases"]
     seed: Count
-    precision: str
-    accelerator: str
-    recall: Annotated[Sequence[Fraction], Len(CLASSES, CLASSES)]
-    calibration_error: Fraction
-    confusion_matrix: Annotated[Sequence[Annotated[Sequence[Count], Len(CLASSES, CLASSES)]], Len(CLASSES, CLASSES)]
-    versions: Mapping[str, str]
-    hardware: Mapping[str, Any]
-    git: Mapping[str, Any] | None
-    multiply_adds: Count | None = None
-    train_accuracy: Fraction | None = None
+    precision: Annotated[str, "Lightning's name of the number format"]
+    accelerator: Annotated[str, "cpu, gpu, …"]
+    calibration_error: Annotated[Fraction, "expected calibration error on the test set"]
+    versions: Annotated[Mapping[str, str], "of Python and the packages"]
+    hardware: Annotated[Mapping[str, Any], "the machine"]
+    git: Annotated[Mapping[str, Any] | None, "commit and state of the checkout; None outside of one"]
+    multiply_adds: Annotated[Count | None, "multiplications, each with an addition, for one image"] = None
+    train_accuracy: Annotated[
+        Fraction | None, "of the training images, without augmentation and dropout; None unless evaluate_train is true"
+    ] = None
 
     @property
     def metric(self) -> float:

@@ -29,11 +29,11 @@ def check(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
         UserError: Naming the first.
     """
     planned, now = read(sweep), by_number(jobs)
-    for name, words in planned.items():
+    for name, overrides in planned.items():
         if name not in now:
             raise UserError(f"{sweep} holds a sweep of {len(planned)} jobs, not of {len(now)}. {REMEDY}")
         before, today = (
-            {key: value for key, value in each.items() if key not in IGNORED_KEYS} for each in (words, now[name])
+            {key: value for key, value in each.items() if key not in IGNORED_KEYS} for each in (overrides, now[name])
         )
         if before != today and not (sweep / name / "config.yaml").exists():  # a started job has a config.yaml
             planned_values = " ".join(f"{key}={value}" for key, value in before.items() if today.get(key) != value)
@@ -43,8 +43,8 @@ def check(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
 
 def by_number(jobs: Sequence[Sequence[str]]) -> dict[str, dict[str, str]]:
     """The keys and values of each job, by the name of its directory."""
-    values = [dict(word.lstrip("+").split("=", 1) for word in words) for words in jobs]
-    return {str(number): words for number, words in enumerate(values)}
+    values = [dict(word.lstrip("+").split("=", 1) for word in overrides) for overrides in jobs]
+    return {str(number): overrides for number, overrides in enumerate(values)}
 
 
 def read(sweep: Path) -> dict[str, Mapping[str, str]]:
@@ -55,9 +55,9 @@ def read(sweep: Path) -> dict[str, Mapping[str, str]]:
     """
     try:
         jobs = json.loads((sweep / FILE).read_text(encoding="utf-8"))["jobs"]
-        words = [word for name, job in jobs.items() for word in (name if name.isdecimal() else None, *job.values())]
-        if not all(isinstance(word, str) for word in words):
-            raise ValueError("a job is a number, with words")
+        texts = [text for name, job in jobs.items() for text in (name if name.isdecimal() else None, *job.values())]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a job is a number with overrides")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -67,7 +67,7 @@ class Sweep(Callback):
             plan.check(directory, self.jobs)
             if _launcher(config) == "JoblibLauncher":
                 own = str(config.trainer.devices)
-                devices = [words.get("trainer.devices", own) for words in plan.by_number(self.jobs).values()]
+                devices = [overrides.get("trainer.devices", own) for overrides in plan.by_number(self.jobs).values()]
                 processes = max(int(each) if each.isdecimal() else 1 for each in devices)
                 with read_write(config.hydra):
                     config.hydra.launcher.n_jobs = at_once(config, len(self.jobs), processes)
@@ -82,7 +82,9 @@ class Sweep(Callback):
             launcher = config.hydra.launcher
             together = int(launcher.get("n_jobs") or launcher.get("array_parallelism") or len(runs))
             together = min(together, max(1, len(self._open)))
-            self._progress = Progress([self._settings(words) for words in self.jobs], runs, self._open, together)
+            self._progress = Progress(
+                [self._settings(overrides) for overrides in self.jobs], runs, self._open, together
+            )
             self._progress.start()
         self._planned = True
         HydraConfig.instance().set_config(config)  # for the advice after an interruption between jobs
@@ -130,9 +132,9 @@ class Sweep(Callback):
         if board.failures:
             sys.exit(EXIT_FAILED)
 
-    def _settings(self, words: Sequence[str]) -> str:
+    def _settings(self, overrides: Sequence[str]) -> str:
         """The overrides of a job that not all jobs have."""
-        return " ".join(word for word in words if not all(word in others for others in self.jobs))
+        return " ".join(word for word in overrides if not all(word in others for others in self.jobs))
 
     def _left(self) -> str:
         return _time_left(statistics.fmean(self._times), len(self._open)) if self._times else ""
@@ -185,7 +187,7 @@ class Progress(threading.Thread):
 
 
 def _outcome(run: Run) -> tuple[str, bool]:
-    """The result of a run in words, and whether it has one."""
+    """The result of a run as text, and whether it has one."""
     try:
         results, state = run.outcome()
         return (f"{100 * results.metric:.2f} %", True) if results else (state, False)
@@ -215,11 +217,11 @@ def at_once(config: DictConfig, jobs: int, processes: int) -> int:
 
 def _check_jobs(config_name: str, jobs: Sequence[Sequence[str]], runs: Sequence[Run]) -> None:
     """Check each value of the sweep once, and each job whose run directory exists already."""
-    for words, run in zip(jobs, runs, strict=True):
+    for overrides, run in zip(jobs, runs, strict=True):
         exists = run.config_file.exists()
-        if exists or len(set(words) - set(jobs[0])) <= 1:  # not each combination, so that a long sweep begins soon
-            with explaining(words):
-                cfg = resolve(compose(config_name, list(words)), multirun=True)
+        if exists or len(set(overrides) - set(jobs[0])) <= 1:  # not each combination, so that a long sweep starts soon
+            with explaining(overrides):
+                cfg = resolve(compose(config_name, list(overrides)), multirun=True)
             try:
                 run.check(cfg)
             except UserError as error:

@@ -197,11 +197,11 @@ def cells(board: Leaderboard) -> list[list[str]]:
     table = [["rank", *board.rows[0].settings, *(["n"] if seeds else []), *names, "job", "status"]]
     for place, row in enumerate(board.rows):
         rank, n = (str(place + 1), str(len(row.jobs))) if row.done else ("", "")
-        figures = [_cell(spreads[name][place], SHOWN[name]) for name in names]
+        metrics = [_cell(spreads[name][place], SHOWN[name]) for name in names]
         jobs = ", ".join(job.name for job in row.jobs)
         if not row.done and SEED in row.jobs[0].settings:  # the seeds of a configuration that are not averaged
             jobs += f" (seed {row.jobs[0].settings[SEED]})"
-        table.append([rank, *map(short, row.settings.values()), *([n] if seeds else []), *figures, jobs, row.status])
+        table.append([rank, *map(short, row.settings.values()), *([n] if seeds else []), *metrics, jobs, row.status])
     return table
 
 
@@ -220,10 +220,10 @@ def records(board: Leaderboard) -> Iterator[dict[str, Any]]:
         if not row.done:
             yield {"settings": dict(row.settings), **jobs}
             continue
-        figures = {name: asdict(spread) for name in METRICS if (spread := row.stats(name))}
+        metrics = {name: asdict(spread) for name in METRICS if (spread := row.stats(name))}
         low, high = row.interval()
-        figures["test_accuracy"].update(ci95_low=low, ci95_high=high)
-        yield {"rank": rank, "settings": dict(row.settings), "n": len(row.jobs), **figures, **jobs}
+        metrics["test_accuracy"].update(ci95_low=low, ci95_high=high)
+        yield {"rank": rank, "settings": dict(row.settings), "n": len(row.jobs), **metrics, **jobs}
 
 
 def _notes(board: Leaderboard) -> list[str]:

@@ -144,8 +144,6 @@ def _test(cfg: TrainConfig, run: Run, best: Checkpoint, data: MNISTDataModule, d
         "val_accuracy": validation[0],
         "val_loss": validation[1],
         "calibration_error": evaluation.calibration_error,
-        "recall": [digit.recall for digit in evaluation.digits],
-        "confusion_matrix": evaluation.confusion_matrix,
         "parameters": sum(layer.parameters for layer in table),
         "multiply_adds": sum(layer.multiply_adds for layer in table),
         "train_accuracy": train_accuracy,
