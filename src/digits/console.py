@@ -10,10 +10,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from digits.errors import printable
 from digits.model.geometry import Layer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from digits.evaluation.metrics import Evaluation
+
+
+MAX_TABLE_WIDTH = 10_000  # characters, when a table is measured
+MIN_TEXT_WIDTH = 16  # characters of a column of text, which are folded if there is no more room
+TEXT_COLUMNS = ("job", "status", "run", "tags", "notes")
 
 
 class ScreenHandler(logging.Handler):
@@ -106,6 +115,48 @@ def evaluation_text(evaluation: "Evaluation") -> str:
             f"  image {mistake.index:>5}: {likely}, read as {mistake.answer} ({100 * mistake.confidence:.2f} %)"
         )
     return "\n".join(lines)
+
+
+def terminal() -> "Console":
+    """The terminal for rich tables. A pipe has no width: 200 characters."""
+    from rich.console import Console
+
+    console = Console(markup=False)  # an error message may contain anything
+    if not console.is_terminal:
+        console.width = 200
+    return console
+
+
+def print_fitting(
+    console: "Console",
+    title: str | None,
+    rows: Sequence[Sequence[str]],
+    optional: Sequence[str],
+    hidden: Sequence[str] = (),
+) -> None:
+    """Print a table whose first row is the header, without the optional columns that the terminal has no room for."""
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    def build(columns: Sequence[Sequence[str]], text_width: int) -> "Table":
+        table = Table(title=title, title_justify="left", box=None)
+        for header, *_ in columns:
+            table.add_column(header, overflow="fold", no_wrap=header not in TEXT_COLUMNS)
+        for row in zip(*(cells for _, *cells in columns), strict=True):
+            texts = [printable(" ".join(cell.split())) for cell in row]
+            lengths = [text_width if header in TEXT_COLUMNS else None for header, *_ in columns]
+            table.add_row(*(text[:length] for text, length in zip(texts, lengths, strict=True)))
+        return table
+
+    columns = [column for column in zip(*rows, strict=True) if column[0] not in hidden]
+    for name in ("", *optional):
+        columns = [column for column in columns if column[0] != name]
+        measured = Measurement.get(
+            console, console.options.update(max_width=MAX_TABLE_WIDTH), build(columns, MIN_TEXT_WIDTH)
+        )
+        if measured.maximum <= console.width:
+            break
+    console.print(build(columns, MAX_TABLE_WIDTH))
 
 
 @contextmanager

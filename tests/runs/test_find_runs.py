@@ -7,11 +7,11 @@ import pytest
 from rich.console import Console
 
 from digits.errors import UserError
+from digits.runs import listing
 from digits.runs.find import find_runs
+from digits.runs.listing import print_runs
 from digits.runs.results import Results
 from digits.runs.run import Run
-from digits.sweeps import tables
-from digits.sweeps.tables import print_runs
 from digits.validation import resolve
 
 from ..helpers import composed, finished
@@ -69,7 +69,7 @@ def test_a_narrow_terminal_shows_the_main_columns(
     width: int, columns: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "outputs/d/config.yaml").unlink()
-    monkeypatch.setattr(tables, "_console", lambda: Console(width=width, force_terminal=True, color_system=None))
+    monkeypatch.setattr(listing, "terminal", lambda: Console(width=width, force_terminal=True, color_system=None))
     print_runs(find_runs())
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width

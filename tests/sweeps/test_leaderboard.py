@@ -215,7 +215,7 @@ def test_a_narrow_terminal_keeps_numbers_whole(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made(tmp_path, *(f"optimizer.lr={lr} seed={seed}" for lr in (0.1, 0.01) for seed in (0, 1)))
-    monkeypatch.setattr(comparison, "_console", lambda: Console(width=80, force_terminal=True, color_system=None))
+    monkeypatch.setattr(comparison, "terminal", lambda: Console(width=80, force_terminal=True, color_system=None))
     print_table(leaderboard(tmp_path), [])
     header, row = capsys.readouterr().out.splitlines()[1:3]
     assert header.split() == ["rank", "optimizer.lr", "n", "val_accuracy", "test_accuracy", "job", "status"]

@@ -198,6 +198,19 @@ def test_the_directories_of_a_search_are_its_own(found: Callable[..., Any], tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("override", ["scheduler=null", "~scheduler"])
+def test_a_search_without_a_scheduler_ends_with_its_plan_and_experiment(
+    override: str, found: Callable[..., Any], tmp_path: Path
+) -> None:
+    study = found(trials=1, words=(override,))
+    assert override.partition("=")[0] in json.loads((tmp_path / "search/sweep.json").read_text())["jobs"]["0"]
+    assert (Run(tmp_path / "search/0").config() or {})["scheduler"] is None
+    file = search.write_experiment(study, [override], tmp_path / "search")
+    assert file is not None
+    assert "scheduler: null" in file.read_text()
+
+
+@pytest.mark.slow
 def test_another_search_in_the_same_directory_is_refused(found: Callable[..., Any]) -> None:
     found(trials=1)
     for changes in ({"space": {"seed": [1, 2]}}, {"pruner": "asha"}, {"seed": 1}, {"words": ("seed=3",)}):
@@ -331,6 +344,8 @@ def test_a_file_that_is_no_search(content: str, message: str, tmp_path: Path) ->
         ({"model.head.dropout": {"low": 0.1, "high": 1}}, [], "model.head.dropout=1.0 is not allowed"),
         ({"model": ["compact", "kompact", "mlp"]}, [], "there is no model=kompact"),
         ({"seed": [1]}, ["seed=3"], "seed=3: the space has that key"),
+        ({"seed": [1]}, ["++seed=3"], "seed=3: the space has that key"),
+        ({"seed": [1]}, ["hydra/launcher=joblib"], "--output says where"),
         ({"seed": [1]}, ["model=compact,mlp"], "model=compact,mlp has several values"),
         ({"seed": [1]}, ["trainer.devices=2"], "trains in one process"),
         ({"seed": [1]}, ["data.val_size=0"], "compares validation accuracies"),

@@ -110,13 +110,13 @@ def leaderboard(sweep: opt.Sweeps, best: opt.Best = False, copy: opt.Copy = None
 def runs(folders: opt.Folders = None, tag: opt.Tag = None, number: opt.Number = 20) -> None:
     """List all runs, newest first, with their results, tags and notes."""
     from digits.runs.find import find_runs
-    from digits.sweeps import tables
+    from digits.runs.listing import print_runs
 
     found = find_runs(folders or [], tag)
     if not found:
         print("There are no runs here; train: digits train")
         return
-    tables.print_runs(found[:number])
+    print_runs(found[:number])
     if len(found) > number:
         print(f"and {len(found) - number} more: --number {len(found)}")
 

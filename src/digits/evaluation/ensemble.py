@@ -1,4 +1,4 @@
-"""Several networks, or several views of a digit, as one network: the mean of the probabilities."""
+"""Ensembles and test-time augmentation: averages the probabilities of several networks or shifted copies."""
 
 import math
 from collections.abc import Sequence

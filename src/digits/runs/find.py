@@ -75,7 +75,7 @@ def find(source: str | Path) -> Trained:
         return Trained(path, run.path if path.resolve() == run.best.resolve() else path.parent, run)
     if str(source) == LATEST:
         return find(_latest())
-    raise UserError(f"there is no run directory or checkpoint {path}.{_runs_there_are()}")
+    raise UserError(f"there is no run directory or checkpoint {path}.{_hint_at_latest()}")
 
 
 def find_each(sources: Sequence[str]) -> list[Trained]:
@@ -107,7 +107,7 @@ def _results_files() -> list[Path]:
     return [file for folder in SEARCHED for file in Path(folder).rglob("results.json")]
 
 
-def _runs_there_are() -> str:
+def _hint_at_latest() -> str:
     return " `latest` is the newest finished one." if _results_files() else ""
 
 

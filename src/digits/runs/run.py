@@ -212,7 +212,7 @@ class Run:
         write(self.config_file, yaml.safe_dump(asdict(cfg), sort_keys=False, allow_unicode=True))
 
     def write_results(self, results: Results) -> None:
-        """Write ``results.json``, as the last file."""
+        """Write ``results.json``, after all files but the report."""
         write(self.results_file, as_json(asdict(results)))
 
     def write_failure(self, error: BaseException) -> None:

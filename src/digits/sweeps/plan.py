@@ -43,7 +43,7 @@ def check(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
 
 def by_number(jobs: Sequence[Sequence[str]]) -> dict[str, dict[str, str]]:
     """The keys and values of each job, by the name of its directory."""
-    values = [dict(word.lstrip("+").split("=", 1) for word in overrides) for overrides in jobs]
+    values = [dict(word.lstrip("+").partition("=")[::2] for word in overrides) for overrides in jobs]
     return {str(number): overrides for number, overrides in enumerate(values)}
 
 

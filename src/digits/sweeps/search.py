@@ -7,7 +7,7 @@ import json
 import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,8 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 from digits.config import Seed, TrainConfig
 from digits.errors import RunError, UserError, first_line
 from digits.model.geometry import OneOf
-from digits.overrides import compose, config_directory, initialize_hydra
-from digits.runs.files import as_json, save
+from digits.overrides import compose, config_directory, initialize_hydra, null_groups_deleted
+from digits.runs.files import as_json, save, writing
 from digits.runs.results import PRUNED, Results
 from digits.runs.run import IGNORED_KEYS, Run
 from digits.sweeps import plan, space
@@ -105,15 +105,18 @@ def search(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> "opt
     check_installed()
     distributions = space.parse(cfg.space)
     for override in overrides:
-        if override.startswith("hydra."):
+        key = override.lstrip("+~").partition("=")[0]
+        if key.startswith(("hydra.", "hydra/")):
             raise UserError(f"{override}: a search has its own directories; --output says where.")
-        if override.partition("=")[0] in cfg.space:
+        if key in cfg.space:
             raise UserError(f"{override}: the space has that key, so its trials choose it; leave it out.")
     for sample in space.samples(distributions):  # a mistake in the space is reported before anything is trained
         _check_one_process(resolve(compose(*overrides, *sample)))
-    _claim(cfg, overrides, directory)
-    study = open_study(directory, cfg.pruner)
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(directory / ".lock"):
+        _claim(cfg, overrides, directory)
+        study = open_study(directory, cfg.pruner)
         if not study.get_trials(deepcopy=False):
             study.enqueue_trial(_own_values(distributions, overrides))
     while True:
@@ -138,7 +141,7 @@ def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory:
     except ValueError:
         return None
     with initialize_hydra():
-        hydra_config = hydra.compose("train", best, return_hydra_config=True).hydra
+        hydra_config = hydra.compose("train", null_groups_deleted(best), return_hydra_config=True).hydra
     choices = {
         group: choice
         for group, choice in hydra_config.runtime.choices.items()
@@ -179,26 +182,23 @@ def _next_trial(
     import optuna
 
     states = optuna.trial.TrialState
-    trial, lock = None, None
-    with filelock.FileLock(directory / ".lock"):
-        trials = study.get_trials(deepcopy=False)
-        for left in trials:
-            if left.state == states.RUNNING and (lock := _lock(directory / str(left.number))):
-                trial = optuna.Trial(study, left._trial_id)
-                break
-        else:
-            if sum(each.state != states.WAITING for each in trials) < cfg.trials:
-                trial = study.ask()
-                lock = _lock(directory / str(trial.number))
-        if trial:
-            study.sampler = sampler(cfg.sampler, cfg.seed, trial.number)
-            for key, distribution in distributions.items():  # keeps values that an unfinished trial has chosen
-                trial._suggest(key, distribution)
-    try:
+    trial = None
+    with ExitStack() as locks:
+        with filelock.FileLock(directory / ".lock"):
+            trials = study.get_trials(deepcopy=False)
+            for left in trials:
+                if left.state == states.RUNNING and _lock(directory / str(left.number), locks):
+                    trial = optuna.Trial(study, left._trial_id)
+                    break
+            else:
+                if sum(each.state != states.WAITING for each in trials) < cfg.trials:
+                    trial = study.ask()
+                    _lock(directory / str(trial.number), locks)
+            if trial:
+                study.sampler = sampler(cfg.sampler, cfg.seed, trial.number)
+                for key, distribution in distributions.items():  # keeps values that an unfinished trial has chosen
+                    trial._suggest(key, distribution)
         yield trial
-    finally:
-        if lock:
-            lock.release()
 
 
 def _own_values(distributions: space.Space, overrides: Sequence[str]) -> dict[str, Any]:
@@ -208,14 +208,15 @@ def _own_values(distributions: space.Space, overrides: Sequence[str]) -> dict[st
     return {key: value for key, value in own.items() if space.contains(distributions[key], value)}
 
 
-def _lock(directory: Path) -> filelock.BaseFileLock | None:
+def _lock(directory: Path, locks: ExitStack) -> bool:
+    """Lock a trial's directory until the end of a context; False if another process has locked it."""
     directory.mkdir(exist_ok=True)
     lock = filelock.FileLock(directory / ".trial")
     try:
-        lock.acquire(timeout=0)
+        locks.enter_context(lock.acquire(timeout=0))
     except filelock.Timeout:
-        return None
-    return lock
+        return False
+    return True
 
 
 def _run(study: "optuna.Study", trial: "optuna.Trial", overrides: list[str], directory: Path) -> Results | str:
@@ -227,8 +228,8 @@ def _run(study: "optuna.Study", trial: "optuna.Trial", overrides: list[str], dir
         with logged_to(directory):
             results = training.train(compose("report=false", *overrides), directory, callbacks=[Report(trial)])
     except optuna.TrialPruned:
-        best = max(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values.items())
-        reason = f"given up after epoch {best[0]}, at {100 * best[1]:.2f} %"
+        epoch, accuracy = max(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values.items())
+        reason = f"given up after epoch {epoch}, at {100 * accuracy:.2f} %"
         run.write_state(PRUNED, reason)
         study.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
         return reason
@@ -252,7 +253,7 @@ def _outcome(study: "optuna.Study", outcome: Results | str) -> str:
 
 
 def _plain(overrides: Sequence[str]) -> dict[str, Any]:
-    return asdict(resolve(compose("report=false", *overrides)))
+    return asdict(resolve(compose(*overrides)))
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,24 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-
-from digits.console import duration
-from digits.errors import UserError, printable
+from digits.console import print_fitting, terminal
+from digits.errors import UserError
 from digits.explanation import plots
 from digits.explanation.drawing import png
 from digits.runs.files import as_json, save, writing
-from digits.runs.find import Entry
 from digits.sweeps.figures import figures, short, validated
 from digits.sweeps.leaderboard import MNIST, SEED, Leaderboard, Row, SeedStats
 
-log = logging.getLogger(__name__)
-
-MAX_TABLE_WIDTH = 10_000  # characters, when a table is measured
-MIN_TEXT_WIDTH = 16  # characters of a column of text, which are folded if there is no more room
-TEXT_COLUMNS = ("job", "status", "run", "tags", "notes")
 METRICS = (
     "val_accuracy",
     "test_accuracy",
@@ -52,7 +41,6 @@ SHOWN = {
 }
 """The metrics of the table and their format; those with four decimals show their standard deviation."""
 FIRST_TO_GO = ("train_seconds", "epochs", "val_loss", "multiply_adds", "parameters", "train_accuracy")
-RUNS_FIRST_TO_GO = ("time", "data set", "notes", "tags", "validation")
 """Columns that a narrow terminal leaves out, in this order; the files contain them."""
 BY_TEST = "No validation set: ranked by test accuracy, so the best score is optimistic."
 ONLY_IF_DIFFERENT = ("train_accuracy", "parameters", "multiply_adds")
@@ -118,8 +106,8 @@ def print_table(board: Leaderboard, files: Sequence[Path]) -> None:
         if validated(board.rows) or not board.ranked
         else "test accuracy, without a validation set,"
     )
-    console = _console()
-    _print_fitting(console, f"Leaderboard, best {order} first", cells(board), FIRST_TO_GO)
+    console = terminal()
+    print_fitting(console, f"Leaderboard, best {order} first", cells(board), FIRST_TO_GO)
     if board.ranked:
         console.print(_sampling(board.ranked[0]), highlight=False)
     for note in _notes(board):
@@ -129,60 +117,6 @@ def print_table(board: Leaderboard, files: Sequence[Path]) -> None:
         console.print(f"{board.failures} of {jobs} jobs have no result.", style="bold red")
     names = ", ".join(path.name for path in files)
     console.print(f"Written to {board.directory}: {names}", soft_wrap=True, highlight=False)
-
-
-def _print_fitting(
-    console: Console,
-    title: str | None,
-    rows: Sequence[Sequence[str]],
-    optional: Sequence[str],
-    hidden: Sequence[str] = (),
-) -> None:
-    """Print a table whose first row is the header, without the optional columns that the terminal has no room for."""
-
-    def build(columns: Sequence[Sequence[str]], text_width: int) -> Table:
-        table = Table(title=title, title_justify="left", box=None)
-        for header, *_ in columns:
-            table.add_column(header, overflow="fold", no_wrap=header not in TEXT_COLUMNS)
-        for row in zip(*(cells for _, *cells in columns), strict=True):
-            texts = [printable(" ".join(cell.split())) for cell in row]
-            lengths = [text_width if header in TEXT_COLUMNS else None for header, *_ in columns]
-            table.add_row(*(text[:length] for text, length in zip(texts, lengths, strict=True)))
-        return table
-
-    columns = [column for column in zip(*rows, strict=True) if column[0] not in hidden]
-    for name in ("", *optional):
-        columns = [column for column in columns if column[0] != name]
-        measured = Measurement.get(
-            console, console.options.update(max_width=MAX_TABLE_WIDTH), build(columns, MIN_TEXT_WIDTH)
-        )
-        if measured.maximum <= console.width:
-            break
-    console.print(build(columns, MAX_TABLE_WIDTH))
-
-
-def print_runs(entries: Sequence[Entry]) -> None:
-    """Print a line per run; columns that are empty in all of them are left out."""
-    rows = []
-    for entry in entries:
-        metrics = [""] * 4
-        if done := entry.results:
-            accuracies = [
-                "" if value is None else f"{100 * value:.2f} %" for value in (done.val_accuracy, done.test_accuracy)
-            ]
-            metrics = [*accuracies, done.dataset["name"], duration(done.train_seconds)]
-        when = entry.time.strftime("%Y-%m-%d %H:%M")
-        rows.append([when, str(entry.path), entry.status, *metrics, " ".join(map(str, entry.tags)), entry.notes])
-    header = ["when", "run", "status", "validation", "test", "data set", "time", "tags", "notes"]
-    empty = [name for name, *cells in zip(header, *rows, strict=True) if not any(cells)]
-    _print_fitting(_console(), None, [header, *rows], RUNS_FIRST_TO_GO, empty)
-
-
-def _console() -> Console:
-    console = Console(markup=False)  # an error message may contain anything
-    if not console.is_terminal:
-        console.width = 200  # a pipe has no edge
-    return console
 
 
 def cells(board: Leaderboard) -> list[list[str]]:

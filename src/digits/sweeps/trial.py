@@ -1,4 +1,4 @@
-"""One trial of a search: it reports to Optuna, and logs into its own directory."""
+"""The callback that reports a trial to Optuna, and the log file of a trial."""
 
 import logging
 from collections.abc import Iterator
