@@ -332,7 +332,7 @@ def test_interrupted(
     assert Run(place / "new").results() is not None
     assert not [path for path in (place / "new").rglob(".*") if path.name not in (".lock", ".hydra")]
     shutil.rmtree(place / "new")
-    told = re.sub("go on: .*", "go on: python train.py … hydra.run.dir=new", done.stderr)
+    told = re.sub("resume: .*", "resume: python train.py … hydra.run.dir=new", done.stderr)
     see(f"{word} while {phase}", done.returncode, told)
 
 
