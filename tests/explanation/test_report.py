@@ -83,7 +83,7 @@ SEEN = """() => {
         images: images.filter((image) => image.naturalWidth && image.clientHeight === image.clientWidth).length,
         drawings: drawings.filter((svg) => svg.clientHeight > 100).length,
         fits: document.documentElement.scrollWidth <= innerWidth,
-        accuracy: document.querySelector(".figure").innerText,
+        accuracy: document.querySelector(".accuracy").innerText,
     };
 }"""
 
