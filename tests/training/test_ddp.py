@@ -113,7 +113,7 @@ def test_two_processes_train_what_one_trains(strategy: str, command: list[str], 
     assert single is not None
     assert double is not None
     assert double.steps == single.steps == 5
-    assert tested_images(tmp_path / "two") == 500
+    assert images_tested(tmp_path / "two") == 500
     assert double.test_loss == pytest.approx(single.test_loss, abs=1e-4)
     (row,), (double_row,) = (Run(tmp_path / name).read_metrics() for name in ("one", "two"))
     assert double_row["train/loss"] == pytest.approx(row["train/loss"], abs=1e-4)
@@ -243,7 +243,7 @@ STEPS = ["trainer.precision=32-true", "model.head.dropout=0", "trainer.log_every
 TWENTY_STEPS = [*QUICK[:-1], *STEPS, "trainer.limit_train_batches=20"]
 
 
-def tested_images(directory: Path) -> int:
+def images_tested(directory: Path) -> int:
     """Number of predictions in the confusion matrix: with several processes, every test image counts once."""
     evaluation = read(directory)
     assert evaluation
@@ -265,7 +265,7 @@ def assert_same_training(one: Path, two: Path) -> None:
     single, double = Run(one).results(), Run(two).results()
     assert single
     assert double
-    assert tested_images(two) == 500
+    assert images_tested(two) == 500
     assert double.steps == single.steps == 20
     assert double.val_loss == pytest.approx(single.val_loss, abs=1e-4)
     (row,), (double_row,) = Run(one).read_metrics(), Run(two).read_metrics()
