@@ -89,8 +89,8 @@ def test_a_network_that_computes_something_else_is_refused(
         spoilt = {"other digits": lambda p: p[:, ::-1], "other probabilities": lambda p: p + 1e-3}
         return DigitReader(lambda images: spoilt.get(how, lambda p: p * np.nan)(reader.probabilities(images)))
 
-    monkeypatch.setattr(prediction, "load", wrong)
-    with pytest.raises(RunError, match="no probabilities" if how == "no number" else "nothing was written"):
+    monkeypatch.setattr(export, "load", wrong)
+    with pytest.raises(RunError, match="not probabilities" if how == "no number" else "nothing was written"):
         export.export(find(sample_run), tmp_path / "wrong.onnx")
     assert not list(tmp_path.iterdir())
 
