@@ -45,6 +45,13 @@ def test_links_lead_to_files() -> None:
             assert ((ROOT / page).parent / link).is_file(), f"{page}: {link}"
 
 
+def test_tab_completion_is_installed_as_the_readme_says(tmp_path: Path) -> None:
+    (words,) = re.findall(r'`eval "\$\(python train\.py ([^)]+)\)"`', TEXTS["README.md"])
+    done = run_cold(TRAIN, *words.split(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "complete " in done.stdout
+
+
 def test_the_pages_have_commands() -> None:
     assert len(COMMANDS) >= 15
     assert set(COMMANDS) >= OF_CI | ON_REAL_MNIST

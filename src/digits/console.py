@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 MAX_TABLE_WIDTH = 10_000  # characters, when a table is measured
-MIN_TEXT_WIDTH = 16  # characters of a column of text, which are folded if there is no more room
+MIN_TEXT_WIDTH = 16  # characters; a longer text is folded if the terminal is narrow
 TEXT_COLUMNS = ("job", "status", "run", "tags", "notes")
 
 
@@ -132,7 +132,6 @@ def print_fitting(
     title: str | None,
     rows: Sequence[Sequence[str]],
     optional: Sequence[str],
-    hidden: Sequence[str] = (),
 ) -> None:
     """Print a table whose first row is the header, without the optional columns that the terminal has no room for."""
     from rich.measure import Measurement
@@ -140,15 +139,16 @@ def print_fitting(
 
     def build(columns: Sequence[Sequence[str]], text_width: int) -> "Table":
         table = Table(title=title, title_justify="left", box=None)
-        for header, *_ in columns:
-            table.add_column(header, overflow="fold", no_wrap=header not in TEXT_COLUMNS)
-        for row in zip(*(cells for _, *cells in columns), strict=True):
-            texts = [printable(" ".join(cell.split())) for cell in row]
-            lengths = [text_width if header in TEXT_COLUMNS else None for header, *_ in columns]
-            table.add_row(*(text[:length] for text, length in zip(texts, lengths, strict=True)))
+        cut = []
+        for header, *cells in columns:
+            is_text = header in TEXT_COLUMNS
+            table.add_column(header, overflow="fold", no_wrap=not is_text)
+            cut.append([printable(" ".join(cell.split()))[: text_width if is_text else None] for cell in cells])
+        for row in zip(*cut, strict=True):
+            table.add_row(*row)
         return table
 
-    columns = [column for column in zip(*rows, strict=True) if column[0] not in hidden]
+    columns = list(zip(*rows, strict=True))
     for name in ("", *optional):
         columns = [column for column in columns if column[0] != name]
         measured = Measurement.get(

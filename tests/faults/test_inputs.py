@@ -332,8 +332,8 @@ def test_interrupted(
     assert Run(place / "new").results() is not None
     assert not [path for path in (place / "new").rglob(".*") if path.name not in (".lock", ".hydra")]
     shutil.rmtree(place / "new")
-    told = re.sub("resume: .*", "resume: python train.py … hydra.run.dir=new", done.stderr)
-    see(f"{word} while {phase}", done.returncode, told)
+    message = re.sub("resume: .*", "resume: python train.py … hydra.run.dir=new", done.stderr)
+    see(f"{word} while {phase}", done.returncode, message)
 
 
 EVALUATE, PREDICT = "-m digits evaluate run", "-m digits predict run seven.png"

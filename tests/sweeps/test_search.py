@@ -189,7 +189,7 @@ def test_words_with_commas_are_searched_as_they_are(found: Callable[..., Any], t
 
 
 def test_the_directories_of_a_search_are_its_own(found: Callable[..., Any], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--output says where"):
+    with pytest.raises(UserError, match="--output names its directory"):
         found(words=("hydra.run.dir=x",))
     file = tmp_path / "space.yaml"
     file.write_text("space: {hydra.run.dir: [a, b]}")
@@ -309,6 +309,11 @@ def test_what_mattered(found: Callable[..., Any], tmp_path: Path) -> None:
         {"low": 2, "high": 1},
         {"low": 0, "high": 1, "log": True},
         {"low": "a", "high": "b"},
+        {"low": "1", "high": "2"},
+        {"low": False, "high": True},
+        {"low": 1, "high": 1},
+        {"low": 1, "high": 9, "step": 2},
+        {"low": 1, "high": 9, "log": 1},
     ],
 )
 def test_a_space_that_is_none(values: Any, tmp_path: Path) -> None:
@@ -321,7 +326,7 @@ def test_a_space_that_is_none(values: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is not a search space"),
+        ("{", "is not a search space: while parsing .* line 1, column"),
         ("spaces: {}", "is not a search space"),
         ("space: {}", "has nothing in its space"),
         ("{space: {seed: [1]}, trials: 0}", "trials=0 is not allowed"),
@@ -345,7 +350,7 @@ def test_a_file_that_is_no_search(content: str, message: str, tmp_path: Path) ->
         ({"model": ["compact", "kompact", "mlp"]}, [], "there is no model=kompact"),
         ({"seed": [1]}, ["seed=3"], "seed=3: the space has that key"),
         ({"seed": [1]}, ["++seed=3"], "seed=3: the space has that key"),
-        ({"seed": [1]}, ["hydra/launcher=joblib"], "--output says where"),
+        ({"seed": [1]}, ["hydra/launcher=joblib"], "--output names its directory"),
         ({"seed": [1]}, ["model=compact,mlp"], "model=compact,mlp has several values"),
         ({"seed": [1]}, ["trainer.devices=2"], "trains in one process"),
         ({"seed": [1]}, ["data.val_size=0"], "compares validation accuracies"),

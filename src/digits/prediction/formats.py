@@ -28,9 +28,8 @@ Writer = Callable[[Answer], None]  # prints one answer
 
 def record(answer: Answer) -> dict[str, Any]:
     """The columns of an answer; probabilities from 0 to 1, None where nothing was read."""
-    ranking = (
-        answer.prediction.ranking[: 1 + ALTERNATIVES] if answer.prediction else [(None, None)] * (1 + ALTERNATIVES)
-    )
+    shown = 1 + ALTERNATIVES
+    ranking = answer.prediction.ranking[:shown] if answer.prediction else [(None, None)] * shown
     values = [None if value is None else round(value, 6) for pair in ranking for value in pair]
     return dict(zip(COLUMNS, [answer.picture, answer.status, *values, answer.note], strict=True))
 

@@ -52,9 +52,8 @@ def read(source: Path | bytes) -> Image.Image:
             if picture.width * picture.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             if picture.format in ("JPEG", "MPO"):
-                picture.draft(
-                    picture.mode, (3 * segmentation.WORKING_SIZE, 3 * segmentation.WORKING_SIZE)
-                )  # decoded smaller, if large
+                size = 3 * segmentation.WORKING_SIZE
+                picture.draft(picture.mode, (size, size))  # decodes a large picture smaller
             return _upright(picture)
 
 
@@ -84,7 +83,7 @@ def digit(picture: Image.Image) -> npt.NDArray[np.uint8]:
         (28, 28) uint8, bright strokes on 0.
 
     Raises:
-        NoDigitError: If there is no digit, or there are several.
+        NoDigitError: If the picture has no digit, or several.
         PictureError: If the file of a PIL image is damaged.
     """
     with _failures():

@@ -52,7 +52,7 @@ def find(picture: Image.Image) -> Ink:
     """Segment the digit.
 
     Raises:
-        NoDigitError: If there is no digit, or there are several.
+        NoDigitError: If the picture has no digit, or several.
     """
     grey = _grey(picture)
     if min(grey.shape) < MIN_SIZE:

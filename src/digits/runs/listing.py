@@ -22,5 +22,5 @@ def print_runs(entries: Sequence[Entry]) -> None:
         when = entry.time.strftime("%Y-%m-%d %H:%M")
         rows.append([when, str(entry.path), entry.status, *metrics, " ".join(map(str, entry.tags)), entry.notes])
     header = ["when", "run", "status", "validation", "test", "data set", "time", "tags", "notes"]
-    empty = [name for name, *cells in zip(header, *rows, strict=True) if not any(cells)]
-    print_fitting(terminal(), None, [header, *rows], FIRST_TO_GO, empty)
+    columns = [column for column in zip(header, *rows, strict=True) if any(column[1:])]
+    print_fitting(terminal(), None, list(zip(*columns, strict=True)), FIRST_TO_GO)

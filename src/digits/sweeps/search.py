@@ -75,8 +75,10 @@ def read(name: Path | str) -> SearchConfig:
         cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SearchConfig), content))
     except FileNotFoundError as error:
         raise UserError(f"there is no search space {path}.") from error
-    except (OmegaConfBaseException, OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is not a search space: {first_line(error):.200}.") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path} is not a search space: {first_line(error)}.") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:  # those of YAML say where only in later lines
+        raise UserError(f"{path} is not a search space: {' '.join(str(error).split()):.200}") from error
     assert isinstance(cfg, SearchConfig)
     check_ranges(cfg)
     if not cfg.space:
@@ -107,7 +109,7 @@ def search(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> "opt
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key.startswith(("hydra.", "hydra/")):
-            raise UserError(f"{override}: a search has its own directories; --output says where.")
+            raise UserError(f"{override}: a search takes no keys of Hydra; --output names its directory.")
         if key in cfg.space:
             raise UserError(f"{override}: the space has that key, so its trials choose it; leave it out.")
     for sample in space.samples(distributions):  # a mistake in the space is reported before anything is trained

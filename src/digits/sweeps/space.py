@@ -13,6 +13,7 @@ from digits.runs.differences import flat
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
+Plain = str | int | float | bool | None  # a value in a list
 Space = Mapping[str, "BaseDistribution"]
 
 
@@ -31,19 +32,18 @@ def parse(space: Mapping[str, Any]) -> Space:
 def _distribution(key: str, values: Any) -> "BaseDistribution":
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    try:
-        if not isinstance(values, Mapping):
-            if not isinstance(values, list) or any(isinstance(value, list | Mapping) for value in values):
-                raise ValueError("not a list of values")
-            return CategoricalDistribution(values)
-        whole = isinstance(values["low"], int) and isinstance(values["high"], int)
-        return IntDistribution(**values) if whole else FloatDistribution(**values)
-    except (KeyError, TypeError, ValueError) as error:
-        given = shown(dict(flat(values)) if isinstance(values, Mapping) else values)
-        raise UserError(
-            f"space.{key}: {given} is not allowed; it has to be a list of values, or {{low: …, high: …}} of a range, "
-            "with log: true where low is above 0."
-        ) from error
+    if isinstance(values, list) and values and all(isinstance(value, Plain) for value in values):
+        return CategoricalDistribution(values)
+    if isinstance(values, Mapping) and {"low", "high"} <= values.keys() <= {"low", "high", "log"}:
+        low, high, log = values["low"], values["high"], values.get("log", False)
+        numbers = all(isinstance(number, int | float) and not isinstance(number, bool) for number in (low, high))
+        if numbers and low < high and isinstance(log, bool) and (low > 0 or not log):
+            whole = isinstance(low, int) and isinstance(high, int)
+            return IntDistribution(low, high, log) if whole else FloatDistribution(low, high, log)
+    raise UserError(
+        f"space.{key}: {shown(dict(flat(values)) if isinstance(values, Mapping) else values)} is not allowed; it has "
+        "to be a list of values, or {low: …, high: …} of a range; with low above 0, log: true is possible too."
+    )
 
 
 def examples(distribution: "BaseDistribution") -> tuple[Any, ...]:
