@@ -41,7 +41,7 @@ test-faults: $(VENV)/.installed-dev ## interrupt trainings in six ways, 300 time
 	$(BIN)/python -W ignore -m tests.faults.harness $(or $(ARGS),50)
 
 test-hydra: $(VENV)-hydra/.installed ## check the command line with the next Hydra, in a separate environment without torch
-	$(VENV)-hydra/bin/python -m pytest -m "not slow" tests/test_overrides.py tests/test_config.py tests/test_validation.py tests/test_errors.py
+	$(VENV)-hydra/bin/python -m pytest -m "not alone" tests/test_overrides.py tests/test_config.py tests/test_validation.py tests/test_errors.py
 
 lint: $(VENV)/.installed-dev ## check format, style, types and imports
 	$(BIN)/ruff format --check

@@ -174,9 +174,12 @@ RIGHT = {
     "optimizer.lr=1e-3": 1,
 }
 """Right command lines, and how many jobs they run."""
+SWEEPS = [words for words, jobs in RIGHT.items() if jobs > 1]
 
 
-@pytest.mark.parametrize("words", RIGHT)
+@pytest.mark.parametrize(
+    "words", [pytest.param(each, marks=[pytest.mark.slow] if each in SWEEPS[1:] else []) for each in RIGHT]
+)
 def test_a_right_command_runs_its_jobs(words: str, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("digits.sweeps.sweep.Sweep.on_multirun_end", lambda *args, **kwargs: None)
     code, jobs = call(words)

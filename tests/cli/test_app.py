@@ -236,6 +236,7 @@ def test_names_that_an_encoding_has_not(here: Path) -> None:
     assert done.stderr == "Failed: gone.png: no such file\n"
 
 
+@pytest.mark.slow
 def test_a_run_whose_name_looks_like_a_setting(here: Path, call: Callable[..., Done]) -> None:
     (here / "run").rename(here / "lr=0.1")
     done = call("explain", "lr=0.1", "--digit", "3")

@@ -67,6 +67,7 @@ def test_a_sweep_ends_with_its_leaderboard(
     assert (tmp_path / "sweep/leaderboard.md").exists()
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_is_a_row_and_the_others_run(
     call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,6 +204,7 @@ def test_the_comparison_of_networks_with_and_without_convolution(call: Callable[
     assert (tmp_path / "sweep/overfitting.png").exists()
 
 
+@pytest.mark.slow
 def test_default_directories_differ_from_run_to_run(call: Callable[..., int], tmp_path: Path) -> None:
     for _ in range(2):
         assert call("trainer.max_epochs=1") == 0

@@ -216,6 +216,7 @@ def _obtain(root: Path, address: str, official: dict[str, files.Official]) -> No
     assert not files.obtain(root, [address]).missing
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_both_succeed(
     tiny_contents: dict[str, bytes], tmp_path: Path, start_mirror: StartMirror
 ) -> None:

@@ -106,6 +106,7 @@ def test_what_is_written_is_read(tested: evaluation.Evaluation, tmp_path: Path) 
     assert tested.write(tmp_path / "new").parent == tmp_path / "new"
 
 
+@pytest.mark.slow
 def test_the_sample_that_stood_in_is_tested_though_mnist_is_there_now(
     tiny: Compose, tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

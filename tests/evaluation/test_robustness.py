@@ -99,6 +99,7 @@ def test_what_is_counted_and_written(tmp_path: Path) -> None:
     assert files[1].read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_a_real_network_reads_less_of_what_is_changed_more(sample_run: Path) -> None:
     from digits.evaluation import evaluate as testing
     from digits.runs.find import find

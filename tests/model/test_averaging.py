@@ -72,6 +72,7 @@ def test_the_moving_average_is_one(trained: Callable[..., Recorder], tmp_path: P
     assert not close(saved(run.last), recorder.steps[-1])
 
 
+@pytest.mark.slow
 def test_an_average_of_64_bits_has_them(trained: Callable[..., Recorder], tmp_path: Path) -> None:
     recorder = trained("averaging=ema", "averaging.decay=0.8", "trainer.precision=64-true")
     found = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
@@ -94,6 +95,7 @@ def test_the_average_is_what_is_validated_and_tested(trained: Callable[..., Reco
     assert results.val_loss == pytest.approx(row["val/loss"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_without_validation_digits_the_average_of_the_last_epoch_is_tested(
     trained: Callable[..., Recorder], tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def summary(study: Any) -> list[Any]:
     return [(trial.params, trial.value, trial.state.name, trial.intermediate_values) for trial in study.get_trials()]
 
 
+@pytest.mark.slow
 def test_every_trial_is_a_run(found: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "digits")
     study = found()

@@ -262,7 +262,9 @@ def test_signals_are_left_to_others_afterwards(tiny: Compose, tmp_path: Path, at
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "bit", "gone"])
+@pytest.mark.parametrize(
+    "damage", ["bit", *[pytest.param(each, marks=pytest.mark.slow) for each in ("truncated", "empty", "gone")]]
+)
 def test_the_one_before_is_used_where_the_last_is_damaged(
     damage: str, tiny: Compose, tmp_path: Path, at: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -299,6 +301,7 @@ def test_both_damaged(tiny: Compose, tmp_path: Path, at: Any) -> None:
         train(cfg, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_directory_that_was_moved(tiny: Compose, tmp_path: Path, at: Any) -> None:
     words = "trainer.max_epochs=5", "optimizer.lr=0.05"
     train(tiny(*words), tmp_path / "whole")

@@ -302,7 +302,7 @@ def test_a_device_that_is_not_there(tiny: Compose, tmp_path: Path) -> None:
     train(tiny("trainer.max_epochs=1"), tmp_path / "run")  # the directory is still free
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
 def test_clipping_the_gradient(tiny: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture, precision: str) -> None:
     words = ["trainer.gradient_clip_val=1", f"trainer.precision={precision}", "trainer.max_epochs=1"]
     caplog.set_level(logging.INFO)
@@ -320,6 +320,7 @@ def test_a_damaged_checkpoint_is_named(tiny: Compose, tmp_path: Path, name: str)
         train(tiny(), tmp_path)
 
 
+@pytest.mark.slow
 def test_early_stopping_that_was_cut_off_in_the_test_trains_no_further(tiny: Compose, tmp_path: Path) -> None:
     words = ["callbacks=early_stopping", "callbacks.early_stopping.min_delta=10", "trainer.max_epochs=9"]
     before = train(tiny(*words), tmp_path)
@@ -328,6 +329,7 @@ def test_early_stopping_that_was_cut_off_in_the_test_trains_no_further(tiny: Com
     assert (after.epochs, after.steps, after.test_loss) == (before.epochs, before.steps, before.test_loss)
 
 
+@pytest.mark.slow
 def test_early_stopping_that_was_cut_off_in_the_test_is_not_tested_on_other_data(
     tiny: Compose, tmp_path: Path, tiny_mnist: Path
 ) -> None:
