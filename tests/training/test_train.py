@@ -381,6 +381,7 @@ def test_other_precisions(tiny: Compose, tmp_path: Path, precision: str) -> None
 def test_precision_auto_is_decided_and_said(
     tiny: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, native: bool
 ) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     caplog.set_level(logging.INFO)
