@@ -1,12 +1,14 @@
-"""Train a network on handwritten digits: ``python train.py [key=value ...]``; ``--help`` says what there is."""
+"""Train a network on handwritten digits: ``python train.py [key=value ...]``; ``--help`` lists the keys."""
 
 import signal
+import sys
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # at once, and without a word, until there is somebody to obey it
-    from digits.signals import exit_codes
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # exit silently on Ctrl-C until our handler is installed
+    from digits.entry import command
 
-    with exit_codes():  # from the first of the other imports on
+    with command():
         from digits.cli.train import main
 
-        main()
+        sys.exit(main())

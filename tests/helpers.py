@@ -37,6 +37,7 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from digits import overrides, signals
+from digits.entry import command
 
 if TYPE_CHECKING:
     import pytest
@@ -279,10 +280,10 @@ class Done(NamedTuple):
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Afterwards, restore what a command that is called in this process sets up: log handlers and signal handlers."""
-    root = logging.getLogger()
+    """Afterwards, restore what a command that is called in this process sets up: handlers and variables."""
+    root, variables = logging.getLogger(), dict(os.environ)
     handlers, raising = root.handlers[:], logging.raiseExceptions
-    numbers = (signal.SIGINT, signal.SIGTERM, *signals.SCHEDULER_SIGNALS)
+    numbers = (*signals.STOP_SIGNALS, *signals.SCHEDULER_SIGNALS)
     listeners = {number: signal.getsignal(number) for number in numbers}
     try:
         yield
@@ -293,19 +294,21 @@ def restored() -> Iterator[None]:
             if handler not in handlers:
                 handler.close()
         root.handlers, logging.raiseExceptions = handlers, raising
+        os.environ.clear()
+        os.environ.update(variables)
 
 
-def call_main(main: Callable[[], object], argv: list[str]) -> int:
+def call_main(main: Callable[[], int | None], argv: list[str]) -> int:
     """Call a command's main function with a command line, and return its exit code."""
     before, sys.argv = sys.argv, argv
     try:
-        with restored():
-            main()
-    except SystemExit as end:
-        return int(end.code or 0)
+        with restored(), command():
+            sys.exit(main())
+    except SystemExit as ended:
+        return int(ended.code or 0)
     finally:
         sys.argv = before
-    return 0
+    raise AssertionError("a command ends with an exit code")
 
 
 # Processes that start cold, as a user's do: five seconds of imports and more
@@ -418,7 +421,7 @@ class Forked:
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Wait for its end, and return what it wrote to standard output and standard error."""
         self.wait(timeout)
-        out, err = (file.read_text(encoding="utf-8") for file in self._files)
+        out, err = (file.read_text(encoding="utf-8", errors="replace") for file in self._files)
         return out, err
 
     def printed(self, timeout: float | None = None) -> str:

@@ -1,6 +1,8 @@
 """The command line: a mistake ends with exit code 2, before torch is imported, with one line that helps."""
 
+import os
 import shlex
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +10,14 @@ from typing import Any
 
 import pytest
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from digits import overrides
+from digits import checks, overrides
+from digits.checks import Check
 from digits.cli import train as command
+from digits.config import TrainConfig
 from digits.errors import UserError, shown
 from digits.validation import resolve
 
@@ -26,8 +32,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tup
     def run(words: str) -> tuple[int, list[DictConfig]]:
         jobs: list[DictConfig] = []
 
-        def run_job(cfg: DictConfig) -> None:
+        def run_job(cfg: DictConfig) -> float:
             jobs.append(cfg)
+            return 0.9
 
         monkeypatch.setattr(command, "run_job", run_job)
         return call_main(command.main, [TRAIN, *shlex.split(words)]), jobs
@@ -131,13 +138,24 @@ WRONG_COMMANDS = {
     "--epochs 3": ["--epochs", "--help"],
     "--resolve": ["--cfg job --resolve"],
     "--config-name nothing": ["nothing"],
+    "--config-path /nowhere": ["'/nowhere'"],
+    "seed=1 --config-dir c=x": ["--config-dir c=x is not a directory"],
+    "hydra.run.dir=a,b": ["add -m"],
+    "'data.augment={rotation: 10}'": ["data.augment is null", "data/augment=affine"],
+    "-m 'hydra.sweep.dir=s_${seed}' seed=3,4": ["hydra.sweep.dir=s_${seed} depends on seed"],
+    "-m 'hydra.sweep.dir=s_${model.head.dropout}' model=article,compact": ["depends on model.head.dropout"],
+    "hydra.run.dir=link/run": ["link is a link to nothing"],
+    "'data.root=${hydra:runtime.nothing}'": ["nothing"],
 }
 """Wrong command lines, and parts of their messages."""
 
 
 @pytest.mark.parametrize("words", WRONG_COMMANDS)
 def test_a_wrong_command_begins_nothing(words: str, call: Any, tmp_path: Path, capsys: Any) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("gone")
     code, jobs = call(words)
+    link.unlink()
     out, err = capsys.readouterr()
     assert (code, jobs, out) == (2, [], "")
     assert err.startswith("Error: ")
@@ -172,16 +190,25 @@ RIGHT = {
     "-m trainer.devices=[1] seed=1,2": 2,
     "data.val_size=${data.batch_size}": 1,
     "optimizer.lr=1e-3": 1,
+    "'data.root=${hydra:runtime.cwd}/data'": 1,
+    "-m 'data.root=${hydra:runtime.cwd}/data' seed=1,2": 2,
+    "-m 'hydra.sweep.dir=s_${optimizer.lr}' seed=1,2": 2,
+    "seed=1 --config-dir . trainer.max_epochs=2": 1,
 }
 """Right command lines, and how many jobs they run."""
 SWEEPS = [words for words, jobs in RIGHT.items() if jobs > 1]
+
+
+def sweep_ends(sweep: Any, *args: Any, **kwargs: Any) -> None:
+    """Stands in for the end of a sweep, whose jobs have written nothing."""
+    Check.done = True
 
 
 @pytest.mark.parametrize(
     "words", [pytest.param(each, marks=[pytest.mark.slow] if each in SWEEPS[1:] else []) for each in RIGHT]
 )
 def test_a_right_command_runs_its_jobs(words: str, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("digits.sweeps.sweep.Sweep.on_multirun_end", lambda *args, **kwargs: None)
+    monkeypatch.setattr("digits.sweeps.sweep.Sweep.on_multirun_end", sweep_ends)
     code, jobs = call(words)
     assert (code, len(jobs)) == (0, RIGHT[words])
 
@@ -209,16 +236,59 @@ def test_a_run_is_composed_by_hydra_alone_and_checked_once(call: Any, monkeypatc
         return count
 
     monkeypatch.setattr("hydra.compose", counted("compose", overrides.hydra.compose))
-    monkeypatch.setattr(overrides, "resolve", counted("resolve", resolve))
+    monkeypatch.setattr(checks, "resolve", counted("resolve", resolve))
     monkeypatch.setattr(command, "resolve", counted("resolve", resolve))
     trained: list[Any] = []
-    monkeypatch.setattr(command, "_train", lambda cfg, run, sweeping: trained.append(command._checked(cfg, sweeping)))
+    monkeypatch.setattr(
+        command, "_train", lambda cfg, run, sweeping: trained.append(command._checked(cfg, sweeping)) or 0.9
+    )
     run_job = command.run_job
     call("seed=5")
     monkeypatch.setattr(command, "run_job", run_job)
     assert call_main(command.main, [TRAIN, "seed=5"]) == 0
     assert trained[0].seed == 5
     assert counts == {"compose": 0, "resolve": 2}  # one for each of the two calls
+
+
+def test_paths_are_those_of_the_folder_where_the_command_began(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although Hydra changes to the directory of the run, or of each job."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    seen: list[TrainConfig] = []
+
+    def run_job(cfg: DictConfig) -> float:
+        seen.append(command._checked(cfg, sweeping=HydraConfig.get().mode == RunMode.MULTIRUN))
+        return 0.9
+
+    monkeypatch.setattr("digits.sweeps.sweep.Sweep.on_multirun_end", sweep_ends)
+    call("")
+    monkeypatch.setattr(command, "run_job", run_job)
+    for words, root in (
+        (["hydra.job.chdir=true"], "data"),
+        (["-m", "seed=0,1", "hydra.job.chdir=true"], "data"),
+        (["data.root='~/mnist'", "hydra.run.dir='~/run'"], "home/mnist"),
+        (["data.root="], "data"),
+    ):
+        seen.clear()
+        assert call_main(command.main, [TRAIN, *words]) == 0
+        assert {each.data.root for each in seen} == {str(tmp_path / root)}
+    assert (tmp_path / "home/run").is_dir()
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_configuration_of_ones_own(call: Any, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(overrides.config_directory(), mine)
+    (mine / "experiment/own.yaml").write_text("# @package _global_\nseed: 7\n")
+    (mine / "other.yaml").write_text("defaults: [train, _self_]\nseed: 8\n")
+    for words, seed in (
+        (f"--config-path {mine} experiment=own", 7),
+        (f"hydra.searchpath=[file://{mine}] experiment=own", 7),
+        (f"--config-dir {mine} --config-name other", 8),
+    ):
+        code, (cfg,) = call(words)
+        assert (code, cfg.seed) == (0, seed), words
 
 
 def test_an_option_of_a_folder_of_ones_own(call: Any, tmp_path: Path, capsys: Any) -> None:
@@ -251,6 +321,14 @@ def test_options_may_stand_anywhere() -> None:
         "seed=1,2",
         "lr=3",
     ]
+    assert overrides.options_first(["seed=1", "--config-dir", "a=b", "-cn", "c=d", "lr=2"]) == [
+        "--config-dir",
+        "a=b",
+        "-cn",
+        "c=d",
+        "seed=1",
+        "lr=2",
+    ]
 
 
 @pytest.fixture
@@ -260,7 +338,7 @@ def without_torch(tmp_path: Path) -> dict[str, str]:
         package = tmp_path / "blocked" / name
         package.mkdir(parents=True)
         (package / "__init__.py").write_text("raise SystemError('imported too early')")
-    return {"PYTHONPATH": str(tmp_path / "blocked")}
+    return {"PYTHONPATH": os.pathsep.join([str(tmp_path / "blocked"), os.environ.get("PYTHONPATH", "")])}
 
 
 @pytest.mark.parametrize("words", ["optimzer.lr=1", "data.batch_size=0", "-m model=article,nothing"])

@@ -1,17 +1,19 @@
 """The ``digits`` command, also as ``python -m digits``."""
 
 import signal
+import sys
 
 
 def main() -> None:
     """Run the command."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # exit silently on Ctrl-C until our handler is installed
-    from digits.signals import exit_codes
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # exit silently on Ctrl-C until our handler is installed
+    from digits.entry import command
 
-    with exit_codes():
-        from digits.cli.app import main as command
+    with command():
+        from digits.cli import app
 
-        command()
+        sys.exit(app.main())
 
 
 if __name__ == "__main__":

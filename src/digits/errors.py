@@ -3,12 +3,15 @@
 import difflib
 import json
 import os
+import re
 from collections.abc import Iterable
 from typing import Any
 
 DEBUG, HYDRAS = "DIGITS_DEBUG", "HYDRA_FULL_ERROR"
 """Environment variables that ask for tracebacks: ours, which takes precedence, and Hydra's, which users set."""
 
+EXIT_DONE = 0
+"""Exit code: the command has done what it was asked to do."""
 EXIT_FAILED = 1
 """Exit code: the request is valid and failed while running."""
 EXIT_WRONG_USE = 2
@@ -55,6 +58,14 @@ def shown(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(shown, value)) + "]"
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
+def as_override(key: str, value: str) -> str:
+    """An override as Hydra reads it: quoted if the value contains what Hydra's grammar uses."""
+    if re.fullmatch(r"[A-Za-z0-9_./:+@%-]+", value):
+        return f"{key}={value}"
+    escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), value)
+    return f'{key}="{escaped}"'
 
 
 def exit_code(error: BaseException) -> int:

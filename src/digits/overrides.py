@@ -1,9 +1,7 @@
 """From the command line to a configuration: Hydra composes it, and a mistake becomes one clear message."""
 
 import argparse
-import copy
 import dataclasses
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,21 +12,17 @@ import hydra
 from hydra._internal.utils import get_args_parser  # the parser of hydra.main
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from digits import config, processes
+from digits import config
 from digits.config import TrainConfig
 from digits.errors import UserError, did_you_mean, first_line
-from digits.runs.run import Run
-from digits.signals import exit_codes
-from digits.validation import resolve
 
 NEXT_HYDRA = not hydra.__version__.startswith("1.3.")
 """Whether Hydra is 1.4 or newer: it warns about ``version_base``, and asks which classes YAML may instantiate."""
 
-EXECUTION_WHITELIST = ["digits.console.*", "digits.overrides.*", "digits.sweeps.sweep.*", "hydra_plugins.*"]
+EXECUTION_WHITELIST = ["digits.console.*", "digits.checks.*", "digits.sweeps.sweep.*", "hydra_plugins.*"]
 """What Hydra 1.4 may instantiate from YAML: the log handler, the two callbacks, and launchers."""
 
 BEHAVIOUR: dict[str, Any] = {} if NEXT_HYDRA else {"version_base": "1.3"}
@@ -113,15 +107,23 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     if args.cfg and (args.multirun or args.run):
         raise UserError("--cfg prints one configuration and runs nothing: leave out -m.")
     if args.resolve and not args.cfg:
-        raise UserError("--resolve needs --cfg: python train.py --cfg job --resolve")
+        raise UserError("--resolve needs --cfg: --cfg job --resolve")
     if not args.shell_completion:
         check_keys(args.overrides)
     return args
 
 
 def options_first(arguments: Sequence[str]) -> list[str]:
-    """Move overrides behind the options: Hydra 1.3 does not accept ``-m`` behind an override."""
-    return sorted(arguments, key=lambda word: "=" in word and not word.startswith("-"))
+    """Move overrides behind the options and their values: Hydra 1.3 does not accept ``-m`` behind an override."""
+    options = get_args_parser()._option_string_actions
+    takes_value = {name for name, action in options.items() if action.nargs is None}
+    behind = [
+        "=" in word and not word.startswith("-") and before not in takes_value
+        for before, word in zip(["", *arguments], arguments, strict=False)
+    ]
+    return [
+        word for last in (False, True) for word, override in zip(arguments, behind, strict=True) if override == last
+    ]
 
 
 def is_sweep(arguments: argparse.Namespace) -> bool:
@@ -233,59 +235,3 @@ def explain(error: Exception, overrides: Sequence[str]) -> UserError:
             return UserError(f"{merging[1]}: choose it with a slash, {choice}={value}.")
         return UserError(f"{merging[1]} is not allowed: {first_line(cause)} ({cause.full_key}).")
     return UserError(" ".join(lines[:3]).rstrip(".") + ".")
-
-
-class Check(Callback):
-    """Checks a single run before Hydra creates its directory. Hydra instantiates it from ``conf/train.yaml``.
-
-    Attributes:
-        checked: The checked configuration of this process's run, for the function that Hydra calls next.
-    """
-
-    checked: TrainConfig | None = None
-
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check the configuration, the number of processes and the run directory."""
-        with exit_codes():  # Hydra would turn an error into a warning
-            Check.checked = resolve_job(config)
-            directory = check_directory(config, "hydra.run.dir")
-            asked = any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra)
-            processes.check(Check.checked, asked)
-            run = Run(directory)
-            run.check(Check.checked)
-            if processes.is_first() and run.is_locked():
-                raise UserError(f"another process is training in {directory}; choose another hydra.run.dir.")
-
-
-def resolve_job(cfg: DictConfig, multirun: bool = False) -> TrainConfig:
-    """Check the configuration of a job as Hydra's callbacks receive it: with the node ``hydra``."""
-    job = copy.deepcopy(cfg)
-    with read_write(job), open_dict(job):
-        del job["hydra"]
-    return resolve(job, multirun)
-
-
-def check_directory(cfg: DictConfig, key: str) -> Path:
-    """Check that the directory that a key names can be created and written, and return it.
-
-    Raises:
-        UserError: If it cannot.
-    """
-    try:
-        given = str(OmegaConf.select(cfg, key))
-    except OmegaConfBaseException as error:
-        raise UserError(f"{key}: {first_line(error)}.") from error
-    if not given:
-        raise UserError(f"{key} is empty; it has to name a directory.")
-    directory = Path(given).absolute()
-    existing = next(path for path in (directory, *directory.parents) if os.path.exists(path))
-    if not existing.is_dir():
-        raise UserError(f"the directory {directory} cannot be made: {existing} is not a directory.")
-    if not os.access(existing, os.W_OK):
-        raise UserError(
-            f"the directory {directory} cannot be {'written' if existing == directory else 'made'}: Permission denied."
-        )
-    log = directory / "train.log"
-    if log.exists() and not os.access(log, os.W_OK):
-        raise UserError(f"{log} cannot be written: Permission denied.")
-    return directory

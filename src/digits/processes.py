@@ -10,6 +10,9 @@ from digits.errors import UserError
 if TYPE_CHECKING:
     from digits.config import TrainConfig
 
+LAUNCHER = "DIGITS_LAUNCHER"
+"""Variable with the process ID of a training whose other processes Lightning starts as its children."""
+
 SAVE_SECONDS = 10
 """How long a process may take to save after SIGTERM."""
 
@@ -27,7 +30,7 @@ def stop_children() -> None:
 def launched_externally() -> tuple[int, int] | None:
     """Processes per machine and number of machines, if torchrun or Slurm has started several for one training."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        per_node, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        per_node, world = (int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
         nodes = world // per_node
     elif "SLURM_STEP_ID" in os.environ:
         world, nodes = (int(os.environ.get(f"SLURM_{name}", 1)) for name in ("NTASKS", "NNODES"))
@@ -37,8 +40,31 @@ def launched_externally() -> tuple[int, int] | None:
     return (per_node, nodes) if world > 1 else None
 
 
+def mark_launcher() -> None:
+    """Let the processes that Lightning is about to start know that this one has started them."""
+    os.environ[LAUNCHER] = str(os.getpid())
+
+
+def has_ranks() -> bool:
+    """Whether this is one of several processes of a training, so that the ranks in the environment are its own."""
+    return bool(launched_externally()) or os.environ.get(LAUNCHER) == str(os.getppid())
+
+
+def forget_other_launchers() -> None:
+    """Make a process that is alone say so: Lightning trusts what the shell of a cluster has left in the environment."""
+    if has_ranks():
+        return
+    for name in ("TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "JSM_NAMESPACE_RANK"):
+        os.environ.pop(name, None)
+    for name, value in {"NTASKS": "1", "NNODES": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}.items():
+        if f"SLURM_{name}" in os.environ:  # kept, since Lightning submits the job again by them
+            os.environ[f"SLURM_{name}"] = value
+
+
 def is_first() -> bool:
     """Whether this process has rank 0: the one that logs and writes files."""
+    if not has_ranks():
+        return True
     ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))  # in Lightning's order
     return next((rank for rank in ranks if rank is not None), "0") == "0"
 
@@ -58,6 +84,9 @@ def check(cfg: "TrainConfig", asked: bool) -> None:
         return
     if cfg.trainer.strategy != "ddp" or cfg.trainer.devices != "auto":
         number = launched[0] * launched[1]
-        raise UserError(f"{number} processes were started for one training: add trainer=ddp, without trainer.devices.")
+        raise UserError(
+            f"{number} processes were started for one training: add trainer=ddp, without trainer.devices. "
+            "For several trainings, start one process: a sweep, such as -m seed=0,1,2,3 hydra/launcher=slurm."
+        )
     if not asked:
         raise UserError("several processes are one training, in one directory: add hydra.run.dir=outputs/NAME.")

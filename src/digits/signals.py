@@ -11,11 +11,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
 from digits.errors import RunError, debugging, exit_code, message
+
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Ctrl-C, a request to stop, and (not on Windows) a terminal that is closed."""
 
 SCHEDULER_SIGNALS = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]  # not Windows
 """Signals by which a scheduler announces the end of a job: Lightning listens to the first, submitit to the second."""
@@ -73,32 +76,47 @@ def exit_codes() -> Iterator[None]:
     except (Interrupted, Exception) as error:
         if interruption := interruption_of(error):
             forget()
-            print(f"\nInterrupted. {interruption.advice}".rstrip(), file=sys.stderr)
+            _report(f"\nInterrupted. {interruption.advice}".rstrip())
             sys.exit(interruption.exit_code)
         if debugging():
-            traceback.print_exc()
-        print(message(error), file=sys.stderr)
+            _report("".join(traceback.format_exception(error)).rstrip())
+        _report(message(error))
         sys.exit(exit_code(error))
 
 
+def _report(text: str) -> None:
+    with suppress(OSError):  # the terminal may be closed
+        print(text, file=sys.stderr)
+
+
 def install_handlers() -> None:
-    """Make SIGINT and SIGTERM raise `Interrupted`."""
+    """Make SIGINT, SIGTERM and SIGHUP raise `Interrupted`."""
     global _installed
     _installed = True
     sys.unraisablehook = _ignore_interruption
-    replace_handlers(_raise, (signal.SIGINT, signal.SIGTERM))
+    replace_handlers(_raise, STOP_SIGNALS)
+
+
+def release_handlers() -> None:
+    """Undo `install_handlers` with Python's own handlers, for a process that continues after a command."""
+    global _installed
+    _installed = False
+    sys.unraisablehook = _unraisable_hook
+    restore_handlers(dict.fromkeys(STOP_SIGNALS, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler})
 
 
 def replace_handlers(handler: Handler, numbers: Iterable[int] | None = None) -> dict[int, Any]:
     """Set a handler for several signals, and return the previous ones by signal.
 
+    A signal that is ignored stays so: ``nohup`` and ``&`` in a script start a process that way.
+
     Args:
         handler: The new handler.
         numbers: The signals. By default all that ask this process to stop.
     """
-    if numbers is None:
-        numbers = (signal.SIGINT, signal.SIGTERM, *_scheduler_signals())
-    return {number: signal.signal(number, handler) for number in numbers}
+    chosen = [*STOP_SIGNALS, *_scheduler_signals()] if numbers is None else numbers
+    heeded = [number for number in chosen if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heeded}
 
 
 def restore_handlers(previous: dict[int, Any]) -> None:

@@ -5,10 +5,10 @@ import functools
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_origin, get_type_hints
 
 from annotated_types import Ge, Len
+from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, TypeAdapter, ValidationError
@@ -51,8 +51,13 @@ def resolve(cfg: DictConfig | TrainConfig, multirun: bool = False) -> TrainConfi
         layers(cfg.model.blocks, cfg.model.head)
     except GeometryError as error:
         raise UserError(f"model: {error}") from error
-    cfg.data.root = os.path.abspath(Path(cfg.data.root).expanduser())
+    cfg.data.root = absolute(cfg.data.root or DataConfig.root)  # MNIST_ROOT may be set and empty
     return cfg
+
+
+def absolute(path: str) -> str:
+    """Resolve a path that a user gives, against the folder in which the command was started."""
+    return os.path.abspath(to_absolute_path(os.path.expanduser(path)))
 
 
 def parse_data(arguments: Mapping[str, Any]) -> DataConfig:

@@ -14,7 +14,7 @@ import yaml
 from digits.config import TrainConfig
 from digits.errors import UserError
 from digits.runs.differences import differences
-from digits.runs.files import write
+from digits.runs.files import unfinished, write
 from digits.runs.run import Run
 from digits.signals import Interrupted
 from digits.validation import resolve
@@ -51,8 +51,13 @@ def test_another_configuration_is_refused_and_the_keys_named(tmp_path: Path) -> 
 
 
 def test_only_files_of_its_own_are_tidied_away(tmp_path: Path) -> None:
-    mine = [tmp_path / ".notes.2024", tmp_path / ".config.yaml.backup", tmp_path / "results.json.1"]
-    left = [tmp_path / ".config.yaml.123", tmp_path / ".results.json.9"]
+    mine = [
+        tmp_path / ".notes.2024",
+        unfinished(tmp_path / "notes"),
+        tmp_path / ".config.yaml.backup",
+        tmp_path / "results.json.1",
+    ]
+    left = [unfinished(tmp_path / "config.yaml"), unfinished(tmp_path / "results.json")]
     for path in (*mine, *left):
         path.touch()
     with Run(tmp_path).claim(cfg()):

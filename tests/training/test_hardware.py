@@ -78,7 +78,7 @@ def test_the_settings_of_the_process(no_gpu: pytest.MonkeyPatch) -> None:
 def test_32_bits_are_32_in_a_training_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     torch.set_float32_matmul_precision("high")
-    SpeedUp(compile_network=False).on_train_start(
+    SpeedUp("32-true", compile_network=False).on_train_start(
         Trainer(accelerator="cpu", devices=1, logger=False), LightningModule()
     )
     assert torch.get_float32_matmul_precision() == "highest"

@@ -1,6 +1,5 @@
 """The ``digits`` command: thin, each command a call of one function."""
 
-import io
 import logging
 import os
 import shlex
@@ -12,9 +11,9 @@ import typer
 
 from digits.cli import options as opt
 from digits.console import ScreenHandler, evaluation_text
-from digits.errors import EXIT_FAILED, EXIT_WRONG_USE, UserError, printable
+from digits.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, UserError, printable
 from digits.runs.files import writing
-from digits.signals import Interrupted, exit_codes, importing
+from digits.signals import Interrupted, importing
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer keeps it
 
@@ -26,19 +25,16 @@ app = typer.Typer(
 )
 
 
-def main() -> None:
-    """Run the command that the command line names."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what an encoding does not
-    with exit_codes():
-        try:
-            sys.exit(app(prog_name="digits", standalone_mode=False))
-        except USAGE_ERROR as error:
-            wrong: Any = error
-            called = wrong.ctx.command_path if wrong.ctx else "digits"
-            text = wrong.format_message()
-            raise UserError(f"{text}{'' if text.endswith(('.', '?')) else '.'} `{called} --help` says more.") from error
+def main() -> int | None:
+    """Run the command that the command line names, and return its exit code."""
+    try:
+        code: int | None = app(prog_name="digits", standalone_mode=False)
+    except USAGE_ERROR as error:
+        wrong: Any = error
+        called = wrong.ctx.command_path if wrong.ctx else "digits"
+        text = wrong.format_message()
+        raise UserError(f"{text}{'' if text.endswith(('.', '?')) else '.'} `{called} --help` says more.") from error
+    return code
 
 
 @app.callback(invoke_without_command=True)
@@ -57,33 +53,34 @@ def options(context: typer.Context, debug: opt.Debug = False, version: opt.Versi
     add_help_option=False,  # --help is Hydra's too, and lists the keys
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
-def train(context: typer.Context) -> None:
+def train(context: typer.Context) -> int | None:
     """Train a network: digits train key=value ..."""
     from digits.cli import train as training_command
 
     # The file's own path, since Lightning starts a second process as `python sys.argv[0] ...`.
     sys.argv = [str(training_command.__file__), *context.args]
     sys.modules["__main__"].__spec__ = None  # under `python -m digits`, it would start that instead
-    training_command.main()
+    return training_command.main()
 
 
 @app.command()
-def data(root: opt.Root = Path("data"), mirror: opt.Mirrors = None) -> None:
+def data(root: opt.Root = Path("data"), mirror: opt.Mirrors = None) -> int:
     """Find or download MNIST's files, and verify them.
 
     Prints the path of each of the four.
     """
     from digits.data import download
 
-    found = download.obtain(root.expanduser(), mirror)
+    found = download.obtain(root, mirror)
     for name, path in found.paths.items():
         shape = download.parse_idx(found.contents[name]).shape
         kind = f"{shape[0]:,} images of {shape[1]}×{shape[2]}" if len(shape) == 3 else f"{shape[0]:,} labels"
         print(f"{name:<23}  {kind:<22}  verified  {path}")
+    return EXIT_DONE
 
 
 @app.command()
-def leaderboard(sweep: opt.Sweeps, best: opt.Best = False, copy: opt.Copy = None, output: opt.Board = None) -> None:
+def leaderboard(sweep: opt.Sweeps, best: opt.Best = False, copy: opt.Copy = None, output: opt.Board = None) -> int:
     """Compare the jobs of sweeps: a row per configuration, with mean and standard deviation over its seeds.
 
     Also writes leaderboard.csv, .md and .json, and plots.
@@ -98,27 +95,29 @@ def leaderboard(sweep: opt.Sweeps, best: opt.Best = False, copy: opt.Copy = None
     board = compare(*sweep, output=output)
     if not best:
         tables.print_table(board, tables.write_files(board))
-        return
+        return EXIT_DONE
     if copy:
         tables.copy_best(board, copy)
     if board.by_test:
         print(tables.BY_TEST, file=sys.stderr)
     print(copy or board.best().run.path)
+    return EXIT_DONE
 
 
 @app.command()
-def runs(folders: opt.Folders = None, tag: opt.Tag = None, number: opt.Number = 20) -> None:
+def runs(folders: opt.Folders = None, tag: opt.Tag = None, number: opt.Number = 20) -> int:
     """List all runs, newest first, with their results, tags and notes."""
     from digits.runs.find import find_runs
     from digits.runs.listing import print_runs
 
     found = find_runs(folders or [], tag)
-    if not found:
+    if found:
+        print_runs(found[:number])
+    else:
         print("There are no runs here; train: digits train")
-        return
-    print_runs(found[:number])
     if len(found) > number:
         print(f"and {len(found) - number} more: --number {len(found)}")
+    return EXIT_DONE
 
 
 @app.command()
@@ -127,7 +126,7 @@ def search(
     space: opt.Space = "default",
     trials: opt.Trials = None,
     output: opt.SearchOutput = Path("multirun/search"),
-) -> None:
+) -> int:
     """Search for good hyperparameters, such as digits search model=compact trainer.max_epochs=3.
 
     Optuna chooses them and stops trials that fall behind; every trial is a run directory. Ends with the leaderboard,
@@ -152,15 +151,15 @@ def search(
     if mattered:
         texts = [f"{key} {100 * fraction:.0f} %" for key, fraction in mattered.items()]
         print(f"Importance after the first epoch: {', '.join(texts)}")
-    if experiment := search.write_experiment(study, common, output):
-        command = f"python train.py --config-dir {shlex.quote(str(output))} experiment=best"
-        print(f"The best trial as an experiment: {experiment}\n  {command}")
-    else:
-        raise typer.Exit(EXIT_FAILED)
+    if not (experiment := search.write_experiment(study, common, output)):
+        return EXIT_FAILED
+    print(f"The best trial as an experiment: {experiment}")
+    print(f"  digits train --config-dir {shlex.quote(str(output))} experiment=best")
+    return EXIT_DONE
 
 
 @app.command()
-def evaluate(runs: opt.Sources, tta: opt.TTA = False, robust: opt.Robust = False, output: opt.Folder = None) -> None:
+def evaluate(runs: opt.Sources, tta: opt.TTA = False, robust: opt.Robust = False, output: opt.Folder = None) -> int:
     """Test a network again: each digit, the confusion matrix, calibration, the worst errors.
 
     Also writes evaluation.json into the run directory. Of several networks, averages the probabilities.
@@ -178,8 +177,7 @@ def evaluate(runs: opt.Sources, tta: opt.TTA = False, robust: opt.Robust = False
     folder = output or (trained[0].home if alone else None)
     if folder and Run(folder).results_file.exists() and not (alone and folder.resolve() == trained[0].home.resolve()):
         raise UserError(
-            f"--output {folder} is a run directory, and its evaluation.json is for its network alone: "
-            "name another folder."
+            f"--output {folder} is a run directory with an evaluation.json of its own; name another folder."
         )
     network, test_data = open_test(trained, tta)
     evaluation = measure(network, test_data, best_device())
@@ -195,12 +193,13 @@ def evaluate(runs: opt.Sources, tta: opt.TTA = False, robust: opt.Robust = False
         if folder:
             written += [robustness.write(accuracies, folder), draw_robustness(accuracies, folder)]
     print(f"\nWritten to {', '.join(map(str, written))}" if folder else "\n--output FOLDER saves this.")
+    return EXIT_DONE
 
 
 @app.command()
 def predict(
     run: opt.Model, images: opt.Pictures, json: opt.Json = False, csv: opt.Csv = False, show: opt.Show = False
-) -> None:
+) -> int:
     """Read the digit in pictures: PNG, JPEG, WebP, BMP, GIF, TIFF.
 
     One digit per picture, anywhere and of any size, dark on light or light on dark. The status is read; unsure if no
@@ -230,14 +229,13 @@ def predict(
                 if problem:
                     failed += 1
                     print(f"Failed: {printable(answer.picture)}: {problem}", file=sys.stderr)
-    if failed:
-        raise typer.Exit(EXIT_FAILED)
+    return EXIT_FAILED if failed else EXIT_DONE
 
 
 @app.command()
 def explain(
     run: opt.Explained, image: opt.ImageFile = None, digit: opt.Digit = None, augment: opt.Augment = False
-) -> None:
+) -> int:
     """Show a network's layers, and what they do to a digit.
 
     Prints the layer table with each formula worked out. With --image or --digit, draws the feature maps of every
@@ -257,7 +255,7 @@ def explain(
         print(explanation.table_of_configuration(cfg))
         if augment:
             print(f"Drawn: {explanation.draw_augmentation(cfg.data.augment, Path())}")
-        return
+        return EXIT_DONE
     if len(run) > 1:
         raise UserError(f"explain takes one run, not {len(run)}: {' '.join(run)}")
     trained = find(run[0])
@@ -268,10 +266,11 @@ def explain(
             print(f"Drawn: {path}")
     if augment:
         print(f"Drawn: {explanation.draw_augmentation(explanation.augmentation_of(trained), trained.home)}")
+    return EXIT_DONE
 
 
 @app.command()
-def report(run: opt.Source) -> None:
+def report(run: opt.Source) -> int:
     """Write report/index.html into a run directory: everything about the run on one page.
 
     The page loads nothing else.
@@ -282,10 +281,11 @@ def report(run: opt.Source) -> None:
         from digits.explanation.report import write
 
     print(f"Written to {write(*find(run).finished_run())}")
+    return EXIT_DONE
 
 
 @app.command()
-def export(run: opt.Source, output: opt.Output = None, int8: opt.Int8 = False) -> None:
+def export(run: opt.Source, output: opt.Output = None, int8: opt.Int8 = False) -> int:
     """Export a network to ONNX, and compare it with torch.
 
     It takes uint8 (batch, 28, 28), bright strokes on 0, and returns probabilities (batch, 10).
@@ -297,3 +297,4 @@ def export(run: opt.Source, output: opt.Output = None, int8: opt.Int8 = False) -
         from digits.explanation.export import export as write
 
     print(write(trained, output, int8))
+    return EXIT_DONE

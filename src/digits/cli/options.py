@@ -13,10 +13,15 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _path(given: str) -> Path:
+    """A path; shells expand ``~`` in ``--output ~/x`` and not in ``--output=~/x``."""
+    return Path(given).expanduser()
+
+
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
 
-Root = Annotated[Path, typer.Option(envvar="MNIST_ROOT", help="Folder with the files, or for them.")]
+Root = Annotated[Path, typer.Option(parser=_path, envvar="MNIST_ROOT", help="Folder with the files, or for them.")]
 Mirrors = Annotated[
     list[str] | None, typer.Option(help="Address to download from, instead of torchvision's; repeatable.")
 ]
@@ -24,8 +29,12 @@ Sweeps = Annotated[
     list[Path], typer.Argument(metavar="SWEEP...", help="Directories of sweeps, such as multirun/DATE/TIME.")
 ]
 Best = Annotated[bool, typer.Option("--best", help="Print only the run directory of the best job.")]
-Copy = Annotated[Path | None, typer.Option("--copy", help="With --best: copy that run to this directory.")]
-Board = Annotated[Path | None, typer.Option("--output", help="Folder for the files; the sweep's directory by default.")]
+Copy = Annotated[
+    Path | None, typer.Option("--copy", parser=_path, help="With --best: copy that run to this directory.")
+]
+Board = Annotated[
+    Path | None, typer.Option("--output", parser=_path, help="Folder for the files; the sweep's directory by default.")
+]
 Folders = Annotated[
     list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Folders to search; outputs and multirun by default.")
 ]
@@ -34,14 +43,18 @@ Number = Annotated[int, typer.Option("-n", "--number", min=1, help="Largest numb
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of every trial.")]
 Space = Annotated[str, typer.Option("--space", help="A search space: a file, or a name in conf/search.")]
 Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Number of trials, instead of the file's.")]
-SearchOutput = Annotated[Path, typer.Option("--output", help="Folder of the search; the same again resumes it.")]
+SearchOutput = Annotated[
+    Path, typer.Option("--output", parser=_path, help="Folder of the search; the same again resumes it.")
+]
 Source = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, `latest`, or a checkpoint.")]
 Sources = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Run directories, `latest`, or checkpoints; several together.")
 ]
 TTA = Annotated[bool, typer.Option("--tta", help="Average over copies of each digit, shifted by a pixel.")]
 Robust = Annotated[bool, typer.Option("--robust", help="Also test corrupted digits: shifted, rotated, noisy, …")]
-Folder = Annotated[Path | None, typer.Option("--output", help="Folder for the files; for a single run, its directory.")]
+Folder = Annotated[
+    Path | None, typer.Option("--output", parser=_path, help="Folder for the files; for a single run, its directory.")
+]
 Model = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, `latest`, a checkpoint, or an .onnx file.")]
 Pictures = Annotated[
     list[str], typer.Argument(metavar="IMAGE...", help="Files, folders, patterns; - for standard input.")
@@ -52,8 +65,10 @@ Show = Annotated[bool, typer.Option("--show", help="Save the network's input of 
 Explained = Annotated[
     list[str], typer.Argument(metavar="RUN", help="A run directory, `latest`, a checkpoint; or model=article and such.")
 ]
-ImageFile = Annotated[Path | None, typer.Option("--image", help="A picture of a digit.")]
+ImageFile = Annotated[Path | None, typer.Option("--image", parser=_path, help="A picture of a digit.")]
 Digit = Annotated[int | None, typer.Option("--digit", min=0, max=9, help="A digit of MNIST instead.")]
 Augment = Annotated[bool, typer.Option("--augment", help="Draw digits before and after augmentation.")]
-Output = Annotated[Path | None, typer.Option(help="The file to write; model.onnx in the run directory by default.")]
+Output = Annotated[
+    Path | None, typer.Option(parser=_path, help="The file to write; model.onnx in the run directory by default.")
+]
 Int8 = Annotated[bool, typer.Option("--int8", help="Quantise to 8 bits, and measure the loss of accuracy.")]

@@ -17,13 +17,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from digits import overrides, processes
+from digits.checks import Check
 from digits.config import TrainConfig
-from digits.errors import DEBUG, HYDRAS, RunError, UserError, debugging, exit_code, message
+from digits.console import say
+from digits.entry import command
+from digits.errors import DEBUG, EXIT_DONE, HYDRAS, RunError, UserError, as_override, debugging, exit_code, message
 from digits.runs.results import Results
 from digits.runs.run import Run
 from digits.signals import (
     Interrupted,
-    exit_codes,
     forward_to_scheduler,
     importing,
     interruption_of,
@@ -44,31 +46,39 @@ NEXT = """Try next:
   python train.py -m optimizer.lr=0.01,0.001     a run for each, a leaderboard"""
 
 
-def main() -> None:
-    """Parse the command line, then let Hydra compose the configuration and call `run_job` for each job."""
+def main() -> int | None:
+    """Parse the command line, then let Hydra compose the configuration and call `run_job` for each job.
+
+    Returns:
+        The exit code of what was done; None if Hydra has run no job, or not all of a sweep.
+    """
     if "--debug" in sys.argv:
         sys.argv.remove("--debug")
         os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.raiseExceptions = debugging()  # on a full disk, train.log loses a line, and the screen shows no traceback
-    with exit_codes():
-        arguments = overrides.parse_arguments(sys.argv[1:])
-        if arguments.help:
-            print(help_text(), end="")
-            return
-        sys.argv[1:] = overrides.null_groups_deleted(overrides.options_first(sys.argv[1:]))
-        if overrides.is_sweep(arguments) and not (arguments.multirun or arguments.cfg or arguments.info):
-            sys.argv.insert(1, "-m")
-        try:
-            with hydra_raises(), overrides.explaining(arguments.overrides):
-                overrides.hydra_main(run_job)()
-        except (Interrupted, Exception) as error:
-            interruption = interruption_of(error)
-            if interruption and HydraConfig.initialized():
-                interruption.advice = _how_to_resume()
-            if reason := LOST_JOBS.get(type(error).__name__):
-                details = " ".join(str(error).splitlines()[:2])  # submitit names the job, and its log below
-                raise RunError(f"{reason.format(details)}. {_how_to_resume()}") from error
-            raise
+    arguments = overrides.parse_arguments(sys.argv[1:])
+    if arguments.help:
+        print(help_text(), end="")
+        return EXIT_DONE
+    sys.argv[1:] = overrides.null_groups_deleted(overrides.options_first(sys.argv[1:]))
+    if overrides.is_sweep(arguments) and not (arguments.multirun or arguments.cfg or arguments.info):
+        sys.argv.insert(1, "-m")
+    Check.done = False
+    try:
+        with hydra_raises(), overrides.explaining(arguments.overrides):
+            overrides.hydra_main(run_job)()
+    except (Interrupted, Exception) as error:
+        interruption = interruption_of(error)
+        if interruption and HydraConfig.initialized():
+            interruption.advice = _how_to_resume()
+        if reason := LOST_JOBS.get(type(error).__name__):
+            details = " ".join(str(error).splitlines()[:2])  # submitit names the job, and its log below
+            raise RunError(f"{reason.format(details)}. {_how_to_resume()}") from error
+        raise
+    finally:
+        HydraConfig.instance().cfg = None  # the callbacks set it
+    only_prints = arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion
+    return EXIT_DONE if only_prints or Check.done else None
 
 
 def run_job(cfg: DictConfig) -> float | None:
@@ -113,6 +123,8 @@ def _train(cfg: DictConfig, run: Run, sweeping: bool) -> float:
     results = train(checked, run.path, None if sweeping else STARTED, wait=sweeping)
     if checked.report and not run.report_file.exists():
         write_report(run, results)
+    if not logging.getLogger().hasHandlers():  # hydra/job_logging=none
+        say(f"Test accuracy {100 * results.test_accuracy:.2f} %, in {run.path}")
     if not sweeping:
         log.info("%s", NEXT.replace("python train.py", _program()))
     return results.metric
@@ -132,7 +144,7 @@ def write_report(run: Run, results: Results) -> None:
 
 def _checked(cfg: DictConfig, sweeping: bool) -> TrainConfig:
     """The configuration that was checked before Hydra created the run directory; a job of a sweep is checked here."""
-    return (not sweeping and overrides.Check.checked) or resolve(cfg, multirun=sweeping)
+    return (not sweeping and Check.checked) or resolve(cfg, multirun=sweeping)
 
 
 @contextmanager
@@ -166,9 +178,11 @@ def _how_to_resume() -> str:
     """The command that the user typed, with the directory of this run."""
     hydra_config = HydraConfig.get()
     sweeping = hydra_config.mode == RunMode.MULTIRUN
-    word = f"hydra.sweep.dir={hydra_config.sweep.dir}" if sweeping else f"hydra.run.dir={hydra_config.run.dir}"
-    words = [argument for argument in sys.argv[1:] if not argument.startswith(word.partition("=")[0])]
-    return f"To resume: {_program()} {shlex.join([*words, word])}"
+    key, directory = (
+        ("hydra.sweep.dir", hydra_config.sweep.dir) if sweeping else ("hydra.run.dir", hydra_config.run.dir)
+    )
+    words = [argument for argument in sys.argv[1:] if not argument.startswith(f"{key}=")]
+    return f"To resume: {_program()} {shlex.join([*words, as_override(key, directory)])}"
 
 
 def _program() -> str:
@@ -176,5 +190,6 @@ def _program() -> str:
     return "digits train" if sys.argv[0] == __file__ else shlex.join(["python", sys.argv[0]])
 
 
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__":  # Lightning starts the other processes of `digits train` in this way
+    with command():
+        sys.exit(main())

@@ -7,7 +7,6 @@ if the downloaded one needs its name; no user's file is deleted.
 import gzip
 import hashlib
 import logging
-import os
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +30,7 @@ from rich.progress import (
 )
 
 from digits.errors import RunError, UserError
+from digits.runs.files import unfinished
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,10 @@ class Found:
 
 
 def find(root: Path) -> Found:
-    """Look for the four files, raw or gz, in torchvision's ``MNIST/raw`` under a folder and in the folder itself."""
+    """Look for the four files, raw or gz, under the names that common tools give them.
+
+    In torchvision's ``MNIST/raw`` under a folder, in the folder itself, and in folders that bear a file's name.
+    """
     found = Found()
     for name in OFFICIAL:
         for path in _candidates(root, name):
@@ -169,9 +172,11 @@ def parse_idx(content: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _candidates(root: Path, name: str) -> Iterator[Path]:
-    for folder in (root / "MNIST" / "raw", root):
-        yield folder / name
-        yield folder / f"{name}.gz"
+    dotted = name.replace("-idx", ".idx")  # as 7-Zip and Kaggle name it
+    for folder in (root / "MNIST" / "raw", root, root / name, root / dotted):
+        for path in (folder / name, folder / f"{name}.gz", folder / dotted, folder / f"{dotted}.gz"):
+            if not path.is_dir():  # archives of Kaggle hold each file in a folder of its name
+                yield path
 
 
 def _verified(path: Path, name: str) -> bytes:
@@ -219,7 +224,7 @@ class _LocalError(OSError):
 def _fetch_one(address: str, name: str, target: Path, progress: Progress, task: TaskID) -> None:
     """Download one file, verify it, and only then rename it to its final name."""
     compressed = b"".join(_download(address, progress, task))
-    temporary = target.with_name(f".{name}.{os.getpid()}.gz")
+    temporary = Path(f"{unfinished(target)}.gz")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:

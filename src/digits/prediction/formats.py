@@ -58,7 +58,7 @@ def as_json() -> Iterator[Writer]:
 
     def write(answer: Answer) -> None:
         nonlocal separator
-        print(separator + json.dumps(record(answer), ensure_ascii=False), end="", flush=True)
+        print(separator + json.dumps(record(answer)), end="", flush=True)
         separator = ",\n"
 
     try:

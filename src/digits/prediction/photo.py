@@ -111,6 +111,8 @@ def digit(picture: Image.Image) -> npt.NDArray[np.uint8]:
 
 def _upright(picture: Image.Image) -> Image.Image:
     """Convert to mode L or RGB, upright as in a viewer, and no larger than useful."""
+    if picture.mode in ("La", "RGBa"):  # premultiplied, which Pillow converts to few modes
+        picture = picture.convert(picture.mode.upper())
     if max(picture.size) >= 2 * USEFUL_SIZE and picture.mode in ("L", "RGB", "RGBA", "LA", "CMYK", "I", "F"):
         picture = picture.reduce(max(picture.size) // USEFUL_SIZE)
     if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
@@ -135,7 +137,7 @@ def _upright(picture: Image.Image) -> Image.Image:
         dark = (grey * solid).sum() < 128 * solid.sum()
         paper = Image.new("RGBA", picture.size, "white" if dark else "black")
         picture = Image.alpha_composite(paper, picture)
-    return picture.convert("L" if picture.mode in ("1", "LA", "La") else "RGB")
+    return picture.convert("L" if picture.mode in ("1", "LA") else "RGB")
 
 
 def _boxed(found: segmentation.Ink) -> npt.NDArray[np.uint8]:

@@ -25,6 +25,7 @@ from digits.errors import RunError, UserError
 from digits.prediction import photo
 from digits.prediction.predict import DigitReader, Images, Prediction
 from digits.runs.files import save
+from digits.signals import STOP_SIGNALS, replace_handlers
 
 STANDARD_INPUT = "-"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".mpo")
@@ -108,7 +109,11 @@ def prepare(pictures: Sequence[str]) -> Iterator[Iterable[list[Prepared]]]:
     # Processes, because most of it is Python; spawned, because the fork of a process with torch's threads may hang.
     # joblib's prints tracebacks of its own threads after Ctrl-C.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    pool = ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_ignore_interrupts)
+    try:
+        pool = ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_ignore_interrupts)
+    except OSError:  # without semaphores, as where /dev/shm is read-only
+        yield map(_prepare, batches)
+        return
     try:
         with _signals_blocked():  # the new processes inherit this, until they set their own handlers
             waiting = deque(pool.submit(_prepare, batch) for batch in itertools.islice(batches, PREFETCH_BATCHES))
@@ -144,19 +149,19 @@ def _in_order(
 
 
 def _ignore_interrupts() -> None:
-    """Leave Ctrl-C, which reaches all processes, to the first one; it stops the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave Ctrl-C and a closed terminal, which reach all processes, to the first one; it stops the others."""
+    replace_handlers(signal.SIG_IGN, [number for number in STOP_SIGNALS if number != signal.SIGTERM])
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Block SIGINT and SIGTERM for a moment, where the system can."""
+    """Block the signals that stop a process for a moment, where the system can."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:

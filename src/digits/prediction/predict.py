@@ -1,5 +1,6 @@
 """Reads digits with a trained network. Imports torch only for networks that torch computes."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,10 +54,18 @@ class DigitReader:
 
     Args:
         compute: From images, (batch, 28, 28) uint8, to probabilities, (batch, 10) float32.
+        source: The file that `load` read it from, by which a pickled reader is loaded again.
     """
 
-    def __init__(self, compute: Callable[[Images], Probabilities]) -> None:
+    def __init__(self, compute: Callable[[Images], Probabilities], source: Path | None = None) -> None:
         self._compute = compute
+        self._source = source
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the name of the file; the process that unpickles it must have the file too."""
+        if not self._source:
+            raise TypeError("only a DigitReader from digits.load can be pickled")
+        return load, (self._source,)
 
     @overload
     def predict(self, picture: Image.Image | Path | str) -> Prediction: ...
@@ -126,8 +135,10 @@ def load(source: str | Path = "latest") -> DigitReader:
         UserError: If it does not exist, or cannot be read.
     """
     if Path(source).suffix == ".onnx":
-        return DigitReader(_onnx(Path(source)))
-    return DigitReader(_torch(find(source).checkpoint))
+        file = Path(source)
+        return DigitReader(_onnx(file), file.absolute())
+    file = find(source).checkpoint
+    return DigitReader(_torch(file), file.absolute())
 
 
 def _torch(checkpoint: Path) -> Callable[[Images], Probabilities]:
@@ -146,6 +157,7 @@ def _torch(checkpoint: Path) -> Callable[[Images], Probabilities]:
 
 
 def _onnx(path: Path) -> Callable[[Images], Probabilities]:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from Python too, no device ID is written and nothing sent
     import onnxruntime
 
     if not path.is_file():

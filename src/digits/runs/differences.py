@@ -1,6 +1,7 @@
 """Compares configurations key by key."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import Any
 
 
@@ -10,6 +11,26 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ..
     keys = dict.fromkeys(key for config in flattened for key in config)
     values = {key: tuple(config.get(key) for config in flattened) for key in keys}
     return {key: them for key, them in values.items() if any(value != them[0] for value in them)}
+
+
+def with_defaults(config: dict[str, Any] | None, schema: Any) -> dict[str, Any] | None:
+    """Complete a configuration that an older version has written: a key that it lacks has its default.
+
+    Args:
+        config: Plain values; None stays None.
+        schema: A dataclass with the current keys.
+    """
+    if config is None:
+        return None
+    completed = dict(config)
+    for key in fields(schema):
+        current = getattr(schema, key.name)
+        if key.name not in completed:
+            default: Any = key.default if key.default_factory is MISSING else key.default_factory()
+            completed[key.name] = asdict(default) if is_dataclass(current) and default else default
+        elif is_dataclass(current) and isinstance(completed[key.name], dict):
+            completed[key.name] = with_defaults(completed[key.name], current)
+    return completed
 
 
 def flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -14,13 +15,18 @@ from annotated_types import Interval
 
 from digits.errors import UserError
 
-UNFINISHED_FILE = re.compile(r"\.(.+)\.\d+")
-"""The name of a file that is being written: its final name, and the number of the process."""
+UNFINISHED_FILE = re.compile(r"\.(.+)\.[0-9a-f]{16}")
+"""The name of a file that is being written: its final name, and a random number."""
 
 
 def rounded(value: SupportsFloat) -> float:
     """A metric without the digits that float32 does not have: 0.944, not 0.9440000057220459."""
     return round(float(value), 7)
+
+
+def unfinished(path: Path) -> Path:
+    """A name for a file, or folder, while it is being written. Process IDs would repeat in other containers."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -37,7 +43,7 @@ def atomic(path: Path, keep: Path | None = None) -> Iterator[BinaryIO]:
         path: The final name.
         keep: New name for the file that had this name before; None replaces it.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = unfinished(path)
     try:
         with temporary.open("wb") as file:
             yield file

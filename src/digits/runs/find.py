@@ -1,13 +1,14 @@
 """Finds runs: the one that a user names (a run directory, ``latest`` or a checkpoint), or all of them."""
 
 import datetime
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from digits.errors import UserError
+from digits.errors import UserError, printable
 from digits.runs.files import changed_at
-from digits.runs.results import FAILED, Results
+from digits.runs.results import FAILED, PRUNED, Results
 from digits.runs.run import Run
 
 LATEST = "latest"
@@ -104,7 +105,21 @@ def _latest() -> Path:
 
 
 def _results_files() -> list[Path]:
-    return [file for folder in SEARCHED for file in Path(folder).rglob("results.json")]
+    return [path / "results.json" for folder in SEARCHED for path in run_directories(Path(folder), ["results.json"])]
+
+
+def run_directories(folder: Path, names: Sequence[str] = RUN_FILES) -> list[Path]:
+    """The folders with one of these files in a folder and below it, also where links lead; each once."""
+    found: dict[Path, Path] = {}
+    entered: set[Path] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if name != ".hydra")
+        if (real := Path(place).resolve()) in entered:  # links may form a circle
+            folders.clear()
+        elif any(name in files for name in names):
+            found.setdefault(real, Path(place))
+        entered.add(real)
+    return sorted(found.values())
 
 
 def _hint_at_latest() -> str:
@@ -112,13 +127,16 @@ def _hint_at_latest() -> str:
 
 
 def _not_finished(run: Run) -> str:
-    if failure := run.failure():
-        return f"{run.path} failed: {failure}"
+    state = run.state()
+    if state.startswith((FAILED, PRUNED)):
+        return f"{run.path} {'was ' if state.startswith(PRUNED) else ''}{state}"
     if run.last.exists():
         return f"{run.path} has not finished; the command that started it resumes it."
     if run.config_file.exists():
         return f"{run.path} has not finished its first epoch."
-    jobs = sorted(file.parent for file in run.path.rglob("results.json"))
+    if run.results_file.exists():
+        return f"{run.results_file} was not written by digits: its status is {printable(state)}."
+    jobs = run_directories(run.path, ["results.json"])
     hint = f" There are runs below it, such as {jobs[0]}." if jobs else ""
     return f"{run.path} is not a run directory.{hint}"
 
@@ -163,9 +181,7 @@ def find_runs(folders: Sequence[Path] = (), tag: str | None = None) -> list[Entr
 
 
 def _entries(folder: Path) -> Iterator[Entry]:
-    for path in sorted(
-        {file.parent for name in RUN_FILES for file in folder.rglob(name) if file.parent.name != ".hydra"}
-    ):
+    for path in run_directories(folder):
         run = Run(path)
         time = datetime.datetime.fromtimestamp((changed_at(run.results_file) or changed_at(run.config_file)) / 1e9)
         try:

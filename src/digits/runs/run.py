@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import logging
@@ -16,7 +17,7 @@ import yaml
 
 from digits.config import TrainConfig
 from digits.errors import UserError, shown
-from digits.runs.differences import differences
+from digits.runs.differences import differences, with_defaults
 from digits.runs.files import UNFINISHED_FILE, as_json, parsed, write
 from digits.runs.results import FAILED, FINISHED, PRUNED, Results, Status
 from digits.signals import interruption_of
@@ -120,7 +121,7 @@ class Run:
         Raises:
             UserError: Naming the keys that differ.
         """
-        before, now = self.config(), asdict(cfg)
+        before, now = with_defaults(self.config(), cfg), asdict(cfg)
         if before is None:
             if self.last.exists() or self.previous.exists() or self.results():
                 raise UserError(f"{self.path} holds a run without its config.yaml; choose another hydra.run.dir.")
@@ -168,6 +169,11 @@ class Run:
             self.path.mkdir(parents=True, exist_ok=True)
             self._hold(lock, wait)
         except OSError as error:
+            if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+                raise UserError(
+                    f"the file system of {self.path} has no file locks, which keep two trainings apart; "
+                    "choose a hydra.run.dir on another one."
+                ) from error
             raise UserError(f"{self.path} cannot be written: {error.strerror}.") from error
         try:
             self._tidy()

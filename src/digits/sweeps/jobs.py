@@ -48,9 +48,10 @@ def check_one_gpu_each(accelerator: str, devices: Iterable[str]) -> None:
 def take_a_gpu() -> None:
     """Give this process the GPU that the fewest jobs use, if there are several. Call it before torch looks for GPUs."""
     gpus = _gpus()
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()  # in a container, a user may have no name
     for place in itertools.count() if len(gpus) > 1 else ():
         for gpu in gpus:
-            name = f"digits-gpu-{getpass.getuser()}-{gpu}-{place}.lock"
+            name = f"digits-gpu-{user}-{gpu}-{place}.lock"
             lock = filelock.FileLock(Path(tempfile.gettempdir()) / name)
             try:
                 lock.acquire(timeout=0)

@@ -153,7 +153,7 @@ def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory:
     delta = _difference(chosen, _plain(best))
     defaults = [{f"override /{group}": choice} for group, choice in choices.items()]
     text = yaml.safe_dump({"defaults": defaults, **delta}, sort_keys=False)
-    head = f"# @package _global_\n# python train.py --config-dir {shlex.quote(str(directory))} experiment=best\n"
+    head = f"# @package _global_\n# digits train --config-dir {shlex.quote(str(directory))} experiment=best\n"
     return save(directory / EXPERIMENT, head + text)
 
 

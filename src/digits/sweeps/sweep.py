@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import re
 import shutil
 import statistics
 import sys
@@ -20,11 +21,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, read_write
+from omegaconf import DictConfig, OmegaConf, read_write
 
+from digits.checks import Check, check_directory
 from digits.console import ScreenHandler, duration, say
 from digits.errors import EXIT_FAILED, UserError, first_line
-from digits.overrides import check_directory, explaining
+from digits.overrides import explaining
 from digits.runs.files import changed_at
 from digits.runs.run import Run
 from digits.signals import exit_codes, install_handlers
@@ -38,7 +40,10 @@ ALL_CORES = -1  # joblib's number for it, and the default of its launcher
 
 
 class Sweep(Callback):
-    """Checks and plans a sweep, reports its progress, and writes the leaderboard. Hydra instantiates it from YAML."""
+    """Checks and plans a sweep, reports its progress, and writes the leaderboard. Hydra instantiates it from YAML.
+
+    Each method ends the process on an error: Hydra would turn the error into a warning.
+    """
 
     def __init__(self) -> None:
         self.jobs: list[list[str]] = []
@@ -53,30 +58,32 @@ class Sweep(Callback):
         """For the processes of jobs, which report no progress."""
         return {**vars(self), "_progress": None}
 
+    @exit_codes()
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check all jobs before the first one starts, and write the plan."""
         for name in ("hydra", "hydra_plugins"):  # on_job_start says the same, with the time left
             logging.getLogger(name).setLevel(logging.WARNING)
-        with exit_codes():  # Hydra would make a warning of an error
-            if _launcher(config) == "SlurmLauncher" and not shutil.which("srun"):
-                raise UserError("hydra/launcher=slurm: there is no Slurm on this machine (srun).")
-            directory = check_directory(config, "hydra.sweep.dir")
-            self.jobs = jobs_of(config)
-            runs = [Run(directory / str(number)) for number, _ in enumerate(self.jobs)]
-            _check_jobs(config.hydra.job.config_name, self.jobs, runs)
-            plan.check(directory, self.jobs)
-            if _launcher(config) == "JoblibLauncher":
-                own = str(config.trainer.devices)
-                devices = [overrides.get("trainer.devices", own) for overrides in plan.by_number(self.jobs).values()]
-                processes = max(int(each) if each.isdecimal() else 1 for each in devices)
-                with read_write(config.hydra):
-                    config.hydra.launcher.n_jobs = at_once(config, len(self.jobs), processes)
-                    config.hydra.launcher.update(batch_size="1", pre_dispatch="n_jobs")  # start in order
-                if config.hydra.launcher.n_jobs > 1:
-                    parallel.check_one_gpu_each(config.trainer.accelerator, devices)
-                say(f"{len(self.jobs)} jobs, {config.hydra.launcher.n_jobs} at once")
-            directory.mkdir(parents=True, exist_ok=True)
-            plan.write_plan(directory, self.jobs)
+        HydraConfig.instance().set_config(config)  # for ${hydra:…} in values, and to say how to resume between jobs
+        if _launcher(config) == "SlurmLauncher" and not shutil.which("srun"):
+            raise UserError("hydra/launcher=slurm: there is no Slurm on this machine (srun).")
+        self.jobs = jobs_of(config)
+        _check_same_directory(config, self.jobs)
+        directory = check_directory(config, "hydra.sweep.dir")
+        runs = [Run(directory / str(number)) for number, _ in enumerate(self.jobs)]
+        _check_jobs(config.hydra.job.config_name, self.jobs, runs)
+        plan.check(directory, self.jobs)
+        if _launcher(config) == "JoblibLauncher":
+            own = str(config.trainer.devices)
+            devices = [overrides.get("trainer.devices", own) for overrides in plan.by_number(self.jobs).values()]
+            processes = max(int(each) if each.isdecimal() else 1 for each in devices)
+            with read_write(config.hydra):
+                config.hydra.launcher.n_jobs = at_once(config, len(self.jobs), processes)
+                config.hydra.launcher.update(batch_size="1", pre_dispatch="n_jobs")  # start in order
+            if config.hydra.launcher.n_jobs > 1:
+                parallel.check_one_gpu_each(config.trainer.accelerator, devices)
+            say(f"{len(self.jobs)} jobs, {config.hydra.launcher.n_jobs} at once")
+        directory.mkdir(parents=True, exist_ok=True)
+        plan.write_plan(directory, self.jobs)
         self._open = {number for number, run in enumerate(runs) if not _outcome(run)[1]}
         if _launcher(config) != "BasicLauncher" and config.hydra.launcher.get("n_jobs") != 1:
             launcher = config.hydra.launcher
@@ -87,8 +94,8 @@ class Sweep(Callback):
             )
             self._progress.start()
         self._planned = True
-        HydraConfig.instance().set_config(config)  # for the advice after an interruption between jobs
 
+    @exit_codes()
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Announce the job and the time left. In a parallel job, silence the console instead."""
         if not self.jobs:
@@ -111,12 +118,14 @@ class Sweep(Callback):
             if config.trainer.accelerator != "cpu":
                 parallel.take_a_gpu()
 
+    @exit_codes()
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Count the job."""
         if self._began is not None:
             self._open.discard(config.hydra.job.num)
             self._times.append(time.monotonic() - self._began)
 
+    @exit_codes()
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print and write the leaderboard. Exit with 1 if a job has no result."""
         if not self._planned:
@@ -126,11 +135,11 @@ class Sweep(Callback):
 
         if self._progress:
             self._progress.finish()
-        with exit_codes():
-            board = leaderboard(Path(config.hydra.sweep.dir))
-            print_table(board, write_files(board))
+        board = leaderboard(Path(config.hydra.sweep.dir))
+        print_table(board, write_files(board))
         if board.failures:
             sys.exit(EXIT_FAILED)
+        Check.done = True
 
     def _settings(self, overrides: Sequence[str]) -> str:
         """The overrides of a job that not all jobs have."""
@@ -213,6 +222,15 @@ def at_once(config: DictConfig, jobs: int, processes: int) -> int:
         raise UserError("hydra.launcher.n_jobs=0 runs nothing; give how many jobs at once, or -1 for what fits.")
     sane = parallel.jobs_at_once(jobs, config.trainer.accelerator, processes)
     return sane if asked == ALL_CORES else max(1, sane + 1 + asked) if asked < 0 else asked
+
+
+def _check_same_directory(config: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
+    """Refuse a directory that depends on a swept value: Hydra takes the one of the first job for the sweep."""
+    pattern = OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"]  # type: ignore[index,call-overload]
+    swept = {word.lstrip("+").partition("=")[0].replace("/", ".") for job in jobs for word in set(job) ^ set(jobs[0])}
+    for key in re.findall(r"\$\{([\w.]+)\}", pattern):
+        if any(f"{key}.".startswith(f"{each}.") for each in swept):
+            raise UserError(f"hydra.sweep.dir={pattern} depends on {key}, which the sweep varies: name one directory.")
 
 
 def _check_jobs(config_name: str, jobs: Sequence[Sequence[str]], runs: Sequence[Run]) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from digits.console import print_fitting, terminal
 from digits.errors import UserError
 from digits.explanation import plots
 from digits.explanation.drawing import png
-from digits.runs.files import as_json, save, writing
+from digits.runs.files import as_json, save, unfinished, writing
 from digits.sweeps.figures import figures, short, validated
 from digits.sweeps.leaderboard import MNIST, SEED, Leaderboard, Row, SeedStats
 
@@ -90,13 +89,13 @@ def copy_best(board: Leaderboard, target: Path) -> None:
     best = board.best()
     if target.exists():
         raise UserError(f"--copy {target} exists; name a new directory.")
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = unfinished(target)
     with writing(target):
         try:
-            shutil.copytree(best.run.path, unfinished, symlinks=True)
-            unfinished.rename(target)
+            shutil.copytree(best.run.path, temporary, symlinks=True)
+            temporary.rename(target)
         finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def print_table(board: Leaderboard, files: Sequence[Path]) -> None:

@@ -68,11 +68,16 @@ class SpeedUp(Callback):
     """Applies process-wide speed settings and exact float32. Runs after the data is loaded.
 
     Args:
+        precision: Lightning's name of the number format. It is saved, since a run that resumes keeps it.
         compile_network: Whether to compile the network with torch.compile.
     """
 
-    def __init__(self, compile_network: bool) -> None:
-        self.compile_network = compile_network
+    def __init__(self, precision: str, compile_network: bool) -> None:
+        self.precision, self.compile_network = precision, compile_network
+
+    def state_dict(self) -> dict[str, Any]:
+        """The precision."""
+        return {"precision": self.precision}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Apply the settings. Compile in place, so that the names in the checkpoint stay the same."""

@@ -33,8 +33,12 @@ class ComputeSettings:
     optimizer: dict[str, Any]
 
 
-def choose(cfg: TrainConfig) -> ComputeSettings:
+def choose(cfg: TrainConfig, before: str | None = None) -> ComputeSettings:
     """Choose what the configuration leaves to the device, and log the choice.
+
+    Args:
+        cfg: The checked configuration.
+        before: The precision of the run before it was interrupted; None for a new run.
 
     Raises:
         UserError: If the device does not exist.
@@ -48,7 +52,9 @@ def choose(cfg: TrainConfig) -> ComputeSettings:
     on_cuda = cuda and accelerator in ("auto", "gpu", "cuda")
     on_mps = mps and not on_cuda and accelerator in ("auto", "gpu", "mps")
     precision, why = cfg.trainer.precision, ""
-    if precision == "auto":
+    if before:
+        precision, why = before, " (as before)"
+    elif precision == "auto":
         native, name = _computes_bf16(on_cuda, on_mps)
         precision = "bf16-mixed" if native else "32-true"
         why = f" ({name} {'computes bf16 natively' if native else 'may not compute bf16 natively'})"

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 from lightning import Callback, seed_everything
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
@@ -21,7 +22,7 @@ from digits.config import TrainConfig
 from digits.console import duration, fill, layer_table, quiet
 from digits.data import MNISTDataModule
 from digits.data.mnist import Description
-from digits.errors import RunError, UserError
+from digits.errors import EXIT_DONE, RunError, UserError, first_line
 from digits.evaluation.evaluate import measure, score
 from digits.model.classifier import DigitClassifier
 from digits.model.geometry import CLASSES, layers
@@ -38,6 +39,9 @@ log = logging.getLogger(__name__)
 
 LOST_PEER = re.compile("gloo|NCCL|Connection (reset|closed|refused)", re.IGNORECASE)
 """What torch says when another process of the training has ended."""
+
+SHOWN_FILES = ("*.yaml", "*.csv", "*.json", "train.log", "checkpoints/*.ckpt", "profile", "tensorboard", "wandb")
+"""What the summary names in a run directory."""
 
 
 def train(
@@ -105,7 +109,8 @@ def _train(cfg: TrainConfig, run: Run, started: float, callbacks: Sequence[Callb
 def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNISTDataModule, str, torch.device]:
     """Train, and write ``best.ckpt``, ``last.ckpt`` and ``metrics.csv``; return the data, precision and device."""
     seed_everything(cfg.seed, verbose=False)
-    settings = hardware.choose(cfg)
+    checkpoint = latest_checkpoint(run)
+    settings = hardware.choose(cfg, checkpoint.content["callbacks"]["SpeedUp"]["precision"] if checkpoint else None)
     trainer = build_trainer(cfg, run, settings.precision, callbacks)
     if trainer.is_global_zero:
         run.write_config(cfg)  # only once everything that the configuration asks for is known to exist
@@ -118,12 +123,12 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
         cfg.label_smoothing,
         settings.memory_format,
     )
-    checkpoint = latest_checkpoint(run)
     if checkpoint:
         data.setup()
         data.load_state_dict(checkpoint.content["MNISTDataModule"])  # refuses other data
         log.info("Continuing from %s.", checkpoint.path)
     if not (checkpoint and stopped_early(checkpoint)):
+        processes.mark_launcher()
         with _process_errors(trainer.world_size), _finishing(cfg):
             trainer.fit(classifier, data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
     return data, settings.precision, trainer.strategy.root_device
@@ -161,7 +166,7 @@ def _help_first_process(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback
     if not run.finished(cfg):
         _fit(cfg, run, callbacks)
         _leave_process_group()
-    sys.exit()
+    sys.exit(EXIT_DONE)
 
 
 def _leave_process_group() -> None:
@@ -193,6 +198,12 @@ def _process_errors(world_size: int) -> Iterator[None]:
             raise
         if isinstance(error, ProcessRaisedException):
             raise _error_of_spawned(error) from error
+        if isinstance(error, MisconfigurationException):  # such as less than one batch per epoch
+            raise UserError(f"trainer: {first_line(error)}.") from error
+        if "InvalidCxxCompiler" in f"{type(error).__name__} {error}":
+            raise RunError(
+                "trainer.compile=true needs a C++ compiler, and torch finds none: install g++, or leave it out"
+            ) from error
         lost = isinstance(error, RuntimeError) and world_size > 1 and LOST_PEER.search(str(error))
         if lost or isinstance(error, ProcessExitedException):
             raise RunError(
@@ -214,7 +225,7 @@ def _error_of_spawned(error: ProcessRaisedException) -> Exception:
 def summary(results: Results, run: Run) -> str:
     """What a user reads at the end of a training."""
     data = Description(**results.dataset)
-    files = sorted(str(path.relative_to(run.path)) for path in run.path.rglob("[!.]*.*") if ".hydra" not in path.parts)
+    files = [str(path.relative_to(run.path)) for pattern in SHOWN_FILES for path in sorted(run.path.glob(pattern))]
     lines = [
         "",
         f"Test accuracy  {100 * results.test_accuracy:.2f} % of {data.test:,} digits, used once, by epoch "

@@ -29,6 +29,7 @@ from digits.training.callbacks import (
     Stopwatch,
 )
 from digits.training.checkpoints import AtomicCheckpointIO, Checkpoints
+from digits.validation import absolute
 
 PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow-skinny SQLAlchemy alembic"}
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
@@ -48,7 +49,7 @@ def build_trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Cal
     """
     callbacks: list[Callback] = [
         *more,
-        SpeedUp(cfg.trainer.compile),
+        SpeedUp(precision, cfg.trainer.compile),
         Stopwatch(),
         BatchLines(),
         EpochRows(run if cfg.logger.csv else None),
@@ -111,10 +112,13 @@ def build_loggers(cfg: TrainConfig, run: Run) -> list[Logger]:
     loggers = []
     for package, arguments in of_run.items():
         if node := getattr(cfg.logger, package):
-            database = getattr(node, "tracking_uri", "").partition("sqlite:///")[2]
+            configured = asdict(node)
+            if database := configured.get("tracking_uri", "").partition("sqlite:///")[2]:
+                database = absolute(database)
+                configured["tracking_uri"] = f"sqlite:///{database}"
             # Two processes must not create a database at the same time.
             with filelock.FileLock(f"{database}.lock") if database else contextlib.nullcontext():
-                loggers.append(_logger(package, asdict(node), arguments))
+                loggers.append(_logger(package, configured, arguments))
     return loggers
 
 

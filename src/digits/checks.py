@@ -1,0 +1,88 @@
+"""Checks a run before Hydra creates its directory: its configuration, its processes, and the directory itself."""
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from digits import processes
+from digits.config import TrainConfig
+from digits.errors import UserError, first_line
+from digits.runs.run import Run
+from digits.signals import exit_codes
+from digits.validation import resolve
+
+
+class Check(Callback):
+    """Checks a single run before Hydra creates its directory. Hydra instantiates it from ``conf/train.yaml``.
+
+    Attributes:
+        checked: The checked configuration of this process's run, for the function that Hydra calls next.
+        done: Whether Hydra has run what the command line asks for; a sweep sets it too.
+    """
+
+    checked: TrainConfig | None = None
+    done = False
+
+    @exit_codes()  # Hydra would turn an error into a warning
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check the configuration, the number of processes and the run directory."""
+        HydraConfig.instance().set_config(config)  # for ${hydra:…} in values
+        Check.checked = resolve_job(config)
+        directory = check_directory(config, "hydra.run.dir")
+        asked = any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra)
+        processes.check(Check.checked, asked)
+        run = Run(directory)
+        run.check(Check.checked)
+        if processes.is_first() and run.is_locked():
+            raise UserError(f"another process is training in {directory}; choose another hydra.run.dir.")
+
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Remember whether the run was done."""
+        job: JobReturn = kwargs["job_return"]
+        Check.done = job.status == JobStatus.COMPLETED and job.return_value is not None
+
+
+def resolve_job(cfg: DictConfig, multirun: bool = False) -> TrainConfig:
+    """Check the configuration of a job as Hydra's callbacks receive it: with the node ``hydra``."""
+    job = copy.deepcopy(cfg)
+    with read_write(job), open_dict(job):
+        del job["hydra"]
+    return resolve(job, multirun)
+
+
+def check_directory(cfg: DictConfig, key: str) -> Path:
+    """Check that the directory that a key names can be created and written, and return it.
+
+    Raises:
+        UserError: If it cannot.
+    """
+    try:
+        given = str(OmegaConf.select(cfg, key))
+    except OmegaConfBaseException as error:
+        raise UserError(f"{key}: {first_line(error)}.") from error
+    if not given:
+        raise UserError(f"{key} is empty; it has to name a directory.")
+    if given.startswith("~"):
+        given = os.path.expanduser(given)
+        with read_write(cfg.hydra):
+            OmegaConf.update(cfg, key, given)  # Hydra itself would make a folder named ~
+    directory = Path(given).absolute()
+    existing = next(path for path in (directory, *directory.parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        kind = "a link to nothing" if existing.is_symlink() and not existing.exists() else "not a directory"
+        raise UserError(f"the directory {directory} cannot be made: {existing} is {kind}.")
+    if not os.access(existing, os.W_OK):
+        raise UserError(
+            f"the directory {directory} cannot be {'written' if existing == directory else 'made'}: Permission denied."
+        )
+    log = directory / "train.log"
+    if log.exists() and not os.access(log, os.W_OK):
+        raise UserError(f"{log} cannot be written: Permission denied.")
+    return directory
