@@ -35,7 +35,7 @@ COMMANDS = {
     "leaderboard": ["leaderboard", "."],
     "search": ["search", "--trials", "1", "--output", "search", *SEARCHED, "trainer.max_epochs=1"],
     "runs": ["runs", "."],
-    "data": ["data", "--root", "mnist"],
+    "data": ["data", "--root", "mnist", "--mirror", "http://127.0.0.1:9"],
 }
 """Each command, as a user types it in a folder with a run and a picture."""
 
@@ -82,6 +82,8 @@ def test_every_command_does_what_it_does_elsewhere(
     for command in COMMANDS:
         done = run(*as_typed(command), cwd=tmp_path, prepared=encode, **ENVIRONMENTS[name])
         if command == "data":  # no mirror answers
+            assert (done.returncode, done.stdout) == (1, "")
+            assert "no mirror delivered" in done.stderr
             continue
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         assert "Traceback" not in done.stdout + done.stderr
