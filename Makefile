@@ -59,28 +59,33 @@ bench: $(VENV)/.installed ## repeat all benchmarks, in an hour or more; ARGS=--q
 clean: ## remove the environment and the caches; runs and data stay
 	rm -rf $(VENV) $(VENV)-hydra .mypy_cache .pytest_cache .ruff_cache
 
-$(VENV)/.installed: $(REQUIREMENTS)
-	$(call install,.)
-	@touch $@
+# An environment contains absolute paths: a checkout that was moved or copied gets a new one. The file .installed names
+# the folder for which it was made.
+.PHONY: moved
+moved = $(shell [ "$$(cat $(1) 2>/dev/null)" = "$(CURDIR)" ] || echo moved)
 
-$(VENV)/.installed-dev: $(REQUIREMENTS)
+$(VENV)/.installed: $(REQUIREMENTS) $(call moved,$(VENV)/.installed)
+	$(call install,.)
+	@echo "$(CURDIR)" > $@
+
+$(VENV)/.installed-dev: $(REQUIREMENTS) $(call moved,$(VENV)/.installed-dev)
 	$(call install,.[dev])
-	@touch $(VENV)/.installed $@
+	@echo "$(CURDIR)" | tee $@ > $(VENV)/.installed
 
 # The next Hydra, and what the command line needs.
 NEXT_HYDRA := hydra-core==1.4.0rc3 omegaconf>=2.4 hydra-joblib-launcher hydra-submitit-launcher
 WITHOUT_TORCH := annotated-types filelock numpy pillow pydantic pytest pytest-timeout PyYAML rich typer typing_extensions
 
-$(VENV)-hydra/.installed: $(REQUIREMENTS) Makefile
-	@$(PYTHON) -m venv $(VENV)-hydra
+$(VENV)-hydra/.installed: $(REQUIREMENTS) Makefile $(call moved,$(VENV)-hydra/.installed)
+	@$(PYTHON) -m venv --clear $(VENV)-hydra
 	@$(VENV)-hydra/bin/python -m pip install --quiet --no-compile $(foreach each,$(NEXT_HYDRA) $(WITHOUT_TORCH),'$(each)')
 	@$(VENV)-hydra/bin/python -m pip install --quiet --no-deps --editable .
-	@touch $@
+	@echo "$(CURDIR)" > $@
 
 # --no-compile: Python compiles modules when it imports them; compiling all takes 50 s.
 define install
 @test -n "$(PYTHON)" || { echo 'make: no Python 3.11, 3.12 or 3.13 with venv was found; name one: make PYTHON=/path/to/python' >&2; exit 2; }
 @echo 'Installing into $(VENV), once; torch with its GPU libraries is several gigabytes ...'
-@$(PYTHON) -m venv $(VENV)
+@$(PYTHON) -m venv $(if $(call moved,$(VENV)/.installed),--clear) $(VENV)
 @$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '$(1)'
 endef

@@ -507,6 +507,15 @@ def wait_for(path: Path, process: "subprocess.Popen[str] | Forked", seconds: flo
         time.sleep(0.005)
 
 
+def wait_for_text(path: Path, text: str, process: "subprocess.Popen[str] | Forked", seconds: float = 120) -> None:
+    """Wait until a process has written a text into a file."""
+    deadline = time.monotonic() + seconds
+    while text not in path.read_text(encoding="utf-8"):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"no {text} in {path} within {seconds} s"
+        time.sleep(0.02)
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process has started, and theirs."""
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

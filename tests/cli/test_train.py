@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -43,6 +44,7 @@ from ..helpers import (
     run,
     run_cold,
     wait_for,
+    wait_for_text,
 )
 
 
@@ -260,6 +262,29 @@ def test_a_process_of_its_own_from_another_folder(tmp_path: Path) -> None:
     assert (tmp_path / "elsewhere/here/results.json").read_bytes() == first
 
 
+def test_less_than_a_batch_per_epoch(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("trainer.limit_train_batches=0.001", "hydra.run.dir=run") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "Try at least `limit_train_batches=" in line
+
+
+@pytest.mark.slow
+def test_without_a_log_the_result_is_printed(tmp_path: Path) -> None:
+    done = run(TRAIN, *QUICK, "hydra/job_logging=none", "hydra.run.dir=run", cwd=tmp_path)
+    assert re.fullmatch(r"Test accuracy \d+\.\d\d %, in .*run\n", done.stdout)
+
+
+def test_a_run_in_the_working_directory_lists_its_own_files(
+    call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/photo.txt").touch()
+    assert call("hydra.run.dir=.") == 0
+    out = capsys.readouterr().out
+    assert "photo.txt" not in out
+    assert "checkpoints/best.ckpt" in out
+
+
 @pytest.mark.skipif(bool(gpus()), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_ends_in_2(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert call("trainer.accelerator=gpu") == 2
@@ -272,16 +297,22 @@ def test_a_gpu_that_is_not_there_ends_in_2(call: Callable[..., int], capsys: pyt
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_says_how_to_go_on(number: signal.Signals, code: int, tmp_path: Path) -> None:
     words = [word for word in QUICK if "limit" not in word]
-    process = Forked(TRAIN, *words, "trainer.max_epochs=1000", "hydra.run.dir=here", cwd=tmp_path)
-    wait_for(tmp_path / "here/checkpoints/last.ckpt", process)
+    here = tmp_path / "here, lr=0.1"
+    process = Forked(TRAIN, *words, "trainer.max_epochs=1000", "hydra.run.dir='here, lr=0.1'", cwd=tmp_path)
+    wait_for(here / "checkpoints/last.ckpt", process)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in err
-    assert f"To resume: python {TRAIN} " in err
-    assert err.rstrip().endswith("hydra.run.dir=here")
-    assert not (tmp_path / "here/results.json").exists()
-    assert torch.load(tmp_path / "here/checkpoints/last.ckpt", weights_only=True)["epoch"] >= 0
+    program, *typed = shlex.split(err.partition("To resume: ")[2])
+    assert (program, typed[0]) == ("python", TRAIN)
+    assert not (here / "results.json").exists()
+    assert torch.load(here / "checkpoints/last.ckpt", weights_only=True)["epoch"] >= 0
+    process = Forked(*typed, cwd=tmp_path)  # as a user copies it
+    wait_for_text(here / "train.log", "Continuing from", process)
+    process.send_signal(number)
+    assert process.wait(60) == code
+    assert [path.name for path in tmp_path.iterdir()] == [here.name]
 
 
 @pytest.mark.slow

@@ -96,6 +96,13 @@ def test_every_mode(mode: str) -> None:
     assert difference(photo.digit(photo.read(encoded(picture, kind))), photo.digit(paper())) < 12
 
 
+@pytest.mark.parametrize("mode", ["La", "RGBa"])
+def test_premultiplied_transparency(mode: str) -> None:
+    """No format of Pillow's own writes it, but a TIFF may hold it."""
+    picture = paper().convert(mode.upper()).convert(mode)
+    assert difference(photo.digit(picture), photo.digit(paper())) < 3
+
+
 @pytest.mark.parametrize("ink", [0, 255])
 def test_ink_on_transparent_paper(ink: int) -> None:
     cover = Image.fromarray(SEVEN).resize((150, 150))

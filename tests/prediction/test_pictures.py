@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,3 +164,16 @@ def test_answers_as_csv_and_as_a_table(capsys: pytest.CaptureFixture[str]) -> No
     assert (first["digit"], first["probability"], second["digit"]) == ("1", "0.9", "")
     assert lines[4].split() == ["1", "90.00", "%", "2", "6.00", "%,", "3", "4.00", "%", "a.png"]
     assert lines[5].split() == ["–", "b", "ü.png", "(blank:", "nothing)"]
+
+
+def test_without_semaphores_one_process_prepares_them(
+    reader: DigitReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where /dev/shm is read-only."""
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(pictures, "ProcessPoolExecutor", refuse)
+    names = [draw(tmp_path / f"{number}.png", 10 * number) for number in range(BATCH_SIZE + 1)]
+    assert [answer.picture for answer in read(reader, names)] == names

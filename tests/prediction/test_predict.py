@@ -1,6 +1,7 @@
 """A loaded network reads arrays, files and PIL images, one or many; with torch, and with ONNX alone."""
 
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,14 @@ def test_what_are_no_probabilities_is_no_answer(value: float, tmp_path: Path) ->
     reader = prediction.load(made_onnx(tmp_path / "x.onnx", TensorProto.FLOAT, [10], value))
     with pytest.raises(RunError, match="are not probabilities"):
         reader.predict_images(np.zeros((1, 28, 28), np.uint8))
+
+
+def test_a_reader_can_be_pickled(reader: DigitReader, sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name of its file, which is absolute."""
+    monkeypatch.chdir(sample_run.parent)
+    copied = pickle.loads(pickle.dumps(digits.load(sample_run.name)))
+    monkeypatch.chdir("/")
+    again = pickle.loads(pickle.dumps(copied))
+    assert again.predict_images(IMAGES[:20]) == reader.predict_images(IMAGES[:20])
+    with pytest.raises(TypeError, match=r"only a DigitReader from digits\.load"):
+        pickle.dumps(DigitReader(lambda images: np.zeros((len(images), 10), np.float32)))

@@ -77,6 +77,12 @@ def test_a_run_that_failed_and_a_sweep(sample_run: Path, tmp_path: Path) -> None
     Run(tmp_path).write_failure(RuntimeError("the loss is nan"))
     with pytest.raises(UserError, match=" failed: the loss is nan"):
         find(tmp_path)
+    Run(tmp_path).write_state("pruned", "behind after 1 of 9 epochs")
+    with pytest.raises(UserError, match=" was pruned: behind after 1 of 9 epochs"):
+        find(tmp_path)
+    (tmp_path / "results.json").write_text('{"status": "done", "accuracy": 1}')
+    with pytest.raises(UserError, match=r"results\.json was not written by digits: its status is done\.$"):
+        find(tmp_path)
     sweep = tmp_path / "sweep"
     shutil.copytree(sample_run, sweep / "0")
     with pytest.raises(UserError, match="There are runs below it, such as .*sweep/0"):

@@ -102,3 +102,15 @@ def test_one_that_another_person_keeps_to_himself_is_a_line(folder: Path, monkey
     monkeypatch.setattr(Run, "outcome", refuse)
     assert {entry.path.name: entry.status.partition(":")[0] for entry in find_runs()}["c"] == "failed"
     assert len(find_runs()) == 4
+
+
+def test_links_to_runs_are_followed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run once, and a circle has an end; ``.hydra`` has a config.yaml too, and is not a run."""
+    elsewhere = tmp_path / "elsewhere"
+    (folder / "outputs/day/a").rename(elsewhere)
+    (folder / "outputs/day/a").symlink_to(elsewhere)
+    (folder / "outputs/day/again").symlink_to(elsewhere)
+    (folder / "outputs/day/circle").symlink_to(folder / "outputs")
+    (folder / "outputs/d/.hydra").mkdir()
+    (folder / "outputs/d/.hydra/config.yaml").write_text("seed: 0\n")
+    assert [str(entry.path) for entry in find_runs()] == ["outputs/d", "outputs/c", "multirun/b/0", "outputs/day/a"]

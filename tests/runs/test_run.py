@@ -1,5 +1,6 @@
 """The run directory: written whole, claimed by one process, kept to one configuration."""
 
+import errno
 import json
 import os
 import signal
@@ -239,3 +240,29 @@ def test_a_directory_of_another_version_is_refused(tmp_path: Path) -> None:
     run.config_file.write_text(run.config_file.read_text() + "overfitting: false\n")
     with pytest.raises(UserError, match="another version of digits .it has the key overfitting., and cannot"):
         run.check(cfg())
+
+
+def test_a_key_that_an_older_version_did_not_have_has_its_default(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write_config(cfg("data/augment=affine"))
+    content = yaml.safe_load(run.config_file.read_text())
+    for node, key in ((content, "label_smoothing"), (content["trainer"], "deterministic"), (content, "callbacks"),
+                      (content["model"]["head"], "dropout")):  # fmt: skip
+        del node[key]
+    run.config_file.write_text(yaml.safe_dump(content))
+    run.check(cfg("data/augment=affine", "model.head.dropout=0.0"))
+    with pytest.raises(UserError, match=r"label_smoothing is 0.0 there and 0.1 here\."):
+        run.check(cfg("data/augment=affine", "model.head.dropout=0.0", "label_smoothing=0.1"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with (
+        pytest.raises(UserError, match="has no file locks, which keep two trainings apart"),
+        Run(tmp_path).claim(cfg()),
+    ):
+        pass

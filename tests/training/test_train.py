@@ -22,6 +22,7 @@ from digits.model.network import Network
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.find import find
 from digits.runs.run import Run
+from digits.training import hardware
 from digits.training import train as training
 from digits.training.callbacks import DivergedError
 from digits.training.train import train
@@ -389,6 +390,17 @@ def test_precision_auto_is_decided_and_said(
     assert results.precision == ("bf16-mixed" if native else "32-true")
     assert f"Precision {results.precision}" in caplog.text
     assert "memory format channels_last, optimizer fused." in caplog.text
+
+
+def test_a_run_that_resumes_on_another_machine_keeps_its_precision(
+    tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = tiny("trainer.precision=auto")
+    monkeypatch.setattr(hardware, "_computes_bf16", lambda *args: (True, "this processor"))
+    with pytest.raises(KeyError, match="stopped"):
+        train(cfg, tmp_path, callbacks=[StopAt(1)])
+    monkeypatch.setattr(hardware, "_computes_bf16", lambda *args: (False, "this processor"))
+    assert train(cfg, tmp_path).precision == "bf16-mixed"
 
 
 @pytest.mark.parametrize("accelerator", ["cpu", *gpus()])

@@ -1,0 +1,45 @@
+"""The environment that make creates belongs to one folder."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .helpers import ROOT
+
+pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+FILES = ("Makefile", "pyproject.toml", "constraints.txt")
+
+
+def planned(folder: Path, target: str) -> str:
+    """What make would do."""
+    done = subprocess.run(["make", "-n", target], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A checkout with an environment that is complete."""
+    folder = tmp_path / "checkout"
+    (folder / ".venv").mkdir(parents=True)
+    for name in FILES:
+        shutil.copy(ROOT / name, folder)
+    for name in (".installed", ".installed-dev"):
+        (folder / ".venv" / name).write_text(f"{folder}\n")
+    return folder
+
+
+def test_it_is_installed_once(installed: Path) -> None:
+    assert "pip install" not in planned(installed, "train")
+    (installed / ".venv/.installed-dev").unlink()
+    assert "pip install" in planned(installed, "test")
+    assert "--clear" not in planned(installed, "test")  # what `make train` has installed stays
+
+
+@pytest.mark.parametrize("target", ["train", "test"])
+def test_a_checkout_that_was_moved_or_copied_installs_again(target: str, installed: Path) -> None:
+    copy = installed.with_name("copy of it")
+    shutil.copytree(installed, copy)
+    assert "venv --clear .venv" in planned(copy, target)
+    assert "pip install" in planned(copy, target)
