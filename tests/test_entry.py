@@ -57,6 +57,19 @@ ENVIRONMENTS: dict[str, dict[str, str]] = {
     "windows": {"PYTHONIOENCODING": "cp1252"},
     "ascii": {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
     "cluster": {"RANK": "1", "LOCAL_RANK": "1", "NODE_RANK": "1", "WORLD_SIZE": "4", "SLURM_PROCID": "3"},
+    "kubernetes": {
+        "KUBERNETES_PORT": "tcp://10.0.0.1:443",
+        "MASTER_ADDR": "10.0.0.2",
+        "MASTER_PORT": "29500",
+        "WORLD_SIZE": "2",
+        "RANK": "1",
+    },
+    "lsf": {
+        "LSB_JOBID": "7",
+        "LSB_DJOB_RANKFILE": "/nowhere",
+        "JSM_NAMESPACE_LOCAL_RANK": "1",
+        "JSM_NAMESPACE_SIZE": "2",
+    },
     "allocation": {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_PROCID": "1"},
 }
 

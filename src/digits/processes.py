@@ -10,6 +10,12 @@ from digits.errors import UserError
 if TYPE_CHECKING:
     from digits.config import TrainConfig
 
+RANK_VARIABLES = (
+    "TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE",  # torchrun, Kubeflow
+    "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE",  # LSF
+)  # fmt: skip
+"""Variables by which Lightning takes a process for one of several."""
+
 LAUNCHER = "DIGITS_LAUNCHER"
 """Variable with the process ID of a training whose other processes Lightning starts as its children."""
 
@@ -54,7 +60,7 @@ def forget_other_launchers() -> None:
     """Make a process that is alone say so: Lightning trusts what the shell of a cluster has left in the environment."""
     if has_ranks():
         return
-    for name in ("TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "JSM_NAMESPACE_RANK"):
+    for name in RANK_VARIABLES:
         os.environ.pop(name, None)
     for name, value in {"NTASKS": "1", "NNODES": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}.items():
         if f"SLURM_{name}" in os.environ:  # kept, since Lightning submits the job again by them

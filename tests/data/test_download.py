@@ -34,6 +34,20 @@ def test_files_are_found_in_every_layout(
     assert not found.damaged
 
 
+@pytest.mark.parametrize("name_of", ["{dotted}", "{name}/{name}", "{dotted}/{dotted}", "{dotted}/{name}.gz"])
+def test_files_are_found_as_other_tools_unpack_them(
+    tiny_contents: dict[str, bytes], tmp_path: Path, name_of: str
+) -> None:
+    """7-Zip and Kaggle write a dot before idx, and Kaggle a folder around each file."""
+    for name, content in tiny_contents.items():
+        path = tmp_path / name_of.format(name=name, dotted=name.replace("-idx", ".idx"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    found = files.find(tmp_path)
+    assert found.contents == tiny_contents
+    assert not found.damaged
+
+
 def test_parse_idx() -> None:
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     assert (files.parse_idx(idx(array)) == array).all()

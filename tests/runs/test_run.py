@@ -266,3 +266,8 @@ def test_a_file_system_without_locks(number: int, tmp_path: Path, monkeypatch: p
         Run(tmp_path).claim(cfg()),
     ):
         pass
+
+
+def test_two_processes_never_share_a_temporary_name(tmp_path: Path) -> None:
+    """Although their process IDs are equal, as in two containers."""
+    assert unfinished(tmp_path / "results.json") != unfinished(tmp_path / "results.json")

@@ -334,7 +334,8 @@ def test_jobs_of_several_gpus_are_not_run_at_once(
 
 
 TAKE = """
-import os, sys
+import getpass, os, sys
+getpass.getuser = lambda: 1 / 0  # in a container, a user may have no name
 from digits.sweeps import jobs
 jobs.take_a_gpu()
 jobs.take_a_gpu()  # for a second job

@@ -235,6 +235,19 @@ def test_a_loss_that_is_no_number_ends_the_run(tiny: Compose, tmp_path: Path) ->
     assert "the loss is" in str(Run(tmp_path).failure())
 
 
+def test_a_compiler_that_is_missing(tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four lines of torch's become one."""
+
+    def forward(*args: Any) -> None:
+        raise RuntimeError(
+            "InvalidCxxCompiler: No working C++ compiler found in\ntorch._inductor.config.cpp.cxx: (None,)"
+        )
+
+    monkeypatch.setattr(Network, "forward", forward)
+    with pytest.raises(RunError, match=r"^trainer\.compile=true needs a C\+\+ compiler, and torch finds none: .*out$"):
+        train(tiny(), tmp_path)
+
+
 @pytest.mark.parametrize("every", [1, 5, 100])
 def test_the_step_and_the_rate_of_it_are_told(
     every: int, tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
