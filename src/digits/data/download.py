@@ -7,6 +7,7 @@ if the downloaded one needs its name; no user's file is deleted.
 import gzip
 import hashlib
 import logging
+import secrets
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +31,6 @@ from rich.progress import (
 )
 
 from digits.errors import RunError, UserError
-from digits.runs.files import unfinished
 
 log = logging.getLogger(__name__)
 
@@ -224,7 +224,7 @@ class _LocalError(OSError):
 def _fetch_one(address: str, name: str, target: Path, progress: Progress, task: TaskID) -> None:
     """Download one file, verify it, and only then rename it to its final name."""
     compressed = b"".join(_download(address, progress, task))
-    temporary = Path(f"{unfinished(target)}.gz")
+    temporary = target.with_name(f".{name}.{secrets.token_hex(8)}.gz")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
