@@ -60,9 +60,9 @@ clean: ## remove the environment and the caches; runs and data stay
 	rm -rf $(VENV) $(VENV)-hydra .mypy_cache .pytest_cache .ruff_cache
 
 # An environment contains absolute paths: a checkout that was moved or copied gets a new one. The file .installed names
-# the folder for which it was made.
+# the folder for which it was made. A link to an environment is left as it is.
 .PHONY: moved
-moved = $(shell [ "$$(cat $(1) 2>/dev/null)" = "$(CURDIR)" ] || echo moved)
+moved = $(shell [ -L "$(patsubst %/,%,$(dir $(1)))" ] || [ "$$(cat $(1) 2>/dev/null)" = "$(CURDIR)" ] || echo moved)
 
 $(VENV)/.installed: $(REQUIREMENTS) $(call moved,$(VENV)/.installed)
 	$(call install,.)

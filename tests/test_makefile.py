@@ -43,3 +43,13 @@ def test_a_checkout_that_was_moved_or_copied_installs_again(target: str, install
     shutil.copytree(installed, copy)
     assert "venv --clear .venv" in planned(copy, target)
     assert "pip install" in planned(copy, target)
+
+
+def test_an_environment_that_is_a_link_is_left_as_it_is(installed: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    (installed / ".venv").rename(shared)
+    (installed / ".venv").symlink_to(shared)
+    (shared / ".installed").write_text("/elsewhere\n")
+    assert "venv" not in planned(installed, "train").replace(".venv/bin/python train.py", "")
+    (shared / ".installed").unlink()
+    assert "--clear" not in planned(installed, "train")
