@@ -290,6 +290,7 @@ def restored() -> Iterator[None]:
     finally:
         signals.restore_handlers(listeners)
         signals.forget()
+        signals._previous_handlers.clear()
         for handler in root.handlers:
             if handler not in handlers:
                 handler.close()

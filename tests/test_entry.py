@@ -19,7 +19,7 @@ from digits.cli import app
 from digits.cli import train as training_command
 from digits.runs.run import Run
 
-from .helpers import QUICK, TRAIN, Forked, call_main, draw, restored, run, run_cold, wait_for
+from .helpers import QUICK, TINY, TRAIN, Forked, call_main, draw, restored, run, run_cold, wait_for
 
 SEARCHED = [word for word in QUICK if not word.startswith("optimizer.lr")]  # the trials choose it
 
@@ -201,6 +201,11 @@ def test_ranks_that_another_launcher_has_left(monkeypatch: pytest.MonkeyPatch) -
         processes.forget_other_launchers()
         assert "RANK" not in os.environ
         assert "LOCAL_RANK" not in os.environ
+        assert "SLURM_NTASKS" not in os.environ  # srun has not started it
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_STEP_ID", "0")  # srun has
+    with restored():
+        processes.forget_other_launchers()
         assert (os.environ["SLURM_PROCID"], os.environ["SLURM_NTASKS"]) == ("0", "1")
     monkeypatch.setenv(processes.LAUNCHER, str(os.getppid()))  # as Lightning starts the second process
     with restored():
@@ -219,6 +224,22 @@ def test_signals_that_are_ignored_stay_ignored() -> None:
         previous = signals.replace_handlers(signals._remember)
         assert signal.SIGINT not in previous
         signals.restore_handlers(previous)
+
+
+def test_a_session_keeps_signals_that_it_ignores() -> None:
+    with restored():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signals.install_handlers()
+        signals.release_handlers()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_run_without_our_check_is_done_too(tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [*TINY, "trainer.max_epochs=1", "hydra.run.dir=run", "~hydra.callbacks.check"]
+    assert call_main(training_command.main, [TRAIN, *words]) == 0
+    assert Run(tmp_path / "run").results()
 
 
 def ignore_interrupts() -> None:

@@ -141,8 +141,11 @@ WRONG_COMMANDS = {
     "--config-path /nowhere": ["'/nowhere'"],
     "seed=1 --config-dir c=x": ["--config-dir c=x is not a directory"],
     "hydra.run.dir=a,b": ["add -m"],
-    "-m 'hydra.sweep.dir=s_${seed}' seed=3,4": ["hydra.sweep.dir=s_${seed} depends on seed"],
-    "-m 'hydra.sweep.dir=s_${model.head.dropout}' model=article,compact": ["depends on model.head.dropout"],
+    "-m 'hydra.sweep.dir=s_${seed}' seed=3,4": ["hydra.sweep.dir=s_${seed} depends on the job"],
+    "-m 'hydra.sweep.dir=s_${model.head.dropout}' model=article,compact": ["depends on the job"],
+    "-m 'hydra.sweep.dir=s_${hydra.runtime.choices.model}' model=article,compact": ["depends on the job"],
+    "-m 'hydra.sweep.dir=s_${hydra.job.override_dirname}' seed=3,4": ["depends on the job"],
+    "-m 'hydra.sweep.dir=s_${hydra.job.num}' seed=3,4": ["hydra.job.num"],
     "hydra.run.dir=link/run": ["link is a link to nothing"],
     "'data.root=${hydra:runtime.nothing}'": ["nothing"],
 }
@@ -271,11 +274,13 @@ def test_paths_are_those_of_the_folder_where_the_command_began(
         (["-m", "seed=0,1", "hydra.job.chdir=true"], "data"),
         (["data.root='~/mnist'", "hydra.run.dir='~/run'"], "home/mnist"),
         (["data.root="], "data"),
+        (["-m", "seed=0,1", "hydra.sweep.dir='~/sweep'"], "data"),
     ):
         seen.clear()
         assert call_main(command.main, [TRAIN, *words]) == 0
         assert {each.data.root for each in seen} == {str(tmp_path / root)}
     assert (tmp_path / "home/run").is_dir()
+    assert (tmp_path / "home/sweep/1").is_dir()
     assert not (tmp_path / "~").exists()
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
@@ -15,7 +14,7 @@ from digits import processes
 from digits.config import TrainConfig
 from digits.errors import UserError, first_line
 from digits.runs.run import Run
-from digits.signals import exit_codes
+from digits.signals import exit_on_error
 from digits.validation import resolve
 
 
@@ -24,13 +23,13 @@ class Check(Callback):
 
     Attributes:
         checked: The checked configuration of this process's run, for the function that Hydra calls next.
-        done: Whether Hydra has run what the command line asks for; a sweep sets it too.
+        done: Whether the run, or all of the sweep, has been done. The command and the sweep set it.
     """
 
     checked: TrainConfig | None = None
     done = False
 
-    @exit_codes()  # Hydra would turn an error into a warning
+    @exit_on_error()  # Hydra would turn an error into a warning
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the configuration, the number of processes and the run directory."""
         HydraConfig.instance().set_config(config)  # for ${hydra:…} in values
@@ -42,11 +41,6 @@ class Check(Callback):
         run.check(Check.checked)
         if processes.is_first() and run.is_locked():
             raise UserError(f"another process is training in {directory}; choose another hydra.run.dir.")
-
-    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Remember whether the run was done."""
-        job: JobReturn = kwargs["job_return"]
-        Check.done = job.status == JobStatus.COMPLETED and job.return_value is not None
 
 
 def resolve_job(cfg: DictConfig, multirun: bool = False) -> TrainConfig:
@@ -69,10 +63,6 @@ def check_directory(cfg: DictConfig, key: str) -> Path:
         raise UserError(f"{key}: {first_line(error)}.") from error
     if not given:
         raise UserError(f"{key} is empty; it has to name a directory.")
-    if given.startswith("~"):
-        given = os.path.expanduser(given)
-        with read_write(cfg.hydra):
-            OmegaConf.update(cfg, key, given)  # Hydra itself would make a folder named ~
     directory = Path(given).absolute()
     existing = next(path for path in (directory, *directory.parents) if os.path.lexists(path))
     if not existing.is_dir():

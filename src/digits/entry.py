@@ -23,7 +23,7 @@ NO_TELEMETRY = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "WANDB_ERROR_REPORTING": "false",
 }
-"""Variables by which onnxruntime, mlflow and wandb send nothing about the machine; a user may set them otherwise."""
+"""Variables by which onnxruntime, mlflow and wandb send nothing about the machine. A user's own value is kept."""
 
 
 @contextmanager
@@ -54,11 +54,11 @@ def command() -> Iterator[None]:
 
 def open_streams() -> None:
     """Make sure that printing cannot fail: a stream may be closed, or lack the characters of a message."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
+    for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None and number:  # `>&-`
+        if stream is None:  # `>&-`
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # for the whole process
-        elif number and isinstance(stream, io.TextIOWrapper):
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 

@@ -64,6 +64,7 @@ def as_override(key: str, value: str) -> str:
     """An override as Hydra reads it: quoted if the value contains what Hydra's grammar uses."""
     if re.fullmatch(r"[A-Za-z0-9_./:+@%-]+", value):
         return f"{key}={value}"
+    # Hydra reads a backslash as one except before a quote; so those before a quote, or the end, are doubled.
     escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), value)
     return f'{key}="{escaped}"'
 

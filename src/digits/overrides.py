@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -117,13 +118,12 @@ def options_first(arguments: Sequence[str]) -> list[str]:
     """Move overrides behind the options and their values: Hydra 1.3 does not accept ``-m`` behind an override."""
     options = get_args_parser()._option_string_actions
     takes_value = {name for name, action in options.items() if action.nargs is None}
-    behind = [
-        "=" in word and not word.startswith("-") and before not in takes_value
-        for before, word in zip(["", *arguments], arguments, strict=False)
-    ]
-    return [
-        word for last in (False, True) for word, override in zip(arguments, behind, strict=True) if override == last
-    ]
+    first: list[str] = []
+    last: list[str] = []
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        is_override = "=" in word and not word.startswith("-") and before not in takes_value
+        (last if is_override else first).append(word)
+    return first + last
 
 
 def is_sweep(arguments: argparse.Namespace) -> bool:
@@ -140,6 +140,12 @@ def null_groups_deleted(overrides: Sequence[str]) -> list[str]:
     groups = [word.removesuffix("=null") for word in overrides if word.endswith("=null")]
     deleted = {f"{group}=null": f"~{group}" for group in groups if (directory / group).is_dir()}
     return [deleted.get(word, word) for word in overrides]
+
+
+def home_expanded(word: str) -> str:
+    """Expand ``~`` in the directory that an override names; Hydra would create a folder of that name."""
+    named = re.match(r"(hydra\.(?:run|sweep)\.dir=[\"']?)(~.*)", word)
+    return named[1] + os.path.expanduser(named[2]) if named else word
 
 
 def check_keys(overrides: Sequence[str]) -> None:

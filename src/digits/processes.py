@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from digits.errors import UserError
@@ -11,8 +13,9 @@ if TYPE_CHECKING:
     from digits.config import TrainConfig
 
 RANK_VARIABLES = (
-    "TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE",  # torchrun, Kubeflow
-    "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE",  # LSF
+    "TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR",
+    "MASTER_PORT",  # of torchrun and Kubeflow
+    "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE",  # of LSF
 )  # fmt: skip
 """Variables by which Lightning takes a process for one of several."""
 
@@ -36,19 +39,24 @@ def stop_children() -> None:
 def launched_externally() -> tuple[int, int] | None:
     """Processes per machine and number of machines, if torchrun or Slurm has started several for one training."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        per_node, world = (int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+        per_node, world = (int(os.environ.get(name) or 1) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
         nodes = world // per_node
     elif "SLURM_STEP_ID" in os.environ:
-        world, nodes = (int(os.environ.get(f"SLURM_{name}", 1)) for name in ("NTASKS", "NNODES"))
+        world, nodes = (int(os.environ.get(f"SLURM_{name}") or 1) for name in ("NTASKS", "NNODES"))
         per_node = world // nodes
     else:
         return None
     return (per_node, nodes) if world > 1 else None
 
 
-def mark_launcher() -> None:
-    """Let the processes that Lightning is about to start know that this one has started them."""
+@contextmanager
+def marked_as_launcher() -> Iterator[None]:
+    """Let the processes that Lightning starts within the block know that this one has started them."""
     os.environ[LAUNCHER] = str(os.getpid())
+    try:
+        yield
+    finally:
+        del os.environ[LAUNCHER]
 
 
 def has_ranks() -> bool:
@@ -57,13 +65,16 @@ def has_ranks() -> bool:
 
 
 def forget_other_launchers() -> None:
-    """Make a process that is alone say so: Lightning trusts what the shell of a cluster has left in the environment."""
+    """If this process is alone, remove the ranks that other launchers have left: Lightning would believe them."""
     if has_ranks():
         return
     for name in RANK_VARIABLES:
         os.environ.pop(name, None)
-    for name, value in {"NTASKS": "1", "NNODES": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}.items():
-        if f"SLURM_{name}" in os.environ:  # kept, since Lightning submits the job again by them
+    alone = {"NTASKS": "1", "NNODES": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in alone.items():
+        if "SLURM_STEP_ID" not in os.environ:  # not started by srun
+            os.environ.pop(f"SLURM_{name}", None)
+        elif f"SLURM_{name}" in os.environ:  # kept: Lightning needs them to submit the job again
             os.environ[f"SLURM_{name}"] = value
 
 

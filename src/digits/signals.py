@@ -30,6 +30,7 @@ Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 
 _pending = 0  # the number of the first signal that has arrived and has not been handled
 _installed = False  # whether a command has installed its handlers; a notebook keeps its own
+_previous_handlers: dict[int, Any] = {}  # from before the command
 _unraisable_hook = sys.unraisablehook
 
 
@@ -78,10 +79,25 @@ def exit_codes() -> Iterator[None]:
             forget()
             _report(f"\nInterrupted. {interruption.advice}".rstrip())
             sys.exit(interruption.exit_code)
-        if debugging():
-            _report("".join(traceback.format_exception(error)).rstrip())
-        _report(message(error))
-        sys.exit(exit_code(error))
+        _fail(error)
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Turn an exception into a message and an exit code in a callback: Hydra would turn it into a warning."""
+    try:
+        yield
+    except Exception as error:
+        if interruption := interruption_of(error):
+            raise interruption from error
+        _fail(error)
+
+
+def _fail(error: BaseException) -> NoReturn:
+    if debugging():
+        _report("".join(traceback.format_exception(error)).rstrip())
+    _report(message(error))
+    sys.exit(exit_code(error))
 
 
 def _report(text: str) -> None:
@@ -94,15 +110,19 @@ def install_handlers() -> None:
     global _installed
     _installed = True
     sys.unraisablehook = _ignore_interruption
-    replace_handlers(_raise, STOP_SIGNALS)
+    for number, handler in replace_handlers(_raise, STOP_SIGNALS).items():
+        _previous_handlers.setdefault(number, handler)
 
 
 def release_handlers() -> None:
-    """Undo `install_handlers` with Python's own handlers, for a process that continues after a command."""
+    """Give the signals back to a session that goes on after a command. Ctrl-C raises KeyboardInterrupt there."""
     global _installed
     _installed = False
     sys.unraisablehook = _unraisable_hook
-    restore_handlers(dict.fromkeys(STOP_SIGNALS, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler})
+    if signal.SIGINT in _previous_handlers:
+        _previous_handlers[signal.SIGINT] = signal.default_int_handler
+    restore_handlers(_previous_handlers)
+    _previous_handlers.clear()
 
 
 def replace_handlers(handler: Handler, numbers: Iterable[int] | None = None) -> dict[int, Any]:

@@ -48,6 +48,12 @@ def test_files_are_found_as_other_tools_unpack_them(
     assert not found.damaged
 
 
+def test_a_damaged_file_is_reported_once(tiny_contents: dict[str, bytes], tmp_path: Path) -> None:
+    path = tmp_path / next(iter(tiny_contents))
+    path.write_bytes(b"no")
+    assert list(files.find(tmp_path).damaged) == [path]
+
+
 def test_parse_idx() -> None:
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     assert (files.parse_idx(idx(array)) == array).all()

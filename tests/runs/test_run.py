@@ -249,6 +249,7 @@ def test_a_key_that_an_older_version_did_not_have_has_its_default(tmp_path: Path
     for node, key in ((content, "label_smoothing"), (content["trainer"], "deterministic"), (content, "callbacks"),
                       (content["model"]["head"], "dropout")):  # fmt: skip
         del node[key]
+    del content["model"]["blocks"][0]["pool"], content["model"]["blocks"][0]["dilation"]
     run.config_file.write_text(yaml.safe_dump(content))
     run.check(cfg("data/augment=affine", "model.head.dropout=0.0"))
     with pytest.raises(UserError, match=r"label_smoothing is 0.0 there and 0.1 here\."):

@@ -138,7 +138,7 @@ def search(
         from digits.sweeps.leaderboard import leaderboard as compare
         from digits.sweeps.study import importances
 
-    common, cfg = overrides or [], search.read(space)
+    common, cfg = overrides or [], search.read(os.path.expanduser(space))
     cfg.trials = trials or cfg.trials
     try:
         study = search.search(cfg, common, output)

@@ -61,12 +61,13 @@ def main() -> int | None:
         print(help_text(), end="")
         return EXIT_DONE
     sys.argv[1:] = overrides.null_groups_deleted(overrides.options_first(sys.argv[1:]))
+    sys.argv[1:] = map(overrides.home_expanded, sys.argv[1:])
     if overrides.is_sweep(arguments) and not (arguments.multirun or arguments.cfg or arguments.info):
         sys.argv.insert(1, "-m")
     Check.done = False
     try:
         with hydra_raises(), overrides.explaining(arguments.overrides):
-            overrides.hydra_main(run_job)()
+            overrides.hydra_main(_run_and_remember)()
     except (Interrupted, Exception) as error:
         interruption = interruption_of(error)
         if interruption and HydraConfig.initialized():
@@ -79,6 +80,13 @@ def main() -> int | None:
         HydraConfig.instance().cfg = None  # the callbacks set it
     only_prints = arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion
     return EXIT_DONE if only_prints or Check.done else None
+
+
+def _run_and_remember(cfg: DictConfig) -> float | None:
+    metric = run_job(cfg)
+    if metric is not None and HydraConfig.get().mode != RunMode.MULTIRUN:
+        Check.done = True  # a sweep is done when all its jobs are
+    return metric
 
 
 def run_job(cfg: DictConfig) -> float | None:

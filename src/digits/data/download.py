@@ -7,6 +7,7 @@ if the downloaded one needs its name; no user's file is deleted.
 import gzip
 import hashlib
 import logging
+import os
 import secrets
 import time
 import zlib
@@ -173,9 +174,10 @@ def parse_idx(content: bytes) -> npt.NDArray[np.uint8]:
 
 def _candidates(root: Path, name: str) -> Iterator[Path]:
     dotted = name.replace("-idx", ".idx")  # as 7-Zip and Kaggle name it
-    for folder in (root / "MNIST" / "raw", root, root / name, root / dotted):
+    around = [folder for folder in (root / name, root / dotted) if os.path.isdir(folder)]  # as in archives of Kaggle
+    for folder in (root / "MNIST" / "raw", root, *around):
         for path in (folder / name, folder / f"{name}.gz", folder / dotted, folder / f"{dotted}.gz"):
-            if not path.is_dir():  # archives of Kaggle hold each file in a folder of its name
+            if path not in around:
                 yield path
 
 

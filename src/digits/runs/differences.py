@@ -25,11 +25,14 @@ def with_defaults(config: dict[str, Any] | None, schema: Any) -> dict[str, Any] 
     completed = dict(config)
     for key in fields(schema):
         current = getattr(schema, key.name)
+        stored = completed.get(key.name)
         if key.name not in completed:
             default: Any = key.default if key.default_factory is MISSING else key.default_factory()
             completed[key.name] = asdict(default) if is_dataclass(current) and default else default
-        elif is_dataclass(current) and isinstance(completed[key.name], dict):
-            completed[key.name] = with_defaults(completed[key.name], current)
+        elif is_dataclass(current) and isinstance(stored, dict):
+            completed[key.name] = with_defaults(stored, current)
+        elif isinstance(current, list) and isinstance(stored, list) and current and is_dataclass(current[0]):
+            completed[key.name] = [with_defaults(item, current[0]) for item in stored]
     return completed
 
 

@@ -109,7 +109,7 @@ def _results_files() -> list[Path]:
 
 
 def run_directories(folder: Path, names: Sequence[str] = RUN_FILES) -> list[Path]:
-    """The folders with one of these files in a folder and below it, also where links lead; each once."""
+    """Folders that have one of these files, in a folder and below it. Follows links, and lists each folder once."""
     found: dict[Path, Path] = {}
     entered: set[Path] = set()
     for place, folders, files in os.walk(folder, followlinks=True):

@@ -21,7 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from digits.checks import Check, check_directory
 from digits.console import ScreenHandler, duration, say
@@ -29,7 +29,7 @@ from digits.errors import EXIT_FAILED, UserError, first_line
 from digits.overrides import explaining
 from digits.runs.files import changed_at
 from digits.runs.run import Run
-from digits.signals import exit_codes, install_handlers
+from digits.signals import exit_on_error, install_handlers
 from digits.sweeps import jobs as parallel
 from digits.sweeps import plan
 from digits.validation import resolve
@@ -58,7 +58,7 @@ class Sweep(Callback):
         """For the processes of jobs, which report no progress."""
         return {**vars(self), "_progress": None}
 
-    @exit_codes()
+    @exit_on_error()
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check all jobs before the first one starts, and write the plan."""
         for name in ("hydra", "hydra_plugins"):  # on_job_start says the same, with the time left
@@ -66,9 +66,9 @@ class Sweep(Callback):
         HydraConfig.instance().set_config(config)  # for ${hydra:…} in values, and to say how to resume between jobs
         if _launcher(config) == "SlurmLauncher" and not shutil.which("srun"):
             raise UserError("hydra/launcher=slurm: there is no Slurm on this machine (srun).")
+        directory = check_directory(config, "hydra.sweep.dir")
         self.jobs = jobs_of(config)
         _check_same_directory(config, self.jobs)
-        directory = check_directory(config, "hydra.sweep.dir")
         runs = [Run(directory / str(number)) for number, _ in enumerate(self.jobs)]
         _check_jobs(config.hydra.job.config_name, self.jobs, runs)
         plan.check(directory, self.jobs)
@@ -95,7 +95,7 @@ class Sweep(Callback):
             self._progress.start()
         self._planned = True
 
-    @exit_codes()
+    @exit_on_error()
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Announce the job and the time left. In a parallel job, silence the console instead."""
         if not self.jobs:
@@ -118,14 +118,14 @@ class Sweep(Callback):
             if config.trainer.accelerator != "cpu":
                 parallel.take_a_gpu()
 
-    @exit_codes()
+    @exit_on_error()
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Count the job."""
         if self._began is not None:
             self._open.discard(config.hydra.job.num)
             self._times.append(time.monotonic() - self._began)
 
-    @exit_codes()
+    @exit_on_error()
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print and write the leaderboard. Exit with 1 if a job has no result."""
         if not self._planned:
@@ -225,12 +225,17 @@ def at_once(config: DictConfig, jobs: int, processes: int) -> int:
 
 
 def _check_same_directory(config: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
-    """Refuse a directory that depends on a swept value: Hydra takes the one of the first job for the sweep."""
-    pattern = OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"]  # type: ignore[index,call-overload]
-    swept = {word.lstrip("+").partition("=")[0].replace("/", ".") for job in jobs for word in set(job) ^ set(jobs[0])}
-    for key in re.findall(r"\$\{([\w.]+)\}", pattern):
-        if any(f"{key}.".startswith(f"{each}.") for each in swept):
-            raise UserError(f"hydra.sweep.dir={pattern} depends on {key}, which the sweep varies: name one directory.")
+    """Refuse a directory that depends on the job: Hydra would start each job in another one than the sweep's."""
+    pattern = str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"])  # type: ignore[index,call-overload]
+    if "${" not in re.sub(r"\$\{(now|oc\.env):[^}]*\}", "", pattern):
+        return  # composing each job takes a while
+    loader = GlobalHydra.instance().config_loader()
+    for number, overrides in enumerate(jobs):
+        job = loader.load_sweep_config(config, list(overrides))
+        with read_write(job.hydra.job), open_dict(job.hydra.job):
+            job.hydra.job.id = job.hydra.job.num = number
+        if OmegaConf.select(job, "hydra.sweep.dir") != config.hydra.sweep.dir:
+            raise UserError(f"hydra.sweep.dir={pattern} depends on the job: name one directory for the whole sweep.")
 
 
 def _check_jobs(config_name: str, jobs: Sequence[Sequence[str]], runs: Sequence[Run]) -> None:

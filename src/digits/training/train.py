@@ -110,7 +110,8 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
     """Train, and write ``best.ckpt``, ``last.ckpt`` and ``metrics.csv``; return the data, precision and device."""
     seed_everything(cfg.seed, verbose=False)
     checkpoint = latest_checkpoint(run)
-    settings = hardware.choose(cfg, checkpoint.content["callbacks"]["SpeedUp"]["precision"] if checkpoint else None)
+    states = checkpoint.content["callbacks"] if checkpoint else {}
+    settings = hardware.choose(cfg, states.get("SpeedUp", {}).get("precision"))
     trainer = build_trainer(cfg, run, settings.precision, callbacks)
     if trainer.is_global_zero:
         run.write_config(cfg)  # only once everything that the configuration asks for is known to exist
@@ -128,8 +129,7 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
         data.load_state_dict(checkpoint.content["MNISTDataModule"])  # refuses other data
         log.info("Continuing from %s.", checkpoint.path)
     if not (checkpoint and stopped_early(checkpoint)):
-        processes.mark_launcher()
-        with _process_errors(trainer.world_size), _finishing(cfg):
+        with processes.marked_as_launcher(), _process_errors(trainer.world_size), _finishing(cfg):
             trainer.fit(classifier, data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
     return data, settings.precision, trainer.strategy.root_device
 

@@ -113,7 +113,8 @@ def build_loggers(cfg: TrainConfig, run: Run) -> list[Logger]:
     for package, arguments in of_run.items():
         if node := getattr(cfg.logger, package):
             configured = asdict(node)
-            if database := configured.get("tracking_uri", "").partition("sqlite:///")[2]:
+            database = configured.get("tracking_uri", "").partition("sqlite:///")[2]
+            if database and database != ":memory:":
                 database = absolute(database)
                 configured["tracking_uri"] = f"sqlite:///{database}"
             # Two processes must not create a database at the same time.
