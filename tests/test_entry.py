@@ -35,7 +35,7 @@ COMMANDS = {
     "leaderboard": ["leaderboard", "."],
     "search": ["search", "--trials", "1", "--output", "search", *SEARCHED, "trainer.max_epochs=1"],
     "runs": ["runs", "."],
-    "data": ["data", "--root", "mnist", "--mirror", "http://127.0.0.1:9"],
+    "data": ["data", "--root", "nowhere", "--mirror", "http://127.0.0.1:9"],
 }
 """Each command, as a user types it in a folder with a run and a picture."""
 
