@@ -233,7 +233,7 @@ def _check_same_directory(config: DictConfig, jobs: Sequence[Sequence[str]]) -> 
     for number, overrides in enumerate(jobs):
         job = loader.load_sweep_config(config, list(overrides))
         with read_write(job.hydra.job), open_dict(job.hydra.job):
-            job.hydra.job.id = job.hydra.job.num = number
+            job.hydra.job.id, job.hydra.job.num = str(number), number
         if OmegaConf.select(job, "hydra.sweep.dir") != config.hydra.sweep.dir:
             raise UserError(f"hydra.sweep.dir={pattern} depends on the job: name one directory for the whole sweep.")
 
