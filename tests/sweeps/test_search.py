@@ -277,7 +277,7 @@ def test_the_best_trial_is_an_experiment_that_repeats_it(
     path = search.write_experiment(study, words, tmp_path / "search")
     assert path
     text = path.read_text()
-    assert text.startswith("# @package _global_\n# python train.py --config-dir")
+    assert text.startswith("# @package _global_\n# digits train --config-dir")
     assert "override /optimizer: sgd" in text
     best = Run(tmp_path / f"search/{study.best_trial.number}").config()
     assert best
@@ -385,7 +385,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_pat
     out = whole.printed(120)
     assert whole.returncode == 0, out
     assert "Importance after the first epoch: optimizer.lr 100 %" in out
-    assert "\n  python train.py --config-dir 'the whole' experiment=best\n" in out
+    assert "\n  digits train --config-dir 'the whole' experiment=best\n" in out
     size = (tmp_path / "the whole" / FILE).stat().st_size
     journal = tmp_path / "cut" / FILE
     kills = zip((0.1, 0.3, 0.5, 0.8), (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGKILL), strict=True)
