@@ -146,6 +146,7 @@ WRONG_COMMANDS = {
     "-m 'hydra.sweep.dir=s_${hydra.runtime.choices.model}' model=article,compact": ["depends on the job"],
     "-m 'hydra.sweep.dir=s_${hydra.job.override_dirname}' seed=3,4": ["depends on the job"],
     "-m 'hydra.sweep.dir=s_${hydra.job.num}' seed=3,4": ["hydra.job.num"],
+    "-m 'hydra.sweep.dir=s_${optimizer.lr}' optimizer=adam,sgd optimizer.betas=[0.9,0.99]": ["optimizer.betas"],
     "hydra.run.dir=link/run": ["link is a link to nothing"],
     "'data.root=${hydra:runtime.nothing}'": ["nothing"],
 }

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from digits.config import TrainConfig
 
 RANK_VARIABLES = (
-    "TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR",
-    "MASTER_PORT",  # of torchrun and Kubeflow
-    "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE",  # of LSF
+    # torchrun and Kubernetes
+    "TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
+    # LSF
+    "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE",
 )  # fmt: skip
 """Variables by which Lightning takes a process for one of several."""
 
@@ -87,7 +88,7 @@ def is_first() -> bool:
 
 
 def check(cfg: "TrainConfig", asked: bool) -> None:
-    """Check that processes started by torchrun or Slurm train together, in one directory.
+    """Check that several machines have a launcher, and that its processes train together, in one directory.
 
     Args:
         cfg: The configuration.
@@ -98,6 +99,11 @@ def check(cfg: "TrainConfig", asked: bool) -> None:
     """
     launched = launched_externally()
     if not launched:
+        if cfg.trainer.num_nodes > 1:
+            raise UserError(
+                f"trainer.num_nodes={cfg.trainer.num_nodes} would wait for processes on other machines, and nothing "
+                "has started them: use torchrun or Slurm, which set it themselves."
+            )
         return
     if cfg.trainer.strategy != "ddp" or cfg.trainer.devices != "auto":
         number = launched[0] * launched[1]

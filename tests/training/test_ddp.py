@@ -460,6 +460,12 @@ def test_torchrun_needs_a_directory(
     processes.check(together, asked=True)
 
 
+def test_several_machines_need_a_launcher() -> None:
+    cfg = resolve(composed("trainer=ddp", "trainer.num_nodes=2"))
+    with pytest.raises(UserError, match=r"trainer\.num_nodes=2 would wait for processes on other machines"):
+        processes.check(cfg, asked=True)
+
+
 def test_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "6", "SLURM_NNODES": "2", "SLURM_PROCID": "3"}.items():
         monkeypatch.setenv(name, value)

@@ -231,7 +231,8 @@ def _check_same_directory(config: DictConfig, jobs: Sequence[Sequence[str]]) -> 
         return  # composing each job takes a while
     loader = GlobalHydra.instance().config_loader()
     for number, overrides in enumerate(jobs):
-        job = loader.load_sweep_config(config, list(overrides))
+        with explaining(overrides):
+            job = loader.load_sweep_config(config, list(overrides))
         with read_write(job.hydra.job), open_dict(job.hydra.job):
             job.hydra.job.id, job.hydra.job.num = str(number), number
         if OmegaConf.select(job, "hydra.sweep.dir") != config.hydra.sweep.dir:
