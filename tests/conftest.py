@@ -4,12 +4,15 @@ import gzip
 import hashlib
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from omegaconf import DictConfig
+
+from digits import signals
 
 from .helpers import TINY, Mirror, composed, digits_like, idx, see_a_gpu
 
@@ -20,6 +23,13 @@ if TYPE_CHECKING:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add an option for machines without a GPU."""
     parser.addoption("--pretend-gpu", action="store_true", help="have Lightning see a GPU that no Trainer uses")
+
+
+def pytest_configure() -> None:
+    """Have no signal ignored, as in a terminal: a process that a script starts in the background ignores Ctrl-C."""
+    for number in signals.STOP_SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
