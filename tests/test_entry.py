@@ -299,6 +299,7 @@ def test_an_error_in_a_callback_of_a_sweep_ends_it(tmp_path: Path) -> None:
     assert "Failed: OSError: no such user" in done.stderr
 
 
+@pytest.mark.slow
 def test_json_is_json_on_every_stream(sample_run: Path, tmp_path: Path) -> None:
     draw(tmp_path / "é.png", 1700)
     words = ["-m", "digits", "predict", str(sample_run), "é.png", "--json"]

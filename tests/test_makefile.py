@@ -8,7 +8,7 @@ import pytest
 
 from .helpers import ROOT
 
-pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")]
 FILES = ("Makefile", "pyproject.toml", "constraints.txt")
 
 

@@ -255,6 +255,7 @@ def test_a_run_is_composed_by_hydra_alone_and_checked_once(call: Any, monkeypatc
     assert counts == {"compose": 0, "resolve": 2}  # one for each of the two calls
 
 
+@pytest.mark.slow
 def test_paths_are_those_of_the_folder_where_the_command_began(
     call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
