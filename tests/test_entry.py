@@ -72,6 +72,15 @@ ENVIRONMENTS: dict[str, dict[str, str]] = {
     },
     "allocation": {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_PROCID": "1"},
 }
+RARER_ENVIRONMENTS: dict[str, dict[str, str]] = {
+    "mpi": {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4", "PMI_RANK": "1", "PMI_SIZE": "4"},
+    "pbs": {"PBS_ENVIRONMENT": "PBS_BATCH", "PBS_JOBID": "7", "PBS_NODEFILE": "/nowhere", "NCPUS": "", "TASKID": "1"},
+    "service": {"HOME": "/nowhere", "USER": "", "LANG": "", "TERM": "", "INVOCATION_ID": "7", "JOURNAL_STREAM": "8:9"},
+    "ci": {"CI": "true", "GITHUB_ACTIONS": "true", "TERM": "dumb", "FORCE_COLOR": "1", "COLUMNS": "0", "TZ": "Mars"},
+    "ide": {"PYCHARM_HOSTED": "1", "TERM_PROGRAM": "vscode", "TERM": "emacs", "COLUMNS": "many", "NO_COLOR": "1"},
+    "container": {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void", "OMP_NUM_THREADS": "1", "HOME": "/"},
+    "sagemaker": {"SM_HOSTS": '["algo-1","algo-2"]', "SM_CURRENT_HOST": "algo-2", "SM_NUM_GPUS": "0"},
+}
 
 
 def as_typed(name: str) -> list[str]:
@@ -86,14 +95,17 @@ def encode() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize(
+    "name", [*ENVIRONMENTS, *[pytest.param(name, marks=pytest.mark.long) for name in RARER_ENVIRONMENTS]]
+)
 def test_every_command_does_what_it_does_elsewhere(
     name: str, sample_run: Path, tiny_mnist: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "run").symlink_to(sample_run)
     draw(tmp_path / "digit.png", 1700)
     for command in COMMANDS:
-        done = run(*as_typed(command), cwd=tmp_path, prepared=encode, **ENVIRONMENTS[name])
+        variables = {**ENVIRONMENTS, **RARER_ENVIRONMENTS}[name]
+        done = run(*as_typed(command), cwd=tmp_path, prepared=encode, **variables)
         if command == "data":  # no mirror answers
             assert (done.returncode, done.stdout) == (1, "")
             assert "no mirror delivered" in done.stderr

@@ -286,6 +286,14 @@ def test_paths_are_those_of_the_folder_where_the_command_began(
     assert not (tmp_path / "~").exists()
 
 
+def test_home_in_a_folder_of_configurations(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    (tmp_path / "mine/experiment/own.yaml").write_text("# @package _global_\nseed: 7\n")
+    code, (cfg,) = call("--config-dir=~/mine experiment=own")
+    assert (code, cfg.seed) == (0, 7)
+
+
 def test_a_configuration_of_ones_own(call: Any, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     shutil.copytree(overrides.config_directory(), mine)

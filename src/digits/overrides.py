@@ -143,8 +143,8 @@ def null_groups_deleted(overrides: Sequence[str]) -> list[str]:
 
 
 def home_expanded(word: str) -> str:
-    """Expand ``~`` in the directory that an override names; Hydra would create a folder of that name."""
-    named = re.match(r"(hydra\.(?:run|sweep)\.dir=[\"']?)(~.*)", word)
+    """Expand ``~`` in a directory that a word names; neither the shell nor Hydra does."""
+    named = re.match(r"(hydra\.(?:run|sweep)\.dir=[\"']?|--config-(?:dir|path)=)(~.*)", word)
     return named[1] + os.path.expanduser(named[2]) if named else word
 
 

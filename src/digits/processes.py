@@ -1,13 +1,17 @@
-"""The processes of one training: started by Lightning, torchrun or Slurm."""
+"""The processes of one training, which Lightning, torchrun or Slurm starts; and locks between processes."""
 
+import errno
 import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from digits.errors import UserError
+import filelock
+
+from digits.errors import UserError, shown
 
 if TYPE_CHECKING:
     from digits.config import TrainConfig
@@ -25,6 +29,27 @@ LAUNCHER = "DIGITS_LAUNCHER"
 
 SAVE_SECONDS = 10
 """How long a process may take to save after SIGTERM."""
+
+
+class Lock(filelock.FileLock):
+    """A lock between processes: a file that one of them holds."""
+
+    def acquire(self, *args: Any, **kwargs: Any) -> Any:
+        """Acquire the lock, as `filelock.FileLock` does.
+
+        Raises:
+            UserError: If the file system has no locks.
+        """
+        try:
+            return super().acquire(*args, **kwargs)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+                raise
+            folder = Path(self.lock_file).parent
+            raise UserError(
+                f"the file system of {folder} has no file locks, which keep two processes apart; "
+                "choose a folder on another one."
+            ) from error
 
 
 def stop_children() -> None:
@@ -103,6 +128,12 @@ def check(cfg: "TrainConfig", asked: bool) -> None:
             raise UserError(
                 f"trainer.num_nodes={cfg.trainer.num_nodes} would wait for processes on other machines, and nothing "
                 "has started them: use torchrun or Slurm, which set it themselves."
+            )
+        by_slurm = "SLURM_STEP_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+        if by_slurm and cfg.trainer.devices not in ("auto", 1, "1"):  # Lightning would train on one of them
+            raise UserError(
+                f"trainer.devices={shown(cfg.trainer.devices)} needs a process for each, and srun has started one: use "
+                "srun --ntasks-per-node=NUMBER and trainer=ddp, without trainer.devices."
             )
         return
     if cfg.trainer.strategy != "ddp" or cfg.trainer.devices != "auto":

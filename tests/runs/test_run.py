@@ -13,11 +13,13 @@ import pytest
 import yaml
 
 from digits.config import TrainConfig
+from digits.data.download import obtain
 from digits.errors import UserError
 from digits.runs.differences import differences
 from digits.runs.files import unfinished, write
 from digits.runs.run import Run
 from digits.signals import Interrupted
+from digits.sweeps.study import open_study
 from digits.validation import resolve
 
 from ..helpers import TINY, composed, finished
@@ -262,11 +264,13 @@ def test_a_file_system_without_locks(number: int, tmp_path: Path, monkeypatch: p
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("filelock.FileLock.acquire", refuse)
-    with (
-        pytest.raises(UserError, match="has no file locks, which keep two trainings apart"),
-        Run(tmp_path).claim(cfg()),
-    ):
+    refused = "has no file locks, which keep two processes apart"
+    with pytest.raises(UserError, match=refused), Run(tmp_path).claim(cfg()):
         pass
+    with pytest.raises(UserError, match=refused):
+        obtain(tmp_path, ["http://127.0.0.1:9"])
+    with pytest.raises(UserError, match=refused):
+        open_study(tmp_path, "none")
 
 
 def test_two_processes_never_share_a_temporary_name(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Two processes on the CPU: the same training, one run directory, written by the first."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -33,7 +34,6 @@ from ..helpers import (
     RUN_FILES,
     TRAIN,
     Forked,
-    assert_same_runs,
     children,
     composed,
     run,
@@ -41,6 +41,7 @@ from ..helpers import (
     same,
     start_cold,
     wait_for,
+    weights,
 )
 
 # On a machine with a GPU, Lightning remarks on each Trainer that these tests build themselves, for the CPU.
@@ -158,6 +159,14 @@ def test_jobs_at_once_with_two_processes_each_that_diverge(tmp_path: Path) -> No
     assert done.stdout.count("failed: the loss is") >= 2
 
 
+def assert_same_ends(whole: Path, cut: Path) -> None:
+    """The same weights; before a cut, only the first process's images count for the training metrics of that epoch."""
+    assert same(weights(whole), weights(cut))
+    for row, cut_row in zip(Run(whole).read_metrics(), Run(cut).read_metrics(), strict=True):
+        for key, value in row.items():
+            assert cut_row[key] == pytest.approx(value, rel=0.1 if key.startswith("train/") else 1e-6), key
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("others", [[], [NORMALISED, "averaging=ema", "data/augment=affine"]])
 def test_two_processes_cut_off_within_an_epoch_go_on_to_the_same_end(others: list[str], tmp_path: Path) -> None:
@@ -183,14 +192,7 @@ def test_two_processes_cut_off_within_an_epoch_go_on_to_the_same_end(others: lis
         assert 0 < step < 100
     with two_processes(*words, "hydra.run.dir=cut", cwd=tmp_path) as processes:
         ended(processes)
-    ends = [torch.load(Run(tmp_path / name).last, weights_only=True)["state_dict"] for name in ("whole", "cut")]
-    assert same(*ends)
-    (row,), (cut_row,) = (Run(tmp_path / name).read_metrics() for name in ("whole", "cut"))
-    for (
-        key,
-        value,
-    ) in row.items():  # before a cut, only the images of the first process are counted
-        assert cut_row[key] == pytest.approx(value, rel=0.1 if key.startswith("train/") else 1e-6), key
+    assert_same_ends(tmp_path / "whole", tmp_path / "cut")
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,7 @@ def test_lightnings_second_process_ends_with_the_first(
     if number != signal.SIGTERM:  # a long test
         for name in ("cut", "whole"):
             assert run(TRAIN, *words, f"hydra.run.dir={name}", cwd=tmp_path).returncode == 0
-        assert_same_runs(tmp_path / "whole", tmp_path / "cut")
+        assert_same_ends(tmp_path / "whole", tmp_path / "cut")
 
 
 @pytest.mark.slow
@@ -463,6 +465,20 @@ def test_torchrun_needs_a_directory(
 def test_several_machines_need_a_launcher() -> None:
     cfg = resolve(composed("trainer=ddp", "trainer.num_nodes=2"))
     with pytest.raises(UserError, match=r"trainer\.num_nodes=2 would wait for processes on other machines"):
+        processes.check(cfg, asked=True)
+
+
+@pytest.mark.parametrize(("job", "devices", "refused"), [
+    ("train", "2", True), ("train", "'0,1'", True), ("train", "1", False), ("interactive", "2", False),
+])  # fmt: skip
+def test_one_process_of_slurm_for_several_devices(
+    job: str, devices: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"STEP_ID": "0", "NTASKS": "1", "JOB_NAME": job}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    cfg = resolve(composed("trainer=ddp", f"trainer.devices={devices}"))
+    expected = pytest.raises(UserError, match="srun has started one") if refused else contextlib.nullcontext()
+    with expected:
         processes.check(cfg, asked=True)
 
 

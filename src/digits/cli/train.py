@@ -56,12 +56,12 @@ def main() -> int | None:
         sys.argv.remove("--debug")
         os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.raiseExceptions = debugging()  # on a full disk, train.log loses a line, and the screen shows no traceback
+    sys.argv[1:] = map(overrides.home_expanded, sys.argv[1:])
     arguments = overrides.parse_arguments(sys.argv[1:])
     if arguments.help:
         print(help_text(), end="")
         return EXIT_DONE
     sys.argv[1:] = overrides.null_groups_deleted(overrides.options_first(sys.argv[1:]))
-    sys.argv[1:] = map(overrides.home_expanded, sys.argv[1:])
     if overrides.is_sweep(arguments) and not (arguments.multirun or arguments.cfg or arguments.info):
         sys.argv.insert(1, "-m")
     Check.done = False

@@ -18,7 +18,6 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-import filelock
 import numpy as np
 import numpy.typing as npt
 from rich.progress import (
@@ -32,6 +31,7 @@ from rich.progress import (
 )
 
 from digits.errors import RunError, UserError
+from digits.processes import Lock
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ def obtain(root: Path, mirrors: Sequence[str] | None = None) -> Found:
         if mirrors is not None and not mirrors:  # nothing to download, so the folder stays as it is
             raise DownloadError(f"no mirror delivered {found.missing[0]}.gz (none is given)")
         root.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(root / ".fetching.lock"):
+        with Lock(root / ".fetching.lock"):
             found = find(root)  # again: another process may have fetched them in the meantime
             if found.missing:
                 _fetch(root, found.missing, torchvision_mirrors() if mirrors is None else mirrors)

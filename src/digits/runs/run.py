@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import errno
 import io
 import json
 import logging
@@ -17,6 +16,7 @@ import yaml
 
 from digits.config import TrainConfig
 from digits.errors import UserError, shown
+from digits.processes import Lock
 from digits.runs.differences import differences, with_defaults
 from digits.runs.files import UNFINISHED_FILE, as_json, parsed, write
 from digits.runs.results import FAILED, FINISHED, PRUNED, Results, Status
@@ -164,16 +164,11 @@ class Run:
             UserError: If another process trains in it and `wait` is false, it contains another run, or it cannot be
                 written.
         """
-        lock = filelock.FileLock(self.path / ".lock")
+        lock = Lock(self.path / ".lock")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._hold(lock, wait)
         except OSError as error:
-            if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
-                raise UserError(
-                    f"the file system of {self.path} has no file locks, which keep two trainings apart; "
-                    "choose a hydra.run.dir on another one."
-                ) from error
             raise UserError(f"{self.path} cannot be written: {error.strerror}.") from error
         try:
             self._tidy()
@@ -192,7 +187,7 @@ class Run:
 
     def is_locked(self) -> bool:
         """Whether another process is training in the directory."""
-        lock = filelock.FileLock(self.path / ".lock")
+        lock = Lock(self.path / ".lock")
         if not Path(lock.lock_file).exists():
             return False
         try:
@@ -204,7 +199,7 @@ class Run:
         lock.release()
         return False
 
-    def _hold(self, lock: filelock.FileLock, wait: bool) -> None:
+    def _hold(self, lock: Lock, wait: bool) -> None:
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout as error:

@@ -18,7 +18,7 @@ from pathlib import Path
 import filelock
 
 from digits.errors import UserError
-from digits.processes import SAVE_SECONDS
+from digits.processes import SAVE_SECONDS, Lock
 
 JOB_BYTES = 2e9  # memory of a job: 0.7 GB for torch and MNIST, and as much for the feature maps
 CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")  # bytes, or the word max
@@ -52,7 +52,7 @@ def take_a_gpu() -> None:
     for place in itertools.count() if len(gpus) > 1 else ():
         for gpu in gpus:
             name = f"digits-gpu-{user}-{gpu}-{place}.lock"
-            lock = filelock.FileLock(Path(tempfile.gettempdir()) / name)
+            lock = Lock(Path(tempfile.gettempdir()) / name)
             try:
                 lock.acquire(timeout=0)
             except filelock.Timeout:

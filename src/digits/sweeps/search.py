@@ -23,6 +23,7 @@ from digits.config import Seed, TrainConfig
 from digits.errors import RunError, UserError, first_line
 from digits.model.geometry import OneOf
 from digits.overrides import compose, config_directory, initialize_hydra, null_groups_deleted
+from digits.processes import Lock
 from digits.runs.files import as_json, save, writing
 from digits.runs.results import PRUNED, Results
 from digits.runs.run import IGNORED_KEYS, Run
@@ -116,7 +117,7 @@ def search(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> "opt
         _check_one_process(resolve(compose(*overrides, *sample)))
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(directory / ".lock"):
+    with Lock(directory / ".lock"):
         _claim(cfg, overrides, directory)
         study = open_study(directory, cfg.pruner)
         if not study.get_trials(deepcopy=False):
@@ -186,7 +187,7 @@ def _next_trial(
     states = optuna.trial.TrialState
     trial = None
     with ExitStack() as locks:
-        with filelock.FileLock(directory / ".lock"):
+        with Lock(directory / ".lock"):
             trials = study.get_trials(deepcopy=False)
             for left in trials:
                 if left.state == states.RUNNING and _lock(directory / str(left.number), locks):
@@ -213,7 +214,7 @@ def _own_values(distributions: space.Space, overrides: Sequence[str]) -> dict[st
 def _lock(directory: Path, locks: ExitStack) -> bool:
     """Lock a trial's directory until the end of a context; False if another process has locked it."""
     directory.mkdir(exist_ok=True)
-    lock = filelock.FileLock(directory / ".trial")
+    lock = Lock(directory / ".trial")
     try:
         locks.enter_context(lock.acquire(timeout=0))
     except filelock.Timeout:

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import filelock
-
 from digits.errors import UserError
+from digits.processes import Lock
 
 if TYPE_CHECKING:
     import optuna
@@ -48,7 +47,7 @@ def open_study(directory: Path, pruner: str) -> "optuna.Study":
         "none": optuna.pruners.NopPruner(),
     }
     journal = directory / FILE
-    lock = filelock.FileLock(directory / ".journal")  # Optuna's own lock outlives a process that is killed with it
+    lock = Lock(directory / ".journal")  # Optuna's own lock outlives a process that is killed with it
     try:
         with lock:
             _drop_incomplete_line(journal)

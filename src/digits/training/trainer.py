@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import filelock
 from hydra.utils import get_class
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -17,6 +16,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, Simpl
 from digits import processes
 from digits.config import TrainConfig
 from digits.errors import UserError, first_line
+from digits.processes import Lock
 from digits.runs.run import Run
 from digits.training.callbacks import (
     BatchLines,
@@ -118,7 +118,7 @@ def build_loggers(cfg: TrainConfig, run: Run) -> list[Logger]:
                 database = absolute(database)
                 configured["tracking_uri"] = f"sqlite:///{database}"
             # Two processes must not create a database at the same time.
-            with filelock.FileLock(f"{database}.lock") if database else contextlib.nullcontext():
+            with Lock(f"{database}.lock") if database else contextlib.nullcontext():
                 loggers.append(_logger(package, configured, arguments))
     return loggers
 
