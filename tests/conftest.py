@@ -48,16 +48,16 @@ def pretend_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def tiny_contents(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """Four small IDX files, 240 images to train and 50 to test, that count as the official ones."""
-    from digits.data import download as files
+    from digits.data import sources
 
     train_images, train_labels = digits_like(240, seed=1)
     test_images, test_labels = digits_like(50, seed=2)
     arrays = (train_images, train_labels, test_images, test_labels)
-    contents = {name: idx(array) for name, array in zip(files.OFFICIAL, arrays, strict=True)}
+    contents = {name: idx(array) for name, array in zip(sources.MNIST.files, arrays, strict=True)}
     official = {
-        name: files.Official(len(content), hashlib.sha256(content).hexdigest()) for name, content in contents.items()
+        name: sources.Official(len(content), hashlib.sha256(content).hexdigest()) for name, content in contents.items()
     }
-    monkeypatch.setattr(files, "OFFICIAL", official)
+    monkeypatch.setattr(sources.MNIST, "files", official)
     return contents
 
 

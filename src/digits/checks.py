@@ -14,6 +14,7 @@ from digits import processes
 from digits.config import TrainConfig
 from digits.errors import UserError, first_line
 from digits.runs.run import Run
+from digits.runs.start import pin
 from digits.signals import exit_on_error
 from digits.validation import resolve
 
@@ -38,6 +39,7 @@ class Check(Callback):
         asked = any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra)
         processes.check(Check.checked, asked)
         run = Run(directory)
+        pin(Check.checked, run)
         run.check(Check.checked)
         if processes.is_first() and run.is_locked():
             raise UserError(f"another process is training in {directory}; choose another hydra.run.dir.")

@@ -11,9 +11,11 @@ from annotated_types import Ge, Gt, Le, Len, Lt
 from omegaconf import MISSING
 
 from digits.model.geometry import IMAGE_SIZE, Block, Head, OneOf
+from digits.model.spec import PREPARATIONS
 
 OFFICIAL_TRAIN_SIZE = 60_000
 SAMPLE_TRAIN_SIZE = 4_500
+LATEST = "latest"  # the newest finished run
 
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 Fused = Annotated[bool | None, "one kernel for all parameters; null: wherever torch has one, on cpu, cuda and mps"]
@@ -39,13 +41,23 @@ class AugmentConfig:
 class DataConfig:
     """Arguments of `digits.data.MNISTDataModule`."""
 
-    name: Annotated[str, OneOf("mnist", "sample"), "data set"] = "mnist"
-    root: Annotated[str, "folder with the MNIST files, or for them"] = "data"
+    name: Annotated[str, OneOf("mnist", "sample", "fashion", "kmnist", "folder"), "data set"] = "mnist"
+    root: Annotated[str, "folder with the files, or for them; for name=folder, with a folder of pictures per class"] = (
+        "data"
+    )
     batch_size: Annotated[int, Ge(1), Lt(2**31), "images per batch, in each process"] = 200
-    val_size: Annotated[int, Ge(0), Lt(OFFICIAL_TRAIN_SIZE), "training images held out for validation"] = 5_000
+    val_size: Annotated[
+        Annotated[int, Ge(0), Lt(OFFICIAL_TRAIN_SIZE)] | Annotated[float, Gt(0), Lt(1)],
+        "training images held out for validation, or a fraction of them",
+    ] = 5_000
+    test_size: Annotated[
+        Annotated[int, Ge(1)] | Annotated[float, Gt(0), Lt(1)],
+        "of name=folder: pictures held out for the test, or a fraction of them, if there is no folder test",
+    ] = 0.2
     split_seed: Annotated[Seed, "seed of the split into training and validation"] = 0
     mirrors: Annotated[list[str] | None, "addresses to download from; null: those that torchvision lists"] = None
     offline_fallback: Annotated[bool, "train on the sample of 5,000 digits if no mirror answers"] = True
+    prepare: Annotated[str, OneOf(*PREPARATIONS), "how a picture becomes an image"] = "photo"
     augment: AugmentConfig | None = None
 
 
@@ -270,6 +282,9 @@ class TrainConfig:
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: Annotated[Seed, "seed of the weights, the order of the images, and dropout"] = 0
     label_smoothing: Annotated[float, Ge(0), Lt(1), "fraction of the target spread over all classes"] = 0.0
+    start_from: Annotated[str | None, "a run or checkpoint whose weights the training starts from"] = None
+    start_sha256: Annotated[str | None, "filled in: the checksum of that checkpoint"] = None
+    freeze: Annotated[Annotated[str, OneOf("blocks")] | None, "layers that keep the weights of start_from"] = None
     evaluate_train: Annotated[bool, "evaluate the training images as well"] = False
     report: Annotated[bool, "write report/index.html at the end"] = True
     tags: Annotated[list[str], "words to find the run by: digits runs --tag WORD"] = field(default_factory=list)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from digits.errors import printable
 from digits.model.geometry import Layer
+from digits.model.spec import with_article
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 
 MAX_TABLE_WIDTH = 10_000  # characters, when a table is measured
+MAX_NAME_WIDTH = 24  # characters of a class name
+MAX_MATRIX = 10  # classes of a confusion matrix that fits a terminal
 MIN_TEXT_WIDTH = 16  # characters; a longer text is folded if the terminal is narrow
 TEXT_COLUMNS = ("job", "status", "run", "tags", "notes")
 
@@ -85,24 +88,21 @@ def fill(text: str) -> list[str]:
 def evaluation_text(evaluation: "Evaluation") -> str:
     """Format a test: in total, per digit with the confusion matrix, by confidence, and the worst errors."""
     low, high = evaluation.interval
+    names = [name if len(name) <= MAX_NAME_WIDTH else f"{name[: MAX_NAME_WIDTH - 1]}…" for name in evaluation.classes]
+    width = max(5, *map(len, names))
+    such = "" if evaluation.noun == "digits" else "such "
     lines = [
         f"Test accuracy {100 * evaluation.test_accuracy:.2f} %: {evaluation.mistakes:,} of {evaluation.images:,} "
-        f"digits of {evaluation.dataset} wrong",
-        f"95 % interval for digits in general: {100 * low:.2f} to {100 * high:.2f} %",
+        f"{evaluation.noun} of {evaluation.dataset} wrong",
+        f"95 % interval for {such}{evaluation.noun} in general: {100 * low:.2f} to {100 * high:.2f} %",
         f"Loss {evaluation.test_loss:.4f}, calibration error {100 * evaluation.calibration_error:.2f} %",
         "",
-        "digit  images  precision    recall        F1",
+        f"{'class' if such else 'digit':>{width}}  images  precision    recall        F1",
     ]
     for digit in evaluation.digits:
         metrics = "".join(f"{100 * value:>8.2f} %" for value in (digit.precision, digit.recall, digit.f1))
-        lines.append(f"{digit.digit:>5}  {digit.images:>6} {metrics}")
-    lines += [
-        "",
-        "Images by digit (row) and prediction (column)",
-        " " * 5 + "".join(f"{digit:>5}" for digit in range(10)),
-    ]
-    for label, row in enumerate(evaluation.confusion_matrix):
-        lines.append(f"{label:>5}" + "".join(f"{count or '·':>5}" for count in row))
+        lines.append(f"{names[digit.digit]:>{width}}  {digit.images:>6} {metrics}")
+    lines += ["", *_confusions(evaluation, names)]
     lines += ["", f"{'confidence':<12}  {'images':>6}  {'mean confidence':>16}  {'accuracy':>9}"]
     for part in evaluation.reliability:
         confidence, accuracy = 100 * part.confidence, 100 * part.accuracy
@@ -110,11 +110,29 @@ def evaluation_text(evaluation: "Evaluation") -> str:
     if evaluation.worst:
         lines += ["", f"The {len(evaluation.worst)} worst errors, the least likely digits first"]
     for mistake in evaluation.worst:
-        likely = f"a {mistake.digit} ({100 * mistake.probability:.2f} %)"
-        lines.append(
-            f"  image {mistake.index:>5}: {likely}, read as {mistake.answer} ({100 * mistake.confidence:.2f} %)"
-        )
+        likely = f"{with_article(names[mistake.digit])} ({100 * mistake.probability:.2f} %)"
+        read = f"{names[mistake.answer]} ({100 * mistake.confidence:.2f} %)"
+        lines.append(f"  image {mistake.index:>5}: {likely}, read as {read}")
     return "\n".join(lines)
+
+
+def _confusions(evaluation: "Evaluation", names: Sequence[str]) -> Iterator[str]:
+    """The confusion matrix, or the largest numbers beside its diagonal if it is too wide for a terminal."""
+    matrix = evaluation.confusion_matrix
+    if len(names) <= MAX_MATRIX:
+        digits = evaluation.noun == "digits"
+        labels = names if digits else [f"{name} {label}" for label, name in enumerate(names)]
+        width = max(5, *map(len, labels)) if not digits else 5
+        yield f"Images by {'digit' if digits else 'class'} (row) and prediction (column)"
+        yield " " * width + "".join(f"{label:>5}" for label in range(len(names)))
+        for name, row in zip(labels, matrix, strict=True):
+            yield f"{name:>{width}}" + "".join(f"{count or '·':>5}" for count in row)
+        return
+    wrong = [(row[answer], label, answer) for label, row in enumerate(matrix) for answer in range(len(row))]
+    frequent = sorted((each for each in wrong if each[0] and each[1] != each[2]), reverse=True)[:MAX_MATRIX]
+    yield "The most frequent errors"
+    for count, label, answer in frequent:
+        yield f"{count:>5} of {sum(matrix[label]):,}: {with_article(names[label])}, read as {names[answer]}"
 
 
 def terminal() -> "Console":

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from digits.config import SAMPLE_TRAIN_SIZE, DataConfig, SGDConfig, TrainConfig, TrainerConfig
+from digits.config import LATEST, SAMPLE_TRAIN_SIZE, DataConfig, SGDConfig, TrainConfig, TrainerConfig
 from digits.errors import UserError, did_you_mean, first_line, shown
 from digits.model.geometry import GeometryError, layers
 
@@ -41,6 +41,8 @@ def resolve(cfg: DictConfig | TrainConfig, multirun: bool = False) -> TrainConfi
         UserError: For the first wrong key. The message names it, its value and what is allowed.
     """
     if isinstance(cfg, DictConfig):
+        if OmegaConf.is_missing(cfg.data, "root"):
+            raise UserError("data.root is missing: data.root=PICTURES, which has a folder of pictures for each class.")
         cfg = cast(TrainConfig, _to_dataclass(cfg))
     if not isinstance(cfg, TrainConfig):
         raise TypeError(f"expected a composed configuration, got {type(cfg).__name__}")
@@ -52,6 +54,8 @@ def resolve(cfg: DictConfig | TrainConfig, multirun: bool = False) -> TrainConfi
     except GeometryError as error:
         raise UserError(f"model: {error}") from error
     cfg.data.root = absolute(cfg.data.root or DataConfig.root)  # MNIST_ROOT may be set and empty
+    if cfg.start_from and cfg.start_from != LATEST:
+        cfg.start_from = absolute(cfg.start_from)
     return cfg
 
 
@@ -161,6 +165,10 @@ def _check_combinations(cfg: TrainConfig) -> None:
             "callbacks.early_stopping watches validation metrics, and data.val_size=0 leaves none: "
             "set data.val_size=5000 or callbacks=default."
         )
+    if cfg.freeze and not cfg.start_from:
+        raise UserError("freeze=blocks keeps the weights of another run: name it with start_from=RUN.")
+    if cfg.freeze and not cfg.model.blocks:
+        raise UserError("freeze=blocks: this model has no blocks.")
     if cfg.averaging and cfg.trainer.precision in ("16-true", "bf16-true"):
         raise UserError(
             f"averaging adds small changes, which 16-bit weights cannot represent: trainer.precision="

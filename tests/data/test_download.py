@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from digits.data import download as files
+from digits.data import sources
 from digits.errors import UserError
 
 from ..helpers import Mirror, idx
@@ -232,7 +233,7 @@ def test_a_root_that_is_a_file_is_told(tmp_path: Path) -> None:
 
 
 def _obtain(root: Path, address: str, official: dict[str, files.Official]) -> None:
-    files.OFFICIAL = official
+    sources.MNIST.files = official
     assert not files.obtain(root, [address]).missing
 
 
@@ -248,7 +249,7 @@ def test_two_processes_at_once_both_succeed(
 
     mirror.answer = slowly
     context = multiprocessing.get_context("spawn")
-    arguments = (tmp_path, mirror.address, files.OFFICIAL)
+    arguments = (tmp_path, mirror.address, sources.MNIST.files)
     processes = [context.Process(target=_obtain, args=arguments) for _ in range(2)]
     for process in processes:
         process.start()
@@ -259,7 +260,7 @@ def test_two_processes_at_once_both_succeed(
 
 
 def test_the_mirrors_are_those_that_torchvision_lists() -> None:
-    mirrors = files.torchvision_mirrors()
+    mirrors = sources.MNIST.mirrors()
     assert mirrors
     assert all(mirror.startswith("http") for mirror in mirrors)
 
@@ -267,7 +268,7 @@ def test_the_mirrors_are_those_that_torchvision_lists() -> None:
 @pytest.mark.mnist
 def test_the_official_files_are_the_official_files(mnist_root: Path) -> None:
     found = files.find(mnist_root)
-    shapes = [files.parse_idx(found.contents[name]).shape for name in files.OFFICIAL]
+    shapes = [files.parse_idx(found.contents[name]).shape for name in sources.MNIST.files]
     assert shapes == [(60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,)]
 
 

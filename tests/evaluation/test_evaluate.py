@@ -16,7 +16,7 @@ from PIL import Image
 
 from digits.cli import app as cli
 from digits.data import download as files
-from digits.data import sample
+from digits.data import sample, sources
 from digits.data.mnist import MNISTDataModule
 from digits.errors import RunError, UserError
 from digits.evaluation import evaluate as testing
@@ -207,7 +207,7 @@ def test_a_file_names_neither_a_folder_to_fetch_into_nor_a_mirror(
     shutil.rmtree(tiny_mnist)
     tiny_mnist.mkdir()
     monkeypatch.setenv("MNIST_ROOT", str(tmp_path / "ours"))
-    monkeypatch.setattr(files, "torchvision_mirrors", lambda: ["http://127.0.0.1:9/ours"])
+    monkeypatch.setattr(sources.Source, "mirrors", lambda self: ["http://127.0.0.1:9/ours"])
     with pytest.raises(
         files.DownloadError, match=r"not in .*ours, and no mirror .*9/ours/.* or set MNIST_ROOT"
     ) as told:
@@ -282,9 +282,9 @@ def test_nothing_is_written_into_a_folder_that_a_checkpoint_names(
     content = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
     named = tmp_path / "named"
     named.mkdir()
-    for name in files.OFFICIAL:
+    for name in sources.MNIST.files:
         (named / name).write_bytes(b"damaged")
     content["datamodule_hyper_parameters"]["root"] = str(named)
     torch.save(content, tmp_path / "made.ckpt")
     assert testing.evaluate(find(tmp_path / "made.ckpt")).test_accuracy == results.test_accuracy
-    assert {path.name for path in named.rglob("*")} == set(files.OFFICIAL)
+    assert {path.name for path in named.rglob("*")} == set(sources.MNIST.files)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from digits.data import download as files
 from digits.errors import UserError
 from digits.evaluation import metrics as evaluation
-from digits.prediction import photo
+from digits.preparation import photo
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.run import Run
 

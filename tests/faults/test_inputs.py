@@ -27,6 +27,7 @@ from PIL import Image
 from digits.cli import app as cli
 from digits.cli import train as training_command
 from digits.data import download as files
+from digits.data import sources
 from digits.evaluation import evaluate
 from digits.explanation import report
 from digits.model.classifier import DigitClassifier
@@ -240,7 +241,7 @@ def place(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     (here / "seven.png.seen.png").mkdir()
 
     (here / "damaged").mkdir()
-    for name in files.OFFICIAL:
+    for name in sources.MNIST.files:
         (here / "damaged" / name).write_bytes(idx(np.zeros((3, 28, 28), np.uint8)))
     with filelock.FileLock(here / "claimed/.lock"):
         yield here
@@ -253,7 +254,7 @@ def type_in(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     monkeypatch.delenv("MNIST_ROOT", raising=False)
     for accelerator in (CUDAAccelerator, MPSAccelerator):
         monkeypatch.setattr(accelerator, "is_available", lambda: False)
-    monkeypatch.setattr(files, "torchvision_mirrors", lambda: ["http://127.0.0.1:9/"])
+    monkeypatch.setattr(sources.Source, "mirrors", lambda self: ["http://127.0.0.1:9/"])
 
     def type_in(command: str, *more: str) -> Done:
         program, *words = shlex.split(command)

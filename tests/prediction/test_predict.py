@@ -16,8 +16,8 @@ import digits
 from digits.data import sample
 from digits.errors import RunError, UserError
 from digits.prediction import predict as prediction
-from digits.prediction.photo import PictureError
 from digits.prediction.predict import DigitReader, Prediction
+from digits.preparation.photo import PictureError
 from digits.runs.checkpoint import Checkpoint
 
 from ..helpers import draw

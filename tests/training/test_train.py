@@ -506,7 +506,7 @@ def test_the_compact_experiment_is_small_and_right(mnist_root: Path, tmp_path: P
     assert results.test_accuracy >= 0.993
     assert results.calibration_error <= 0.005
     network, data = testing.open_test([find(tmp_path)])
-    changed = robustness.measure(network, data.test_set())
+    changed = robustness.measure(network, data.digits)
     assert changed["shifted"][2] >= 0.98
     assert changed["rotated"][15] >= 0.98
 

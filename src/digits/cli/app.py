@@ -12,7 +12,6 @@ import typer
 from digits.cli import options as opt
 from digits.console import ScreenHandler, evaluation_text
 from digits.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, UserError, printable
-from digits.runs.files import writing
 from digits.signals import Interrupted, importing
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer keeps it
@@ -71,11 +70,8 @@ def data(root: opt.Root = Path("data"), mirror: opt.Mirrors = None) -> int:
     """
     from digits.data import download
 
-    found = download.obtain(root, mirror)
-    for name, path in found.paths.items():
-        shape = download.parse_idx(found.contents[name]).shape
-        kind = f"{shape[0]:,} images of {shape[1]}×{shape[2]}" if len(shape) == 3 else f"{shape[0]:,} labels"
-        print(f"{name:<23}  {kind:<22}  verified  {path}")
+    for line in download.described(download.obtain(root, mirror)):
+        print(line)
     return EXIT_DONE
 
 
@@ -159,7 +155,13 @@ def search(
 
 
 @app.command()
-def evaluate(runs: opt.Sources, tta: opt.TTA = False, robust: opt.Robust = False, output: opt.Folder = None) -> int:
+def evaluate(
+    runs: opt.Sources,
+    tta: opt.TTA = False,
+    robust: opt.Robust = False,
+    data: opt.OtherData = None,
+    output: opt.Folder = None,
+) -> int:
     """Test a network again: each digit, the confusion matrix, calibration, the worst errors.
 
     Also writes evaluation.json into the run directory. Of several networks, averages the probabilities.
@@ -173,22 +175,18 @@ def evaluate(runs: opt.Sources, tta: opt.TTA = False, robust: opt.Robust = False
         from digits.evaluation.evaluate import best_device, measure, open_test
         from digits.explanation.explain import draw_robustness
 
-    alone = len(trained) == 1 and not tta
+    alone = len(trained) == 1 and not tta and data is None
     folder = output or (trained[0].home if alone else None)
     if folder and Run(folder).results_file.exists() and not (alone and folder.resolve() == trained[0].home.resolve()):
-        raise UserError(
-            f"--output {folder} is a run directory with an evaluation.json of its own; name another folder."
-        )
-    network, test_data = open_test(trained, tta)
-    evaluation = measure(network, test_data, best_device())
+        raise UserError(f"--output {folder} is a run directory with an evaluation.json of its own; name another one.")
+    network, test = open_test(trained, tta, data)
+    evaluation = measure(network, test, best_device())
     print(evaluation_text(evaluation))
     written = []
     if folder:
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
         written.append(evaluation.write(folder))
     if robust:
-        accuracies = robustness.measure(network, test_data.test_set())
+        accuracies = robustness.measure(network, test.digits)
         print(f"\n{robustness.table(accuracies)}")
         if folder:
             written += [robustness.write(accuracies, folder), draw_robustness(accuracies, folder)]
@@ -206,7 +204,7 @@ def predict(
     digit has 60 %; no digit if there is none, or there are several; or failed, and then the exit code is 1.
     """
     from digits.prediction import formats, pictures
-    from digits.prediction.predict import load
+    from digits.prediction.predict import load, preparation_of
 
     if json and csv:
         raise UserError("--json and --csv: choose one.")
@@ -215,9 +213,9 @@ def predict(
     output = formats.as_json if json else formats.as_csv if csv else formats.as_table
     found = pictures.find(images)
     failed = 0
-    with pictures.prepare(found) as prepared:
+    with pictures.prepare(found, preparation_of(run)) as prepared:
         reader = load(run)
-        with output() as write:
+        with output(reader.data.classes) as write:
             for answer in pictures.track(pictures.read(reader, prepared), len(found)):
                 write(answer)
                 problem = answer.note if answer.status == pictures.FAILED else ""

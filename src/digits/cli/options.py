@@ -52,6 +52,9 @@ Sources = Annotated[
 ]
 TTA = Annotated[bool, typer.Option("--tta", help="Average over copies of each digit, shifted by a pixel.")]
 Robust = Annotated[bool, typer.Option("--robust", help="Also test corrupted digits: shifted, rotated, noisy, …")]
+OtherData = Annotated[
+    str | None, typer.Option("--data", help="Test on other data of the same classes: mnist, fashion, …, or a folder.")
+]
 Folder = Annotated[
     Path | None, typer.Option("--output", parser=_path, help="Folder for the files; for a single run, its directory.")
 ]

@@ -24,6 +24,7 @@ from digits.entry import command
 from digits.errors import DEBUG, EXIT_DONE, HYDRAS, RunError, UserError, as_override, debugging, exit_code, message
 from digits.runs.results import Results
 from digits.runs.run import Run
+from digits.runs.start import pin, siblings
 from digits.signals import (
     Interrupted,
     forward_to_scheduler,
@@ -119,6 +120,7 @@ def run_job(cfg: DictConfig) -> float | None:
 
 def _train(cfg: DictConfig, run: Run, sweeping: bool) -> float:
     checked = _checked(cfg, sweeping)
+    pin(checked, run, siblings(run) if sweeping else [])
     results = run.finished(checked)
     if results and (run.report_file.exists() or not checked.report):  # answer before torch is imported
         accuracy, data = 100 * results.test_accuracy, results.dataset["name"]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,6 +30,20 @@ class Digits(Dataset[Batch]):
         """Images, (batch, 28, 28) uint8, and labels, (batch,) int64, by their indices in this part, (batch,) int64."""
         chosen = self.members[indices]
         return self.images[chosen], self.labels[chosen]
+
+
+class HeldOut(NamedTuple):
+    """Images to test on.
+
+    Attributes:
+        name: The name of their data set.
+        classes: The name of each class.
+        digits: The images and labels.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    digits: Digits
 
 
 Parts = tuple[Digits, Digits, Digits]

@@ -1,4 +1,4 @@
-"""Finds, verifies and downloads MNIST's four files.
+"""Finds, verifies and downloads the four files of MNIST, and of data sets in its format.
 
 A file is used only if its content has the official checksum. A damaged file is reported and left in place, or renamed
 if the downloaded one needs its name; no user's file is deleted.
@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
@@ -30,6 +30,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from digits.data.sources import MNIST, Official, Source
 from digits.errors import RunError, UserError
 from digits.processes import Lock
 
@@ -38,23 +39,6 @@ log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 10  # without an answer, the next mirror is tried
 MIN_BYTES_PER_SECOND = 10_000  # a slower mirror is abandoned
 MAX_DOWNLOAD_BYTES = 20_000_000  # the largest of the four has 9,912,422
-
-
-@dataclass(frozen=True)
-class Official:
-    """The content of one official file after decompression."""
-
-    size: int
-    sha256: str
-
-
-# Size in bytes and SHA-256 of each IDX file; torchvision pins the MD5 of the compressed files.
-OFFICIAL = {
-    "train-images-idx3-ubyte": Official(47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
-    "train-labels-idx1-ubyte": Official(60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
-    "t10k-images-idx3-ubyte": Official(7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
-    "t10k-labels-idx1-ubyte": Official(10_008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
-}
 
 
 class DownloadError(RunError):
@@ -66,11 +50,13 @@ class Found:
     """What a folder holds.
 
     Attributes:
+        source: The data set that was looked for.
         contents: The verified IDX file of each name, decompressed.
         paths: Where each of them lies.
         damaged: What is wrong with each file that bears an official name and not its content.
     """
 
+    source: Source
     contents: dict[str, bytes] = field(default_factory=dict)
     paths: dict[str, Path] = field(default_factory=dict)
     damaged: dict[Path, str] = field(default_factory=dict)
@@ -78,19 +64,19 @@ class Found:
     @property
     def missing(self) -> list[str]:
         """Names without a verified file."""
-        return [name for name in OFFICIAL if name not in self.contents]
+        return [name for name in self.source.files if name not in self.contents]
 
 
-def find(root: Path) -> Found:
+def find(root: Path, source: Source = MNIST) -> Found:
     """Look for the four files, raw or gz, under the names that common tools give them.
 
     In torchvision's ``MNIST/raw`` under a folder, in the folder itself, and in folders that bear a file's name.
     """
-    found = Found()
-    for name in OFFICIAL:
-        for path in _candidates(root, name):
+    found = Found(source)
+    for name, official in source.files.items():
+        for path in _candidates(root, name, source.torchvision):
             try:
-                found.contents[name] = _verified(path, name)
+                found.contents[name] = _verified(path, official)
                 found.paths[name] = path
                 break
             except FileNotFoundError:
@@ -100,7 +86,7 @@ def find(root: Path) -> Found:
     return found
 
 
-def obtain(root: Path, mirrors: Sequence[str] | None = None) -> Found:
+def obtain(root: Path, mirrors: Sequence[str] | None = None, source: Source = MNIST) -> Found:
     """Find the four files, and fetch those that are missing or damaged.
 
     Several processes may call it at once: one fetches, the others wait for it.
@@ -108,6 +94,7 @@ def obtain(root: Path, mirrors: Sequence[str] | None = None) -> Found:
     Args:
         root: Folder to look in; files are fetched into its ``MNIST/raw``, where torchvision finds them too.
         mirrors: Addresses of folders to fetch from; None for those that torchvision lists.
+        source: The data set.
 
     Returns:
         All four files, verified.
@@ -116,7 +103,7 @@ def obtain(root: Path, mirrors: Sequence[str] | None = None) -> Found:
         UserError: If the folder cannot be written, or a damaged file cannot be replaced.
         DownloadError: If no mirror delivers a missing file.
     """
-    found = find(root)
+    found = find(root, source)
     for path, reason in found.damaged.items():
         log.warning("Damaged: %s: %s.", path, reason)
     if not found.missing:
@@ -126,9 +113,9 @@ def obtain(root: Path, mirrors: Sequence[str] | None = None) -> Found:
             raise DownloadError(f"no mirror delivered {found.missing[0]}.gz (none is given)")
         root.mkdir(parents=True, exist_ok=True)
         with Lock(root / ".fetching.lock"):
-            found = find(root)  # again: another process may have fetched them in the meantime
+            found = find(root, source)  # again: another process may have fetched them in the meantime
             if found.missing:
-                _fetch(root, found.missing, torchvision_mirrors() if mirrors is None else mirrors)
+                _fetch(root, found, source.mirrors() if mirrors is None else mirrors)
     except DownloadError as error:
         if found.damaged:
             path, reason = next(iter(found.damaged.items()))
@@ -139,16 +126,18 @@ def obtain(root: Path, mirrors: Sequence[str] | None = None) -> Found:
         raise
     except OSError as error:
         raise UserError(
-            f"data.root={root} cannot take the MNIST files: {error.strerror}. Set it to a folder that you can write."
+            f"data.root={root} cannot take the files of {source.title}: {error.strerror}. "
+            "Set it to a folder that you can write."
         ) from error
-    return find(root)
+    return find(root, source)
 
 
-def torchvision_mirrors() -> list[str]:
-    """The addresses that torchvision fetches MNIST from."""
-    from torchvision.datasets import MNIST  # three seconds to import, so only to fetch
-
-    return list(MNIST.mirrors)
+def described(found: Found) -> Iterator[str]:
+    """A line about each verified file."""
+    for name, path in found.paths.items():
+        shape = parse_idx(found.contents[name]).shape
+        kind = f"{shape[0]:,} images of {shape[1]}×{shape[2]}" if len(shape) == 3 else f"{shape[0]:,} labels"
+        yield f"{name:<23}  {kind:<22}  verified  {path}"
 
 
 def parse_idx(content: bytes) -> npt.NDArray[np.uint8]:
@@ -172,18 +161,22 @@ def parse_idx(content: bytes) -> npt.NDArray[np.uint8]:
     return np.frombuffer(bytearray(content), dtype=np.uint8, offset=start).reshape(shape)
 
 
-def _candidates(root: Path, name: str) -> Iterator[Path]:
+def _candidates(root: Path, name: str, torchvision: str) -> Iterator[Path]:
     dotted = name.replace("-idx", ".idx")  # as 7-Zip and Kaggle name it
     around = [folder for folder in (root / name, root / dotted) if os.path.isdir(folder)]  # as in archives of Kaggle
-    for folder in (root / "MNIST" / "raw", root, *around):
+    for folder in (root / torchvision / "raw", *([root / "raw"] if root.name == torchvision else []), root, *around):
         for path in (folder / name, folder / f"{name}.gz", folder / dotted, folder / f"{dotted}.gz"):
             if path not in around:
                 yield path
 
 
-def _verified(path: Path, name: str) -> bytes:
+def _verified(path: Path, official: Official) -> bytes:
     """Read a file; raises ValueError if its content is not the official one."""
-    official = OFFICIAL[name]
+    if official.md5:
+        if path.suffix != ".gz":
+            raise ValueError("only the .gz file can be verified") if path.is_file() else FileNotFoundError
+        if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != official.md5:
+            raise ValueError("its checksum is not the official one")
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read(official.size + 1)  # no more, so that a file made to unpack endlessly cannot
@@ -192,21 +185,22 @@ def _verified(path: Path, name: str) -> bytes:
     if len(content) != official.size:
         length = "more" if len(content) > official.size else f"{len(content):,}" if content else "none"
         raise ValueError(f"it should hold {official.size:,} bytes and holds {length}")
-    if hashlib.sha256(content).hexdigest() != official.sha256:
+    if official.sha256 and hashlib.sha256(content).hexdigest() != official.sha256:
         raise ValueError("its checksum is not the official one")
     return content
 
 
-def _fetch(root: Path, names: Iterable[str], mirrors: Sequence[str]) -> None:
-    mirrors = list(mirrors)
+def _fetch(root: Path, found: Found, mirrors: Sequence[str]) -> None:
+    mirrors, source = list(mirrors), found.source
+    folder = root / "raw" if root.name == source.torchvision else root / source.torchvision / "raw"
     with _progress() as progress:
-        for name in names:
+        for name in found.missing:
             failures = []
             for mirror in list(mirrors):
                 address = f"{mirror.rstrip('/')}/{name}.gz"
                 task = progress.add_task(f"{name}.gz", total=None)
                 try:
-                    _fetch_one(address, name, root / "MNIST" / "raw" / name, progress, task)
+                    _fetch_one(address, source.files[name], folder / name, progress, task)
                     break
                 except (ValueError, HTTPException, OSError) as error:
                     if isinstance(error, _LocalError):
@@ -223,18 +217,21 @@ class _LocalError(OSError):
     """An error of the disk, not of the network."""
 
 
-def _fetch_one(address: str, name: str, target: Path, progress: Progress, task: TaskID) -> None:
+def _fetch_one(address: str, official: Official, target: Path, progress: Progress, task: TaskID) -> None:
     """Download one file, verify it, and only then rename it to its final name."""
     compressed = b"".join(_download(address, progress, task))
-    temporary = target.with_name(f".{name}.{secrets.token_hex(8)}.gz")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.gz")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.write_bytes(compressed)
-            content = _verified(temporary, name)
-            temporary.write_bytes(content)
+            content = _verified(temporary, official)
+            if official.md5:
+                target = target.with_name(f"{target.name}.gz")
+            else:
+                temporary.write_bytes(content)
             if target.exists():
-                aside = target.with_name(f"{name}.damaged-{time.time_ns()}")
+                aside = target.with_name(f"{target.name}.damaged-{time.time_ns()}")
                 target.rename(aside)
                 log.warning("The damaged file is kept as %s.", aside)
             temporary.replace(target)

@@ -1,50 +1,29 @@
-"""The LightningDataModule: reads MNIST or the sample, splits it, and serves batches from the device's memory."""
+"""The LightningDataModule: reads a data set, splits it, and serves batches from the device's memory."""
 
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
-from digits.data import download, sample
+from digits.config import DataConfig
 from digits.data.augmentation import Augmentation
-from digits.data.batches import Batch, Batches, Digits, Loader, Parts, move
+from digits.data.batches import Batch, Batches, Digits, HeldOut, Loader, Parts, move
+from digits.data.reading import Array, number_of, read, stratified
 from digits.errors import UserError
+from digits.model.spec import DataSpec
 
 log = logging.getLogger(__name__)
 
 AUGMENTATION = 1  # separates its random numbers from those of dropout
 FINGERPRINT_BATCH = 10_000  # images, to limit the memory
-
-Array = npt.NDArray[np.uint8]
-
-
-def stratified(labels: Array, size: int, seed: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Split at random so that every class has the same fraction in both parts.
-
-    Args:
-        labels: (n,) uint8, the class of each image.
-        size: Number of images in the second part.
-        seed: The same seed gives the same split.
-
-    Returns:
-        Indices of the first part, (n - size,), and of the second, (size,), each in ascending order.
-    """
-    order = np.random.default_rng(seed).permutation(len(labels))
-    place = np.empty(len(labels))  # position of each image in its class, 0 to 1: the smallest go to the second part
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        place[members] = (np.arange(len(members)) + 0.5) / len(members)
-    chosen = np.zeros(len(labels), dtype=bool)
-    chosen[np.argsort(place, kind="stable")[:size]] = True
-    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+MIN_EPOCH = 2_000  # images; the pictures of a folder are repeated until there are so many
 
 
 def fingerprint(parts: Sequence[Digits]) -> str:
@@ -62,7 +41,7 @@ class Description:
     """The data of a run; part of its results.
 
     Attributes:
-        name: ``mnist`` or ``mnist-sample-5k``.
+        name: ``mnist``, ``mnist-sample-5k``, ``fashion``, ``kmnist``, or the name of a folder.
         train: Number of training images.
         val: Number of validation images.
         test: Number of test images.
@@ -77,16 +56,18 @@ class Description:
 
 
 class MNISTDataModule(LightningDataModule):
-    """MNIST for training, validation and testing.
+    """MNIST, or a data set in its form, for training, validation and testing.
 
     Args:
-        name: ``mnist``, or ``sample`` for the 5,000 digits that need no download.
-        root: Folder of the files; missing ones are downloaded into it.
+        name: ``mnist``; ``sample`` for the 5,000 digits that need no download; ``fashion``, ``kmnist`` or ``folder``.
+        root: Folder of the files; missing ones are downloaded into it. For ``folder``: of the pictures.
         batch_size: Images per batch, in each process.
-        val_size: Training images held out for validation, with the same fraction of each digit.
+        val_size: Training images held out for validation, with the same fraction of each class; or a fraction of them.
+        test_size: Of ``folder``: pictures held out for the test, or a fraction, if there is no folder ``test``.
         split_seed: Seed of the split.
         mirrors: Addresses to download from; None for those that torchvision lists.
-        offline_fallback: Whether to use the sample if no mirror answers.
+        offline_fallback: Whether to use the sample of MNIST if no mirror answers.
+        prepare: How a picture becomes an image, one of `digits.preparation.photo.PREPARATIONS`.
         augment: Arguments of an `Augmentation` of the training images; None for no augmentation.
         seed: Seed of the order of the training images and of their augmentation.
     """
@@ -96,10 +77,12 @@ class MNISTDataModule(LightningDataModule):
         name: str = "mnist",
         root: str = "data",
         batch_size: int = 200,
-        val_size: int = 5_000,
+        val_size: float = 5_000,
+        test_size: float = 0.2,
         split_seed: int = 0,
-        mirrors: Sequence[str] | None = None,
+        mirrors: list[str] | None = None,
         offline_fallback: bool = True,
+        prepare: str = "photo",
         augment: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
@@ -108,20 +91,27 @@ class MNISTDataModule(LightningDataModule):
         self.name = name
         self.root = Path(root)
         self.batch_size = batch_size
-        self.val_size = val_size
-        self.split_seed = split_seed
-        self.mirrors = mirrors
-        self.offline_fallback = offline_fallback
+        self._source = DataConfig(
+            name, root, batch_size, val_size, test_size, split_seed, mirrors, offline_fallback, prepare
+        )
         self.augmentation = Augmentation(**augment) if augment else None
         self.seed = seed
         self._parts: Parts | None = None
         self._description: Description | None = None
+        self._spec = DataSpec(prepare=prepare)  # of MNIST and its sample, before they are read
 
     @property
     def description(self) -> Description:
         """Name, sizes and fingerprint of the data; after ``setup``."""
         assert self._description is not None, "call setup() first"
         return self._description
+
+    @property
+    def spec(self) -> DataSpec:
+        """The classes and the pixels, for the network; reads the data unless it is MNIST."""
+        if self.name not in ("mnist", "sample"):
+            self._load()
+        return self._spec
 
     def prepare_data(self) -> None:
         """Find or download the files, in one process of each machine; raises what `download.obtain` raises."""
@@ -183,6 +173,10 @@ class MNISTDataModule(LightningDataModule):
         """The test images and labels, in the order of `test_dataloader`."""
         return self._load()[2]
 
+    def held_out(self) -> HeldOut:
+        """The test set with its names."""
+        return HeldOut(self.description.name, self.spec.classes, self.test_set())
+
     def state_dict(self) -> dict[str, Any]:
         """The description of the data, for a checkpoint."""
         return asdict(self.description)
@@ -214,62 +208,28 @@ class MNISTDataModule(LightningDataModule):
     def _load(self) -> Parts:
         """The training, validation and test images; read once per process."""
         if self._parts is None:
-            raw = self._read()
-            if raw.val_size >= len(raw.labels):
+            raw = read(self._source)
+            val_size = number_of(raw.val_size, len(raw.labels))
+            if val_size >= len(raw.labels):
                 raise UserError(f"data.val_size={raw.val_size} leaves nothing of {len(raw.labels)} images to train on.")
-            train, val = map(torch.from_numpy, stratified(raw.labels, raw.val_size, self.split_seed))
+            train, val = map(torch.from_numpy, stratified(raw.labels, val_size, self._source.split_seed))
             images, labels = torch.from_numpy(raw.images), torch.from_numpy(raw.labels).long()
             test_images, test_labels = torch.from_numpy(raw.test_images), torch.from_numpy(raw.test_labels).long()
             test = Digits(test_images, test_labels, torch.arange(len(test_labels)))
-            self._parts = (Digits(images, labels, train), Digits(images, labels, val), test)
-            self._description = Description(raw.name, len(train), len(val), len(test), fingerprint(self._parts))
+            parts = (Digits(images, labels, train), Digits(images, labels, val), test)
+            self._description = Description(raw.name, len(train), len(val), len(test), fingerprint(parts))
+            if self.name == "folder" and (repeats := -(-MIN_EPOCH // len(train))) > 1:
+                log.info("An epoch takes each of the %d training pictures %d times.", len(train), repeats)
+                parts = (Digits(images, labels, train.repeat(repeats)), *parts[1:])
+            if self.name not in ("mnist", "sample"):
+                self._spec = DataSpec(raw.classes, *_statistics(raw.images), self._source.prepare)
+            self._parts = parts
         return self._parts
 
-    def _read(self) -> "_Raw":
-        if self.name == "sample":
-            return _read_sample(self.val_size)
-        try:
-            found = download.obtain(self.root, self.mirrors)
-        except download.DownloadError as error:
-            if not self.offline_fallback:
-                raise download.DownloadError(
-                    f"MNIST is not in data.root={self.root}, and {error}. "
-                    "Put the four files there, set data.mirrors, or train on the sample: data=sample"
-                ) from error
-            log.debug("%s", error)
-            raw = _read_sample(min(self.val_size, sample.VAL_SIZE))
-            log.warning("%s", _sample_warning(len(raw.labels) - raw.val_size, self.root))
-            return raw
-        arrays = [download.parse_idx(found.contents.pop(name)) for name in download.OFFICIAL]  # freed one by one
-        return _Raw("mnist", arrays[0], arrays[1], arrays[2], arrays[3], self.val_size)
 
-
-class _Raw(NamedTuple):
-    """A data set before it is split: images (n, 28, 28) uint8, labels (n,) uint8."""
-
-    name: str
-    images: Array
-    labels: Array
-    test_images: Array
-    test_labels: Array
-    val_size: int
-
-
-def _read_sample(val_size: int) -> _Raw:
-    images, labels = sample.load()
-    rest, test = stratified(labels, sample.TEST_SIZE, seed=0)  # the same 500 for every run
-    return _Raw("mnist-sample-5k", images[rest], labels[rest], images[test], labels[test], val_size)
-
-
-def _sample_warning(train: int, root: Path) -> str:
-    lines = (
-        "NOT ALL OF MNIST: its files are not at hand, and no mirror answers.",
-        f"This run uses a sample of it: {train:,} digits to train, {sample.TEST_SIZE} to test.",
-        "Its results do not compare with those of all of MNIST.",
-    )
-    box = ["┌" + "─" * 74 + "┐", *(f"│  {line:<72}│" for line in lines), "└" + "─" * 74 + "┘"]
-    advice = (
-        f"Looked in {root}. Put the four files there, or set MNIST_ROOT to where they are;",
-        "data.offline_fallback=false makes this an error.",
-    )
-    return "\n" + "\n".join(f"  {line}" for line in (*box, *advice)) + "\n"
+def _statistics(images: Array) -> tuple[float, float]:
+    """Mean and standard deviation of all pixels, scaled to 0 to 1, to four digits as MNIST's."""
+    counts = np.bincount(images.ravel(), minlength=256) / images.size
+    levels = np.arange(256) / 255
+    mean = float(counts @ levels)
+    return round(mean, 4), round(max(float(counts @ levels**2) - mean**2, 1e-8) ** 0.5, 4)

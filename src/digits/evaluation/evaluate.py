@@ -1,8 +1,8 @@
 """Tests a network on the test set of its training. `logits` is the one inference loop of the project."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,15 @@ from torchmetrics.functional.classification import (
 )
 
 from digits.console import quiet
-from digits.data import MNISTDataModule, download
-from digits.data.batches import Digits
+from digits.data import MNISTDataModule, download, folder
+from digits.data.batches import Digits, HeldOut
 from digits.data.mnist import Description
+from digits.data.reading import SAMPLE
+from digits.data.sources import SOURCES, default_root
 from digits.errors import RunError, UserError
 from digits.evaluation.ensemble import IN_PLACE, SHIFTED, Ensemble
 from digits.evaluation.metrics import DigitMetrics, Evaluation, Mistake, ReliabilityBin, png_of
-from digits.model.geometry import CLASSES
+from digits.model.spec import DataSpec
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.files import rounded
 from digits.runs.find import Trained
@@ -48,7 +50,7 @@ def logits(network: nn.Module, images: Tensor, device: torch.device = CPU) -> Te
         device: Where to compute.
 
     Returns:
-        (n, 10) float32, on the CPU.
+        (n, classes) float32, on the CPU.
     """
     be_exact()
     network.to(device)
@@ -63,7 +65,7 @@ def be_exact() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def evaluate(*trained: Trained, tta: bool = False) -> Evaluation:
+def evaluate(*trained: Trained, tta: bool = False, other: str | None = None) -> Evaluation:
     """Test a trained network again, on the test set of its training. Of several, average the probabilities.
 
     The accuracy of one network is the ``test_accuracy`` that the training wrote, on the same kind of device.
@@ -71,19 +73,25 @@ def evaluate(*trained: Trained, tta: bool = False) -> Evaluation:
     Args:
         trained: The networks.
         tta: Whether to average over shifted copies of each digit as well (test-time augmentation).
+        other: Another data set with the same classes, or a folder of pictures; None for that of the training.
 
     Raises:
         UserError: If a checkpoint is not one, its data cannot be found, or the test sets differ.
         DownloadError: If MNIST cannot be downloaded.
     """
-    return measure(*open_test(trained, tta), best_device())
+    return measure(*open_test(trained, tta, other), best_device())
 
 
-def open_test(trained: Sequence[Trained], tta: bool = False) -> tuple[nn.Module, MNISTDataModule]:
+def open_test(trained: Sequence[Trained], tta: bool = False, other: str | None = None) -> tuple[nn.Module, HeldOut]:
     """Read the checkpoints of networks, and the data that they were tested on, each once.
 
+    Args:
+        trained: The networks.
+        tta: Whether to average over shifted copies.
+        other: Another data set, or a folder of pictures; None for that of the training.
+
     Returns:
-        The network, or an `Ensemble`, on the CPU; and the data.
+        The network, or an `Ensemble`, on the CPU; and the test set.
 
     Raises:
         UserError: If a checkpoint is not one, its data cannot be found, or the test sets differ.
@@ -94,6 +102,11 @@ def open_test(trained: Sequence[Trained], tta: bool = False) -> tuple[nn.Module,
     names = [str(checkpoint.path) for checkpoint in checkpoints]
     ensemble = Ensemble(networks, SHIFTED if tta else IN_PLACE, names).eval()
     network = networks[0] if len(networks) == 1 and not tta else ensemble
+    for checkpoint in checkpoints[1:]:
+        if checkpoint.data.classes != checkpoints[0].data.classes:
+            raise UserError(f"{checkpoint.path} has other classes than the first one.")
+    if other is not None:
+        return network, other_data(other, checkpoints[0].data)
     with quiet():
         data = data_of(checkpoints[0])
     for checkpoint in checkpoints:
@@ -101,7 +114,37 @@ def open_test(trained: Sequence[Trained], tta: bool = False) -> tuple[nn.Module,
         name = state.get("name") if isinstance(state, dict) else None
         if name != data.description.name:
             raise UserError(f"{checkpoint.path} was tested on {name}, and the first one on {data.description.name}.")
-    return network, data
+    return network, data.held_out()
+
+
+def other_data(word: str, spec: DataSpec) -> HeldOut:
+    """The test set of another data set, or all pictures of a folder without a folder ``test``.
+
+    Args:
+        word: A value of ``data=``, or a folder of pictures, with a folder for each class.
+        spec: The classes that the network knows, and how it wants pictures prepared.
+
+    Raises:
+        UserError: If there is no such data set, or it has a class that the network does not know.
+        DownloadError: If its files cannot be downloaded.
+    """
+    if Path(word).is_dir():
+        pictures = folder.read(Path(word), spec.prepare)
+        members = np.flatnonzero(pictures.test) if pictures.test.any() else np.arange(len(pictures.labels))
+        images, labels = torch.from_numpy(pictures.images), torch.from_numpy(pictures.labels).long()
+        found = HeldOut(Path(word).resolve().name, pictures.classes, Digits(images, labels, torch.from_numpy(members)))
+    elif word in (*SOURCES, "sample"):
+        with quiet():
+            data = MNISTDataModule(word, default_root(word), val_size=0, offline_fallback=False)
+            data.setup()
+        found = data.held_out()
+    else:
+        raise UserError(f"--data {word} is neither a folder of pictures nor one of {', '.join(SOURCES)}, sample.")
+    if unknown := [name for name in found.classes if name not in spec.classes]:
+        raise UserError(f"--data {word} has the class {unknown[0]}, which the network does not know.")
+    indices = torch.tensor([spec.classes.index(name) for name in found.classes])
+    images, labels = found.digits[torch.arange(len(found.digits))]
+    return HeldOut(found.name, spec.classes, Digits(images, indices[labels], torch.arange(len(labels))))
 
 
 def best_device() -> torch.device:
@@ -117,28 +160,30 @@ def score(network: nn.Module, part: Digits, device: torch.device = CPU) -> tuple
     return rounded(accuracy), rounded(cross_entropy(found.double(), labels))
 
 
-def measure(network: nn.Module, data: MNISTDataModule, device: torch.device = CPU) -> Evaluation:
+def measure(network: nn.Module, data: HeldOut, device: torch.device = CPU) -> Evaluation:
     """Test a network on the test set.
 
     Raises:
         RunError: If an output is not finite.
     """
-    test = data.test_set()
+    test = data.digits
     found, targets = logits(network, test.images, device), test.labels.cpu()
     probabilities = found.double().softmax(1).numpy()
     if not np.isfinite(probabilities).all():
         raise RunError("an output of the network is not a finite number; it cannot be tested")
     images, labels = test.images.cpu().numpy(), targets.numpy()
+    number = len(data.classes)
     return Evaluation(
-        dataset=data.description.name,
+        dataset=data.name,
         images=len(labels),
-        test_accuracy=rounded(multiclass_accuracy(found, targets, CLASSES, average="micro")),
+        test_accuracy=rounded(multiclass_accuracy(found, targets, number, average="micro")),
         test_loss=rounded(cross_entropy(found.double(), targets)),
-        calibration_error=rounded(multiclass_calibration_error(found, targets, CLASSES, n_bins=BINS)),
-        digits=_digit_metrics(found, targets),
-        confusion_matrix=multiclass_confusion_matrix(found, targets, CLASSES).tolist(),
+        calibration_error=rounded(multiclass_calibration_error(found, targets, number, n_bins=BINS)),
+        digits=_digit_metrics(found, targets, number),
+        confusion_matrix=multiclass_confusion_matrix(found, targets, number).tolist(),
         reliability=_reliability(probabilities, labels),
-        examples=[png_of(images[np.flatnonzero(labels == digit)[0]]) for digit in range(CLASSES)],
+        examples=[png_of(images[np.argmax(labels == label)]) if label in labels else "" for label in range(number)],
+        classes=data.classes,
         **_mistakes(probabilities, labels, images),
         checkpoints=network.names if isinstance(network, Ensemble) else [],
         tta=isinstance(network, Ensemble) and network.shifts == SHIFTED,
@@ -155,7 +200,7 @@ def data_of(checkpoint: Checkpoint) -> MNISTDataModule:
     try:
         arguments = dict(checkpoint.content[MNISTDataModule.CHECKPOINT_HYPER_PARAMS_KEY])
         state = checkpoint.content["MNISTDataModule"]
-        if state["name"] != "mnist":  # the sample had replaced it
+        if state["name"] == SAMPLE:  # it may have replaced MNIST
             arguments.update(name="sample", val_size=state["val"])
         seed = int(arguments.pop("seed"))
 
@@ -164,7 +209,7 @@ def data_of(checkpoint: Checkpoint) -> MNISTDataModule:
             return MNISTDataModule(**asdict(checked), seed=seed)
 
         data = build(mirrors=[])  # never download into a folder that a file names
-        elsewhere = build(mirrors=None, root=os.environ.get("MNIST_ROOT", "data"))
+        elsewhere = None if data.name == "folder" else build(mirrors=None, root=default_root(str(data.name)))
         Description(**state)
     except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
         raise UserError(f"the checkpoint does not say what it was trained on: {error}") from error
@@ -172,23 +217,25 @@ def data_of(checkpoint: Checkpoint) -> MNISTDataModule:
         try:
             data.setup()
         except (download.DownloadError, UserError):
+            if elsewhere is None:
+                raise
             data = elsewhere
             data.setup()
     except download.DownloadError as error:
         raise download.DownloadError(
-            f"MNIST, on which it is tested, is not in {data.root}, and {error.__cause__}. "
-            "Put its four files there, or set MNIST_ROOT to where they are"
+            f"{SOURCES[str(data.name)].title}, on which it is tested, is not in {data.root}, and {error.__cause__}. "
+            f"Put its four files there{', or set MNIST_ROOT to where they are' if data.name == 'mnist' else ''}"
         ) from error
     data.load_state_dict(state)  # refuses other data
     return data
 
 
-def _digit_metrics(found: Tensor, targets: Tensor) -> list[DigitMetrics]:
+def _digit_metrics(found: Tensor, targets: Tensor, classes: int) -> list[DigitMetrics]:
     columns = [
-        metric(found, targets, CLASSES, average="none").tolist()
+        metric(found, targets, classes, average="none").tolist()
         for metric in (multiclass_precision, multiclass_recall, multiclass_f1_score)
     ]
-    counts = torch.bincount(targets, minlength=CLASSES).tolist()
+    counts = torch.bincount(targets, minlength=classes).tolist()
     rows = zip(counts, *columns, strict=True)
     return [DigitMetrics(digit, count, *map(rounded, values)) for digit, (count, *values) in enumerate(rows)]
 

@@ -10,24 +10,23 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Interval, Len
+from annotated_types import Len
 from PIL import Image
 
 from digits.errors import UserError
-from digits.model.geometry import CLASSES, IMAGE_SIZE
+from digits.model.geometry import IMAGE_SIZE
+from digits.model.spec import DIGITS
 from digits.runs.files import Count, Fraction, NonNegative, as_json, parsed, rounded, save
 
 FILE = "evaluation.json"
 Z95 = 1.959964  # standard normal quantile of a 95 % interval
-Digit = Annotated[int, Interval(ge=0, lt=CLASSES)]
-OfEachDigit = Len(CLASSES, CLASSES)
 
 
 @dataclass(frozen=True)
 class DigitMetrics:
-    """Metrics of one digit."""
+    """Metrics of one digit, or another class."""
 
-    digit: Digit
+    digit: Annotated[Count, "index of the class"]
     images: Annotated[Count, "number of test images"]
     precision: Annotated[Fraction, "of the images read as this digit, those that are this digit"]
     recall: Annotated[Fraction, "of this digit's images, those that are read as it"]
@@ -49,8 +48,8 @@ class Mistake:
     """A misclassified image."""
 
     index: Annotated[Count, "index in the test set"]
-    digit: Annotated[Digit, "the label"]
-    answer: Annotated[Digit, "the prediction"]
+    digit: Annotated[Count, "the label, an index of a class"]
+    answer: Annotated[Count, "the prediction"]
     confidence: Annotated[Fraction, "probability of the prediction"]
     probability: Annotated[Fraction, "probability of the label"]
     png: Annotated[str, "the image, a PNG in base64"]
@@ -65,18 +64,22 @@ class Evaluation:
     test_accuracy: Fraction
     test_loss: Annotated[NonNegative, "mean cross-entropy, in nats"]
     calibration_error: Annotated[Fraction, "expected calibration error"]
-    digits: Annotated[Sequence[DigitMetrics], OfEachDigit]
-    confusion_matrix: Annotated[
-        Sequence[Annotated[Sequence[Count], OfEachDigit]], OfEachDigit, "images by label (row) and prediction (column)"
-    ]
+    digits: Annotated[Sequence[DigitMetrics], "of each class"]
+    confusion_matrix: Annotated[Sequence[Sequence[Count]], "images by label (row) and prediction (column)"]
     reliability: Annotated[Sequence[ReliabilityBin], Len(1), "predictions by confidence, without empty bins"]
     mistakes: Annotated[Count, "number of misclassified images"]
     worst: Annotated[Sequence[Mistake], "mistakes with the lowest probability of the label, worst first"]
-    examples: Annotated[Sequence[str], OfEachDigit, "the first test image of each digit, a PNG in base64"]
+    examples: Annotated[Sequence[str], "the first test image of each class, a PNG in base64; empty if it has none"]
     checkpoints: Annotated[Sequence[str], "of an ensemble; empty for the run's own network"] = field(
         default_factory=list
     )
+    classes: Annotated[Sequence[str], "the name of each class"] = DIGITS
     tta: Annotated[bool, "whether shifted copies were used (test-time augmentation)"] = False
+
+    @property
+    def noun(self) -> str:
+        """What its images are."""
+        return "digits" if tuple(self.classes) == DIGITS else "images"
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -108,8 +111,7 @@ def read(folder: Path) -> Evaluation | None:
     path = folder / FILE
     try:
         evaluation = parsed(Evaluation, path.read_text(encoding="utf-8"))
-        for png in (*evaluation.examples, *(mistake.png for mistake in evaluation.worst)):
-            image_of(png)
+        _check(evaluation)
         return evaluation
     except FileNotFoundError:
         return None
@@ -119,6 +121,19 @@ def read(folder: Path) -> Evaluation | None:
         raise UserError(
             f"{path} is not a file that an evaluation writes ({error}); digits evaluate writes it again."
         ) from error
+
+
+def _check(evaluation: Evaluation) -> None:
+    """Raise ValueError if a table does not have a row per class, and OSError if an image is damaged."""
+    number = len(evaluation.classes)
+    tables = (evaluation.digits, evaluation.examples, evaluation.confusion_matrix, *evaluation.confusion_matrix)
+    if any(len(table) != number for table in tables):
+        raise ValueError(f"a table of another size than the {number} classes")
+    if any(max(mistake.digit, mistake.answer) >= number for mistake in evaluation.worst):
+        raise ValueError(f"a mistake names a class above {number - 1}")
+    for png in (*evaluation.examples, *(mistake.png for mistake in evaluation.worst)):
+        if png:
+            image_of(png)
 
 
 def png_of(image: npt.NDArray[np.uint8]) -> str:
@@ -138,6 +153,6 @@ def image_of(png: str) -> npt.NDArray[np.uint8]:
     with Image.open(io.BytesIO(base64.b64decode(png)), formats=["PNG"]) as image:
         if (image.mode, image.size) != ("L", (IMAGE_SIZE, IMAGE_SIZE)):
             raise ValueError(
-                f"an image of {image.size[0]}×{image.size[1]} in mode {image.mode} is not one of MNIST's digits"
+                f"an image of {image.size[0]}×{image.size[1]} in mode {image.mode} is not one of a data set"
             )
         return np.asarray(image)

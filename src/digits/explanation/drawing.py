@@ -38,6 +38,7 @@ STYLE = mpl.rc_context(
 
 WIDTH = 12.0  # inches
 DPI = 120
+MAX_BARS = 10  # classes whose probabilities are drawn
 MAPS_PER_ROW = 16
 MAX_FILTERS = 64
 
@@ -128,12 +129,13 @@ def augmentation(before: npt.NDArray[Any], after: Values) -> Figure:
 
 
 @STYLE
-def sizes(steps: Sequence[tuple[str, Values]], probabilities: Sequence[float]) -> Figure:
+def sizes(steps: Sequence[tuple[str, Values]], probabilities: Sequence[float], classes: Sequence[str]) -> Figure:
     """Draw the path of a digit through the layers, each layer's output at its size.
 
     Args:
         steps: Name of each layer, the input first, and its output: (channels, height, width), or (features,).
-        probabilities: Probability of each digit.
+        probabilities: Probability of each class.
+        classes: The name of each class; of more than ten, the most likely are drawn.
     """
     gap, depth = 13.0, 1.6
     figure = Figure(figsize=(1.6 * len(steps) + 3.2, 4.6), layout="constrained")
@@ -166,13 +168,16 @@ def sizes(steps: Sequence[tuple[str, Values]], probabilities: Sequence[float]) -
         x = right + gap
         if number < len(steps) - 1:
             axes.annotate("", (x - 2, 0), (right + 2, 0), arrowprops={"arrowstyle": "->", "color": INK})
-    for number, probability in enumerate(probabilities):
-        y, x = 14 - 28 * (number + 0.5) / 10, right + 1.5
-        best = probability == max(probabilities)
-        axes.text(x, y, f"{number}", va="center", fontsize=10, fontweight="bold" if best else "normal")
-        axes.add_patch(patches.Rectangle((x + 3, y - 1), 14 * probability, 2, color=ORANGE if best else BLUE))
-    axes.text(right + 4.5, -19, "probability", ha="left", va="top", fontsize=11, fontweight="bold")
-    axes.set(xlim=(-3, right + 21), ylim=(-29, 22), aspect="equal")
+    likely = sorted(sorted(range(len(classes)), key=lambda number: -probabilities[number])[:MAX_BARS])
+    room = 1.2 * max(len(classes[number]) for number in likely) + 1.8
+    for place, number in enumerate(likely):
+        y, x = 14 - 28 * (place + 0.5) / len(likely), right + 1.5
+        best = probabilities[number] == max(probabilities)
+        axes.text(x, y, classes[number], va="center", fontsize=10, fontweight="bold" if best else "normal")
+        bar = patches.Rectangle((x + room, y - 1), 14 * probabilities[number], 2, color=ORANGE if best else BLUE)
+        axes.add_patch(bar)
+    axes.text(right + room + 1.5, -19, "probability", ha="left", va="top", fontsize=11, fontweight="bold")
+    axes.set(xlim=(-3, right + room + 18), ylim=(-29, 22), aspect="equal")
     axes.axis("off")
     return figure
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from digits.config import AugmentConfig, TrainConfig
 from digits.console import layer_table
 from digits.errors import UserError
-from digits.model.geometry import CLASSES, layers
+from digits.model.geometry import layers
+from digits.model.spec import with_article
 from digits.runs.find import Trained
 
 if TYPE_CHECKING:
@@ -55,17 +56,19 @@ class Pass:
         image: (28, 28) uint8.
         blocks: For each block, the name and output of its layers, (channels, height, width) float32.
         vectors: Name and output of the layers after the blocks, (features,) float32.
-        probabilities: Probability of each digit.
+        probabilities: Probability of each class.
+        classes: The name of each class.
     """
 
     image: Image
     blocks: Sequence[Sequence[tuple[str, Values]]]
     vectors: Sequence[tuple[str, Values]]
     probabilities: Sequence[float]
+    classes: Sequence[str]
 
     @property
     def digit(self) -> int:
-        """The prediction."""
+        """The index of the prediction."""
         return int(np.argmax(self.probabilities))
 
 
@@ -76,7 +79,7 @@ def follow(network: "Network", image: Image) -> Pass:
     from digits.model.network import normalise
 
     with torch.no_grad():
-        features, blocks, vectors = normalise(torch.from_numpy(image[None].copy())), [], []
+        features, blocks, vectors = normalise(torch.from_numpy(image[None].copy()), network.data), [], []
         for block in network.blocks:
             stages = []
             for name, layer in block.named_children():
@@ -87,7 +90,7 @@ def follow(network: "Network", image: Image) -> Pass:
             features = layer(features)
             vectors.append((name, features[0].numpy()))
         probabilities = features[0].softmax(0)
-    return Pass(image, blocks, vectors, probabilities.tolist())
+    return Pass(image, blocks, vectors, probabilities.tolist(), network.data.classes)
 
 
 def importance(network: "Network", image: Image, digit: int) -> Values:
@@ -182,10 +185,10 @@ def draw_augmentation(augment: AugmentConfig | None, home: Path) -> Path:
     if augment is None:
         raise UserError("data.augment is null: there is no augmentation to draw. Try data/augment=affine.")
     images, labels = sample.load()
-    before = images[[np.flatnonzero(labels == digit)[0] for digit in range(CLASSES)]]
+    before = images[[np.flatnonzero(labels == digit)[0] for digit in range(10)]]
     copies = torch.from_numpy(before).repeat_interleave(AUGMENTED_COPIES, 0)
     after = Augmentation(**asdict(augment))(copies, torch.Generator().manual_seed(0)).numpy()
-    figure = drawing.augmentation(before, after.reshape(CLASSES, AUGMENTED_COPIES, *before.shape[1:]))
+    figure = drawing.augmentation(before, after.reshape(len(before), AUGMENTED_COPIES, *before.shape[1:]))
     return save(home / "explanation" / "augmentation.png", drawing.png(figure))
 
 
@@ -210,12 +213,13 @@ def figures(network: "Network", image: Image) -> Iterator[tuple[str, "Figure"]]:
 
     outputs = follow(network, image)
     yield "input", drawing.digit(outputs.image.astype(np.float32))
-    yield "sizes", drawing.sizes(list(_steps(outputs)), outputs.probabilities)
+    yield "sizes", drawing.sizes(list(_steps(outputs)), outputs.probabilities, outputs.classes)
     for number, stages in enumerate(outputs.blocks, start=1):
         yield f"block{number}", drawing.block(number, [(name.capitalize(), maps) for name, maps in stages])
     for name, title, weights in _filters(network):
         yield name, drawing.filters(title, weights)
-    title = f"Which pixels made it a {outputs.digit} ({100 * max(outputs.probabilities):.1f} %)"
+    named = with_article(outputs.classes[outputs.digit])
+    title = f"Which pixels made it {named} ({100 * max(outputs.probabilities):.1f} %)"
     mattered = importance(network, image, outputs.digit)
     yield "pixels", drawing.pixels(outputs.image.astype(np.float32), mattered, title)
 

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from digits.data import sample
 from digits.errors import RunError, UserError
 from digits.evaluation.evaluate import data_of
-from digits.model.geometry import CLASSES
-from digits.model.network import MEAN, STD
 from digits.prediction.predict import Images, load
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.files import save
@@ -36,7 +34,7 @@ class Probabilities(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """(batch, 28, 28) uint8 to (batch, 10) float32, each row of which sums to 1."""
+        """(batch, 28, 28) uint8 to (batch, classes) float32, each row of which sums to 1."""
         logits: Tensor = self.network(images)
         return logits.softmax(1)
 
@@ -80,7 +78,9 @@ def export(trained: Trained, output: Path | None = None, int8: bool = False) -> 
 
 
 def _write_onnx(trained: Trained, file: Path) -> None:
-    network = Probabilities(Checkpoint(trained.checkpoint).network().to(memory_format=torch.contiguous_format)).eval()
+    trained_network = Checkpoint(trained.checkpoint).network()
+    data = trained_network.data
+    network = Probabilities(trained_network.to(memory_format=torch.contiguous_format)).eval()
     example = torch.zeros(2, 28, 28, dtype=torch.uint8)
     with _silent():
         program = torch.onnx.export(
@@ -97,8 +97,9 @@ def _write_onnx(trained: Trained, file: Path) -> None:
     results = trained.results()
     _describe(
         file,
-        classes=json.dumps([str(digit) for digit in range(CLASSES)]),
-        normalisation=json.dumps({"mean": MEAN, "std": STD, "of": "pixels / 255; inside the file"}),
+        classes=json.dumps(data.classes),
+        prepare=data.prepare,
+        normalisation=json.dumps({"mean": data.mean, "std": data.std, "of": "pixels / 255; inside the file"}),
         run=str(trained.home),
         test_accuracy=json.dumps(results.test_accuracy if results else None),
         dataset=str(results.dataset["name"]) if results else "",

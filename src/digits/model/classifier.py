@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lightning import LightningModule
@@ -53,6 +53,8 @@ class DigitClassifier(LightningModule):
             those that depend on the length of the training are filled in. None for a constant learning rate.
         label_smoothing: Fraction of the target that is spread over all classes, in training.
         memory_format: Memory layout of filters and feature maps, ``channels_last`` or ``contiguous_format``.
+        data: The fields of a `spec.DataSpec`; None for MNIST's.
+        freeze: ``blocks`` to keep the convolutional blocks as they are; None to train all layers.
     """
 
     def __init__(
@@ -62,21 +64,33 @@ class DigitClassifier(LightningModule):
         scheduler: Mapping[str, Any] | None = None,
         label_smoothing: float = 0.0,
         memory_format: str = "channels_last",
+        data: Mapping[str, Any] | None = None,
+        freeze: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.network = build_network(model).to(memory_format=getattr(torch, memory_format))
+        self.network = build_network(model, data).to(memory_format=getattr(torch, memory_format))
         self.optimizer = dict(optimizer)
         self.scheduler = dict(scheduler) if scheduler else None
         self.label_smoothing = label_smoothing
+        self.frozen = freeze is not None
+        if freeze:
+            self.network.blocks.requires_grad_(False)
 
         metrics = MetricCollection({"accuracy": Mean(), "loss": Mean()}, compute_groups=False)
         self.train_metrics = metrics.clone(prefix="train/")
         self.val_metrics = metrics.clone(prefix="val/")
         self.train_metrics.persistent(True)  # a checkpoint within an epoch contains what has been counted so far
 
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and evaluation; frozen blocks keep their batch statistics."""
+        super().train(mode)
+        if self.frozen:
+            self.network.blocks.eval()
+        return self
+
     def forward(self, images: Tensor) -> Tensor:
-        """Classify digits: (batch, 28, 28) uint8 to logits, (batch, 10) float."""
+        """Classify images: (batch, 28, 28) uint8 to logits, (batch, classes) float."""
         logits: Tensor = self.network(images)
         return logits
 

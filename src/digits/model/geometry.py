@@ -13,7 +13,6 @@ from typing import Annotated, Any
 from annotated_types import Ge, Lt
 
 IMAGE_SIZE = 28
-CLASSES = 10
 MOST_LAYERS, MOST_PARAMETERS = 100, 2**30  # more is likely a mistake
 
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "none")
@@ -132,8 +131,8 @@ def formula(size: int, kernel_size: int, stride: int = 1, padding: int = 0, dila
     return f"⌊({size} + 2·{padding} − {dilation}·({kernel_size} − 1) − 1) / {stride}⌋ + 1"
 
 
-def layers(blocks: Sequence[Block], head: Head) -> list[Layer]:
-    """Work out every layer of a network for a digit of 28×28 pixels.
+def layers(blocks: Sequence[Block], head: Head, classes: int = 10) -> list[Layer]:
+    """Work out every layer of a network for an image of 28×28 pixels.
 
     Raises:
         GeometryError: If a layer cannot be built; the message names it.
@@ -154,7 +153,7 @@ def layers(blocks: Sequence[Block], head: Head) -> list[Layer]:
     walk.flatten(head.dropout)
     for units in head.hidden:
         walk.connect(units, head.activation)
-    walk.connect(CLASSES, "none")
+    walk.connect(classes, "none")
     for layer in walk.layers:
         if layer.parameters > MOST_PARAMETERS:
             raise GeometryError(

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from digits.model.geometry import CLASSES, Block, Head, Pool, layers
+from digits.model.geometry import Block, Head, Pool, layers
+from digits.model.spec import DataSpec, parse_spec
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -20,9 +21,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
 }
-MEAN, STD = 0.1307, 0.3081
-"""Mean and standard deviation of MNIST's training pixels, scaled to 0 to 1: the values used since LeNet."""
-
 POOLS: dict[str, type[nn.MaxPool2d | nn.AvgPool2d]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
 
 
@@ -32,17 +30,19 @@ class Network(nn.Module):
     Args:
         blocks: The convolutional blocks, first to last; an empty list makes a fully connected network.
         head: The fully connected layers after them.
+        data: The classes and the pixels of the data; MNIST's by default.
 
     Raises:
         GeometryError: If the stack cannot be built.
     """
 
-    def __init__(self, blocks: Sequence[Block], head: Head) -> None:
+    def __init__(self, blocks: Sequence[Block], head: Head, data: DataSpec | None = None) -> None:
         super().__init__()
-        layers(blocks, head)  # its errors name the layer, unlike torch's
+        self.data = data or DataSpec()
+        layers(blocks, head, len(self.data.classes))  # its errors name the layer, unlike torch's
         channels = [1, *(block.channels for block in blocks)]
         self.blocks = nn.Sequential(*(convolution(n, block) for n, block in zip(channels, blocks, strict=False)))
-        self.head = fully_connected(blocks, head)
+        self.head = fully_connected(blocks, head, len(self.data.classes))
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify digits.
@@ -51,29 +51,30 @@ class Network(nn.Module):
             images: (batch, 28, 28) uint8, or float of the same range: bright strokes on 0.
 
         Returns:
-            Logits, (batch, 10) float.
+            Logits, (batch, classes) float.
         """
-        pixels = normalise(images).to(next(self.parameters()).dtype)  # (batch, 1, 28, 28)
+        pixels = normalise(images, self.data).to(next(self.parameters()).dtype)  # (batch, 1, 28, 28)
         features: Tensor = self.blocks(pixels)  # (batch, 64, 7, 7)
         logits: Tensor = self.head(features)  # (batch, 10)
         return logits
 
 
-def normalise(images: Tensor) -> Tensor:
-    """Scale pixels to mean 0 and standard deviation 1 over MNIST.
+def normalise(images: Tensor, data: DataSpec) -> Tensor:
+    """Scale pixels to mean 0 and standard deviation 1 over the training data.
 
     Args:
         images: (batch, 28, 28) uint8, or float of the same range.
+        data: Mean and standard deviation.
 
     Returns:
         (batch, 1, 28, 28) float32.
     """
-    return images.unsqueeze(1).float().sub(255 * MEAN).div_(255 * STD)
+    return images.unsqueeze(1).float().sub(255 * data.mean).div_(255 * data.std)
 
 
-def build_network(model: Mapping[str, Any]) -> Network:
-    """Build the network of a plain description: ``blocks`` and ``head``, as in ``conf/model``."""
-    return Network(*parse_model(model))
+def build_network(model: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> Network:
+    """Build the network of plain descriptions: ``blocks`` and ``head``, as in ``conf/model``, and a `DataSpec`."""
+    return Network(*parse_model(model), parse_spec(data))
 
 
 def parse_model(model: Mapping[str, Any]) -> tuple[list[Block], Head]:
@@ -122,8 +123,8 @@ class Flatten(nn.Module):
         return features.permute(0, 2, 3, 1).flatten(1)
 
 
-def fully_connected(blocks: Sequence[Block], head: Head) -> nn.Sequential:
-    """The layers after the blocks: (batch, channels, height, width) to logits, (batch, 10)."""
+def fully_connected(blocks: Sequence[Block], head: Head, classes: int) -> nn.Sequential:
+    """The layers after the blocks: (batch, channels, height, width) to logits, (batch, classes)."""
     sequence = nn.Sequential()
     sequence.flatten = Flatten()  # (batch, 3136)
     if head.dropout:
@@ -134,5 +135,5 @@ def fully_connected(blocks: Sequence[Block], head: Head) -> nn.Sequential:
         if head.activation != "none":
             sequence.add_module(f"activation{number}", ACTIVATIONS[head.activation]())
         features = units
-    sequence.classes = nn.Linear(features, CLASSES)  # (batch, 10)
+    sequence.classes = nn.Linear(features, classes)  # (batch, 10)
     return sequence

@@ -3,17 +3,19 @@
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from digits.errors import printable
+from digits.model.spec import DIGITS
 from digits.prediction.pictures import Answer
 
 COLUMNS = (
     "picture",
     "status",
     "digit",
+    "label",
     "probability",
     "second",
     "second_probability",
@@ -21,38 +23,51 @@ COLUMNS = (
     "third_probability",
     "note",
 )
-ALTERNATIVES = 2  # digits shown after the likeliest
+ALTERNATIVES = 2  # classes shown after the likeliest
 
 Writer = Callable[[Answer], None]  # prints one answer
 
 
 def record(answer: Answer) -> dict[str, Any]:
-    """The columns of an answer; probabilities from 0 to 1, None where nothing was read."""
-    shown = 1 + ALTERNATIVES
-    ranking = answer.prediction.ranking[:shown] if answer.prediction else [(None, None)] * shown
-    values = [None if value is None else round(value, 6) for pair in ranking for value in pair]
+    """The columns of an answer; probabilities from 0 to 1, None where nothing was read.
+
+    ``digit`` is the index of the class, and ``label`` its name. The alternatives are digits, or else names.
+    """
+    values: list[Any] = [None] * (len(COLUMNS) - 3)
+    if prediction := answer.prediction:
+        (first, probability), *others = prediction.ranking[: 1 + ALTERNATIVES]
+        values = [first, prediction.label, round(probability, 6)]
+        for other, likely in others:
+            values += [other if prediction.classes == DIGITS else prediction.classes[other], round(likely, 6)]
+        values += [None] * (len(COLUMNS) - 3 - len(values))
     return dict(zip(COLUMNS, [answer.picture, answer.status, *values, answer.note], strict=True))
 
 
 @contextmanager
-def as_table() -> Iterator[Writer]:
+def as_table(classes: Sequence[str]) -> Iterator[Writer]:
     """Print a line per picture."""
-    print(f"{'digit':>5}  {'probability':>11}  {'then':<20}  picture")
+    kind = "digit" if tuple(classes) == DIGITS else "class"
+    width = max(len(kind), *map(len, classes))
+    others_width = 18 + ALTERNATIVES * min(map(len, classes))
+    print(f"{kind:>{width}}  {'probability':>11}  {'then':<{others_width}}  picture")
 
     def write(answer: Answer) -> None:
-        digit, probability, then = "–", "", ""
+        label, probability, then = "–", "", ""
         if answer.prediction:
-            (first, chance), *others = answer.prediction.ranking[: 1 + ALTERNATIVES]
-            digit, probability = str(first), f"{100 * chance:.2f} %"
-            then = ", ".join(f"{other} {100 * likely:.2f} %" for other, likely in others)
+            (_, chance), *others = answer.prediction.ranking[: 1 + ALTERNATIVES]
+            label, probability = answer.prediction.label, f"{100 * chance:.2f} %"
+            then = ", ".join(f"{classes[other]} {100 * likely:.2f} %" for other, likely in others)
         note = f"  ({answer.note})" if answer.note else ""
-        print(f"{digit:>5}  {probability:>11}  {then:<20}  {printable(answer.picture)}{note}", flush=True)
+        print(
+            f"{label:>{width}}  {probability:>11}  {then:<{others_width}}  {printable(answer.picture)}{note}",
+            flush=True,
+        )
 
     yield write
 
 
 @contextmanager
-def as_json() -> Iterator[Writer]:
+def as_json(classes: Sequence[str]) -> Iterator[Writer]:
     """Print a JSON array, with an object per line."""
     separator = "[\n"
 
@@ -68,7 +83,7 @@ def as_json() -> Iterator[Writer]:
 
 
 @contextmanager
-def as_csv() -> Iterator[Writer]:
+def as_csv(classes: Sequence[str]) -> Iterator[Writer]:
     """Print CSV with a header."""
     writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -1,5 +1,6 @@
 """Reads digits with a trained network. Imports torch only for networks that torch computes."""
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from digits.errors import RunError, UserError, first_line
-from digits.model.geometry import CLASSES, IMAGE_SIZE
-from digits.prediction import photo
+from digits.model.geometry import IMAGE_SIZE
+from digits.model.spec import DIGITS, DataSpec, parse_spec
+from digits.preparation import photo
 from digits.runs.find import find
 
 ROUNDING_ERROR = 1e-3  # by which a probability of an int8 network may exceed 1
@@ -25,18 +27,25 @@ Probabilities = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction for one digit.
+    """The prediction for one image.
 
     Attributes:
-        probabilities: Probability of each digit, 0 to 9; their sum is 1.
+        probabilities: Probability of each class; their sum is 1.
+        classes: The name of each class.
     """
 
     probabilities: tuple[float, ...]
+    classes: tuple[str, ...] = DIGITS
 
     @property
     def digit(self) -> int:
-        """The most likely digit."""
+        """The most likely digit; for other classes than digits, the index of the class."""
         return self.ranking[0][0]
+
+    @property
+    def label(self) -> str:
+        """The name of the most likely class."""
+        return self.classes[self.digit]
 
     @property
     def probability(self) -> float:
@@ -45,21 +54,28 @@ class Prediction:
 
     @property
     def ranking(self) -> list[tuple[int, float]]:
-        """Each digit with its probability, the most likely first."""
+        """The index of each class with its probability, the most likely first."""
         return sorted(enumerate(self.probabilities), key=lambda pair: -pair[1])
 
 
 class DigitReader:
-    """A trained network that reads digits.
+    """A trained network that reads digits, or names what else it has learned.
 
     Args:
-        compute: From images, (batch, 28, 28) uint8, to probabilities, (batch, 10) float32.
+        compute: From images, (batch, 28, 28) uint8, to probabilities, (batch, classes) float32.
         source: The file that `load` read it from, by which a pickled reader is loaded again.
+        data: The names of the classes, and how a picture is prepared.
+
+    Attributes:
+        data: The same.
     """
 
-    def __init__(self, compute: Callable[[Images], Probabilities], source: Path | None = None) -> None:
+    def __init__(
+        self, compute: Callable[[Images], Probabilities], source: Path | None = None, data: DataSpec | None = None
+    ) -> None:
         self._compute = compute
         self._source = source
+        self.data = data or DataSpec()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the name of the file; the process that unpickles it must have the file too."""
@@ -91,10 +107,12 @@ class DigitReader:
             UserError: If an array has another shape or type.
         """
         if isinstance(picture, list | tuple):
-            return self.predict_images(np.stack([prepared(one) for one in picture])) if picture else []
+            return (
+                self.predict_images(np.stack([prepared(one, self.data.prepare) for one in picture])) if picture else []
+            )
         if isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.shape[1:] == (IMAGE_SIZE, IMAGE_SIZE):
             return self.predict_images(picture)
-        return self.predict_images(prepared(picture)[None])[0]
+        return self.predict_images(prepared(picture, self.data.prepare)[None])[0]
 
     def predict_images(self, images: Images) -> list[Prediction]:
         """Read digits as in MNIST.
@@ -110,12 +128,12 @@ class DigitReader:
             raise UserError(
                 f"images of shape {images.shape} and {images.dtype}; they have to be (batch, 28, 28) uint8."
             )
-        return [Prediction(tuple(row)) for row in self.probabilities(images).tolist()]
+        return [Prediction(tuple(row), self.data.classes) for row in self.probabilities(images).tolist()]
 
     def probabilities(self, images: Images) -> Probabilities:
-        """Compute the probabilities, (batch, 10) float32; each row sums to 1."""
+        """Compute the probabilities, (batch, classes) float32; each row sums to 1."""
         if not len(images):
-            return np.zeros((0, 10), dtype=np.float32)
+            return np.zeros((0, len(self.data.classes)), dtype=np.float32)
         images = np.require(images, requirements=["C", "W"])  # torch shares the memory, and accepts no other
         parts = [self._compute(images[start : start + BATCH_SIZE]) for start in range(0, len(images), BATCH_SIZE)]
         probabilities = np.concatenate(parts)
@@ -136,12 +154,22 @@ def load(source: str | Path = "latest") -> DigitReader:
     """
     if Path(source).suffix == ".onnx":
         file = Path(source)
-        return DigitReader(_onnx(file), file.absolute())
-    file = find(source).checkpoint
-    return DigitReader(_torch(file), file.absolute())
+        compute, data = _onnx(file)
+    else:
+        file = find(source).checkpoint
+        compute, data = _torch(file)
+    return DigitReader(compute, file.absolute(), data)
 
 
-def _torch(checkpoint: Path) -> Callable[[Images], Probabilities]:
+def preparation_of(source: str | Path) -> str:
+    """How pictures are prepared for a trained network: from its run's configuration, which takes no time to read."""
+    run = None if Path(source).suffix == ".onnx" else find(source).run
+    data = (run.config() or {}).get("data") if run else None
+    how = data.get("prepare", "photo") if isinstance(data, dict) else None
+    return str(how) if how in photo.PREPARATIONS else load(source).data.prepare
+
+
+def _torch(checkpoint: Path) -> tuple[Callable[[Images], Probabilities], DataSpec]:
     import torch
 
     from digits.runs.checkpoint import Checkpoint
@@ -153,10 +181,10 @@ def _torch(checkpoint: Path) -> Callable[[Images], Probabilities]:
             probabilities: Probabilities = network(torch.from_numpy(images)).softmax(1).numpy()
         return probabilities
 
-    return compute
+    return compute, network.data
 
 
-def _onnx(path: Path) -> Callable[[Images], Probabilities]:
+def _onnx(path: Path) -> tuple[Callable[[Images], Probabilities], DataSpec]:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from Python too, no device ID is written and nothing sent
     import onnxruntime
 
@@ -175,23 +203,39 @@ def _onnx(path: Path) -> Callable[[Images], Probabilities]:
             "it was not written by digits export."
         )
 
+    data = _described(path, session.get_modelmeta().custom_metadata_map)
+
     def compute(images: Images) -> Probabilities:
         try:
             probabilities: Probabilities = np.asarray(session.run([given.name], {taken.name: images})[0])
         except Exception as error:  # as above
             raise UserError(f"{path} cannot be computed: {first_line(error)}.") from error
-        if probabilities.shape != (len(images), CLASSES) or probabilities.dtype != np.float32:
+        if probabilities.shape != (len(images), len(data.classes)) or probabilities.dtype != np.float32:
             raise UserError(
                 f"{path} gives {probabilities.dtype} of shape {probabilities.shape}, not float32 "
-                f"({len(images)}, {CLASSES}): it was not written by digits export."
+                f"({len(images)}, {len(data.classes)}): it was not written by digits export."
             )
         return probabilities
 
-    return compute
+    return compute, data
 
 
-def prepared(picture: Any) -> Images:
-    """Prepare one picture as in MNIST, (28, 28) uint8; accepts and raises the same as `DigitReader.predict`."""
+def _described(path: Path, about: dict[str, str]) -> DataSpec:
+    """The classes that the metadata of an ONNX file name; digits without them."""
+    try:
+        classes = json.loads(about["classes"]) if "classes" in about else DIGITS
+        return parse_spec({"classes": classes, "prepare": about.get("prepare", "photo")})
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} names classes that are not possible: {first_line(error)}.") from error
+
+
+def prepared(picture: Any, how: str = "photo") -> Images:
+    """Prepare one picture, (28, 28) uint8; accepts and raises the same as `DigitReader.predict`.
+
+    Args:
+        picture: An array of this shape is returned as it is.
+        how: One of `photo.PREPARATIONS`.
+    """
     if isinstance(picture, np.ndarray):
         _check(picture)
         if picture.shape == (IMAGE_SIZE, IMAGE_SIZE):
@@ -199,12 +243,12 @@ def prepared(picture: Any) -> Images:
         picture = Image.fromarray(picture)
     elif isinstance(picture, str | Path):
         try:
-            return photo.digit(photo.read(Path(picture)))
+            return photo.prepare(Path(picture), how)
         except (photo.PictureError, photo.NoDigitError) as error:
             raise type(error)(f"{picture}: {error}") from error
     if not isinstance(picture, Image.Image):
         raise UserError(f"a picture is an array, a path or a PIL image, not {type(picture).__name__}.")
-    return photo.digit(picture)
+    return photo.PREPARATIONS[how](picture)
 
 
 def _check(picture: npt.NDArray[Any]) -> None:

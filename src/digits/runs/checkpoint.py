@@ -10,6 +10,7 @@ import torch
 from digits.errors import UserError
 from digits.model.geometry import GeometryError, Layer, layers
 from digits.model.network import Network, build_network, parse_model
+from digits.model.spec import DataSpec, parse_spec
 
 # Raised by a wrong description of the model, or by wrong weights.
 DAMAGE_ERRORS = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, GeometryError)
@@ -35,6 +36,18 @@ class Checkpoint:
         self.path = path
         self.content = _read(path)
 
+    @property
+    def data(self) -> DataSpec:
+        """The classes and the pixels of its data.
+
+        Raises:
+            UserError: If they are not possible.
+        """
+        try:
+            return parse_spec(self.content["hyper_parameters"].get("data"))
+        except DAMAGE_ERRORS as error:
+            raise self._not_ours(error) from error
+
     def layers(self) -> list[Layer]:
         """The layers of its network.
 
@@ -42,7 +55,7 @@ class Checkpoint:
             UserError: If they cannot be built.
         """
         try:
-            return layers(*parse_model(self.content["hyper_parameters"]["model"]))
+            return layers(*parse_model(self.content["hyper_parameters"]["model"]), len(self.data.classes))
         except DAMAGE_ERRORS as error:
             raise self._not_ours(error) from error
 
@@ -52,9 +65,10 @@ class Checkpoint:
         Raises:
             UserError: If it cannot be built.
         """
+        parameters = self.content["hyper_parameters"]
         try:
             with torch.device("meta"):  # takes no memory, whatever sizes a file claims
-                network = build_network(self.content["hyper_parameters"]["model"])
+                network = build_network(parameters["model"], parameters.get("data"))
             weights = {
                 name.removeprefix(NETWORK_PREFIX): value
                 for name, value in self.content["state_dict"].items()

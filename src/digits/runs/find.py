@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from digits.config import LATEST
 from digits.errors import UserError, printable
 from digits.runs.files import changed_at
 from digits.runs.results import FAILED, PRUNED, Results
 from digits.runs.run import Run
 
-LATEST = "latest"
 SEARCHED = ("outputs", "multirun")  # the default folders of runs, in the working directory
 RUN_FILES = ("config.yaml", "results.json")  # a directory with one of them is a run; a refused job has only the second
 

@@ -45,6 +45,9 @@ class Results:
     hardware: Annotated[Mapping[str, Any], "the machine"]
     git: Annotated[Mapping[str, Any] | None, "commit and state of the checkout; None outside of one"]
     multiply_adds: Annotated[Count | None, "multiplications, each with an addition, for one image"] = None
+    start_from: Annotated[
+        Mapping[str, str] | None, "checkpoint and sha256 of the weights that the training started from"
+    ] = None
     train_accuracy: Annotated[
         Fraction | None, "of the training images, without augmentation and dropout; None unless evaluate_train is true"
     ] = None

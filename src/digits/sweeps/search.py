@@ -27,6 +27,7 @@ from digits.processes import Lock
 from digits.runs.files import as_json, save, writing
 from digits.runs.results import PRUNED, Results
 from digits.runs.run import IGNORED_KEYS, Run
+from digits.runs.start import pin, siblings
 from digits.sweeps import plan, space
 from digits.sweeps.study import check_installed, open_study, sampler
 from digits.sweeps.trial import OtherDataError, Report, logged_to
@@ -229,7 +230,9 @@ def _run(study: "optuna.Study", trial: "optuna.Trial", overrides: list[str], dir
     run = Run(directory)
     try:
         with logged_to(directory):
-            results = training.train(compose("report=false", *overrides), directory, callbacks=[Report(trial)])
+            cfg = resolve(compose("report=false", *overrides))
+            pin(cfg, run, siblings(run))
+            results = training.train(cfg, directory, callbacks=[Report(trial)])
     except optuna.TrialPruned:
         epoch, accuracy = max(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values.items())
         reason = f"given up after epoch {epoch}, at {100 * accuracy:.2f} %"

@@ -22,16 +22,21 @@ from digits.config import TrainConfig
 from digits.console import duration, fill, layer_table, quiet
 from digits.data import MNISTDataModule
 from digits.data.mnist import Description
+from digits.data.reading import SAMPLE
 from digits.errors import EXIT_DONE, RunError, UserError, first_line
 from digits.evaluation.evaluate import measure, score
+from digits.evaluation.metrics import interval
 from digits.model.classifier import DigitClassifier
-from digits.model.geometry import CLASSES, layers
+from digits.model.geometry import layers
+from digits.model.spec import DataSpec
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.results import FINISHED, Dataset, Results
 from digits.runs.run import Run
+from digits.runs.start import pin
 from digits.signals import interruption_of
 from digits.training import hardware, provenance
 from digits.training.resume import latest_checkpoint, read_checkpoint, stopped_early
+from digits.training.start import load_weights
 from digits.training.trainer import build_trainer
 from digits.validation import resolve
 
@@ -40,6 +45,7 @@ log = logging.getLogger(__name__)
 LOST_PEER = re.compile("gloo|NCCL|Connection (reset|closed|refused)", re.IGNORECASE)
 """What torch says when another process of the training has ended."""
 
+FEW_IMAGES = 1_000  # in the test set; the summary shows the interval of a smaller one
 SHOWN_FILES = ("*.yaml", "*.csv", "*.json", "train.log", "checkpoints/*.ckpt", "profile", "tensorboard", "wandb")
 """What the summary names in a run directory."""
 
@@ -74,6 +80,7 @@ def train(
     started = time.perf_counter() if started is None else started
     checked = cfg if isinstance(cfg, TrainConfig) else resolve(cfg)
     run = Run(directory or Path("outputs") / datetime.datetime.now().strftime("%Y-%m-%d/%H-%M-%S-%f"))
+    pin(checked, run)
     with quiet():
         if not processes.is_first():
             _help_first_process(checked, run, callbacks)
@@ -95,6 +102,7 @@ def _train(cfg: TrainConfig, run: Run, started: float, callbacks: Sequence[Callb
         train_seconds=round(last["callbacks"]["Stopwatch"]["seconds"], 3),
         wall_seconds=round(time.perf_counter() - started, 3),
         seed=cfg.seed,
+        start_from={"checkpoint": cfg.start_from, "sha256": str(cfg.start_sha256)} if cfg.start_from else None,
         precision=precision,
         versions=provenance.versions(),
         hardware=provenance.hardware(_accelerator(device)),
@@ -102,7 +110,7 @@ def _train(cfg: TrainConfig, run: Run, started: float, callbacks: Sequence[Callb
     )
     run.previous.unlink(missing_ok=True)
     run.write_results(results)  # last: a run that is cut off before resumes and writes the rest
-    log.info("%s", summary(results, run))
+    log.info("%s", summary(results, run, data.spec))
     return results
 
 
@@ -115,19 +123,24 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
     trainer = build_trainer(cfg, run, settings.precision, callbacks)
     if trainer.is_global_zero:
         run.write_config(cfg)  # only once everything that the configuration asks for is known to exist
-    log.info("%s\n", layer_table(layers(cfg.model.blocks, cfg.model.head)))
     data = MNISTDataModule(**asdict(cfg.data), seed=cfg.seed)
+    spec = data.spec
+    log.info("%s\n", layer_table(layers(cfg.model.blocks, cfg.model.head, len(spec.classes))))
     classifier = DigitClassifier(
         asdict(cfg.model),
         settings.optimizer,
         asdict(cfg.scheduler) if cfg.scheduler else None,
         cfg.label_smoothing,
         settings.memory_format,
+        {**asdict(spec), "classes": list(spec.classes)},
+        cfg.freeze,
     )
     if checkpoint:
         data.setup()
         data.load_state_dict(checkpoint.content["MNISTDataModule"])  # refuses other data
         log.info("Continuing from %s.", checkpoint.path)
+    elif cfg.start_from:
+        load_weights(classifier.network, cfg)
     if not (checkpoint and stopped_early(checkpoint)):
         with processes.marked_as_launcher(), _process_errors(trainer.world_size), _finishing(cfg):
             trainer.fit(classifier, data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
@@ -140,9 +153,9 @@ def _test(cfg: TrainConfig, run: Run, best: Checkpoint, data: MNISTDataModule, d
     network = best.network()
     validation = score(network, data.validation_set(), device) if data.description.val else (None, None)
     train_accuracy = score(network, data.training_set(), device)[0] if cfg.evaluate_train else None
-    evaluation = measure(network, data, device)
+    evaluation = measure(network, data.held_out(), device)
     evaluation.write(run.path)
-    table = layers(cfg.model.blocks, cfg.model.head)
+    table = best.layers()
     return {
         "test_accuracy": evaluation.test_accuracy,
         "test_loss": evaluation.test_loss,
@@ -222,22 +235,26 @@ def _error_of_spawned(error: ProcessRaisedException) -> Exception:
     return (UserError if name == f"{UserError.__module__}.UserError" else RunError)(text or name)
 
 
-def summary(results: Results, run: Run) -> str:
+def summary(results: Results, run: Run, spec: DataSpec) -> str:
     """What a user reads at the end of a training."""
     data = Description(**results.dataset)
+    noun = "digits" if spec.are_digits else "images"
     files = [str(path.relative_to(run.path)) for pattern in SHOWN_FILES for path in sorted(run.path.glob(pattern))]
     lines = [
         "",
-        f"Test accuracy  {100 * results.test_accuracy:.2f} % of {data.test:,} digits, used once, by epoch "
+        f"Test accuracy  {100 * results.test_accuracy:.2f} % of {data.test:,} {noun}, used once, by epoch "
         f"{results.best_epoch + 1} of {results.epochs}",
         f"Data set       {data.name}: {data.train:,} to train, {data.val:,} to validate, {data.test:,} to test",
         f"Time           {duration(results.train_seconds)} training, {duration(results.wall_seconds)} in all",
         f"Everything is in {run.path}:",
         *fill(", ".join(files)),
     ]
-    if results.test_accuracy < 2 / CLASSES:
+    if results.test_accuracy < 2 / len(spec.classes) and len(spec.classes) > 2:
         lines.append("That is chance: the network has learned nothing. Try another optimizer.lr, or another seed.")
-    if data.name != "mnist":
+    if data.test < FEW_IMAGES:
+        low, high = interval(results.test_accuracy, data.test)
+        lines.insert(2, f"               95 % interval of so few: {100 * low:.1f} to {100 * high:.1f} %")
+    if data.name == SAMPLE:
         lines.insert(3, "               A SAMPLE: these results do not compare with those of all of MNIST.")
     if results.train_accuracy is not None:
         lines.insert(2, f"Training set   {100 * results.train_accuracy:.2f} %, as it is and without dropout")

@@ -13,6 +13,7 @@ from digits.evaluation.metrics import Evaluation, image_of, read
 from digits.explanation import drawing, plots
 from digits.explanation.explain import figures
 from digits.model.network import Network
+from digits.model.spec import with_article
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.differences import flat
 from digits.runs.files import save
@@ -21,7 +22,7 @@ from digits.runs.results import Results
 from digits.runs.run import Run
 
 TEMPLATE = Path(__file__).with_name("template.html")
-DRAWN_DIGIT = 7  # its feature maps are shown
+DRAWN_DIGIT = 7  # of digits, its feature maps are shown; else those of the first class
 
 
 def write(run: Run, results: Results) -> Path:
@@ -60,6 +61,8 @@ def _page(run: Run, results: Results, evaluation: Evaluation) -> str:
             name=run.path.resolve().name,
             results=results,
             evaluation=evaluation,
+            with_article=with_article,
+            kind="digit" if evaluation.noun == "digits" else "class",
             most_confused=_largest_beside_the_diagonal(evaluation.confusion_matrix),
             facts=_facts(results),
             curves=[drawing.svg(figure) for figure in _curves(run.read_metrics())],
@@ -67,7 +70,7 @@ def _page(run: Run, results: Results, evaluation: Evaluation) -> str:
                 plots.reliability([(part.confidence, part.accuracy, part.images) for part in evaluation.reliability])
             ),
             drawings=[drawing.svg(figure) for figure in _drawings(best.network(), evaluation)],
-            drawn_digit=DRAWN_DIGIT,
+            drawn=with_article(evaluation.classes[_drawn(evaluation)]),
             layers=best.layers(),
             configuration=[(key, shown(value)) for key, value in flat(run.config() or {})],
             versions={**results.versions, **(results.git or {})},
@@ -75,20 +78,28 @@ def _page(run: Run, results: Results, evaluation: Evaluation) -> str:
         )
 
 
+def _drawn(evaluation: Evaluation) -> int:
+    """The class whose example is drawn."""
+    wanted = DRAWN_DIGIT if evaluation.noun == "digits" else 0
+    return wanted if evaluation.examples[wanted] else next(n for n, png in enumerate(evaluation.examples) if png)
+
+
 def _largest_beside_the_diagonal(matrix: Sequence[Sequence[int]]) -> int:
     return max((count for digit, row in enumerate(matrix) for answer, count in enumerate(row) if answer != digit))
 
 
 def _facts(results: Results) -> Iterator[tuple[str, str]]:
-    yield "test accuracy", f"{100 * results.test_accuracy:.2f} % of {results.dataset['test']:,} digits, used once"
+    yield "test accuracy", f"{100 * results.test_accuracy:.2f} % of {results.dataset['test']:,} images, used once"
     if results.val_accuracy is not None:
-        yield "validation accuracy", f"{100 * results.val_accuracy:.2f} % of {results.dataset['val']:,} digits"
+        yield "validation accuracy", f"{100 * results.val_accuracy:.2f} % of {results.dataset['val']:,} images"
     yield "test loss", f"{results.test_loss:.4f} nats"
     yield "calibration error", f"{100 * results.calibration_error:.2f} %"
-    yield "data set", f"{results.dataset['name']}, {results.dataset['train']:,} digits to train"
+    yield "data set", f"{results.dataset['name']}, {results.dataset['train']:,} images to train"
     yield "parameters", f"{results.parameters:,}"
     yield "trained", f"{results.epochs} epochs, {results.steps:,} steps; epoch {results.best_epoch + 1} was tested"
     yield "time", f"{duration(results.train_seconds)} training, {duration(results.wall_seconds)} in all"
+    if results.start_from:
+        yield "started from", str(results.start_from["checkpoint"])
     yield "on", f"{results.accelerator}, {results.precision}, seed {results.seed}"
 
 
@@ -109,6 +120,6 @@ def _curves(rows: Sequence[dict[str, float]]) -> Iterator[Any]:
 
 
 def _drawings(network: Network, evaluation: Evaluation) -> Iterator[Any]:
-    for name, figure in figures(network, image_of(evaluation.examples[DRAWN_DIGIT])):
+    for name, figure in figures(network, image_of(evaluation.examples[_drawn(evaluation)])):
         if name != "input":
             yield figure

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from digits.data import sample
-from digits.prediction import photo
+from digits.preparation import photo
 
 from ..helpers import bomb, encoded, paper
 

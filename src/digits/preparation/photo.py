@@ -1,10 +1,11 @@
-"""Turns a photo into a digit as in MNIST: 28×28 bytes, bright strokes on 0. Without torch.
+"""Turns a picture into an image of 28×28 bytes: a photo into a digit as in MNIST, or the whole picture.
 
 The steps are those of MNIST (LeCun et al., "Gradient-based learning applied to document recognition", 1998): the digit
 is cut out, scaled into a box of 20×20 that keeps its aspect ratio, and placed into 28×28 by its centre of mass.
 """
 
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,16 +18,19 @@ from scipy import ndimage
 
 from digits.errors import UserError
 from digits.model.geometry import IMAGE_SIZE
-from digits.prediction import segmentation
-from digits.prediction.segmentation import NoDigitError
+from digits.preparation import segmentation
+from digits.preparation.segmentation import NoDigitError
 
-__all__ = ["NoDigitError", "PictureError", "digit", "read"]
+__all__ = ["PREPARATIONS", "NoDigitError", "PictureError", "digit", "prepare", "read", "resized"]
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".mpo")
+SHOWN_SUFFIX = ".seen.png"  # of the files that `digits predict --show` writes
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 100_000_000  # a phone's picture has up to 50 million, a decompression bomb a billion
 USEFUL_SIZE = 2_000  # pixels of the longer side; more do not help to find a digit
 SMALL_DIGIT = 36  # working pixels of the longer side of a digit; a smaller one is segmented again, enlarged
 MIN_STROKE = 2.2  # pixels in the box of 20; MNIST's are 2 to 4
+LIGHT = 127  # a lighter edge is paper
 BOX = 20  # pixels of the longer side in MNIST's images
 
 
@@ -73,6 +77,15 @@ def _failures() -> Iterator[None]:
         raise PictureError(f"cannot be read: {reason}") from error
 
 
+def in_folder(folder: Path) -> Iterator[str]:
+    """The pictures in a folder and below it, in order of their names."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".") and not name.endswith(SHOWN_SUFFIX):
+                yield os.path.join(place, name)
+
+
 def digit(picture: Image.Image) -> npt.NDArray[np.uint8]:
     """Find the digit in a picture, and prepare it as in MNIST.
 
@@ -107,6 +120,40 @@ def digit(picture: Image.Image) -> npt.NDArray[np.uint8]:
         with suppress(NoDigitError):
             found = segmentation.find(closer)
     return _centred(_boxed(found))
+
+
+def resized(picture: Image.Image) -> npt.NDArray[np.uint8]:
+    """Scale a whole picture to 28×28 grey pixels; if its edge is light, invert it, as in data sets on black.
+
+    A picture that is not square gets a margin in the grey of its edge.
+
+    Args:
+        picture: Any size and mode.
+
+    Returns:
+        (28, 28) uint8.
+
+    Raises:
+        PictureError: If the file of a PIL image is damaged.
+    """
+    with _failures():
+        grey = _upright(picture).convert("L")
+    pixels = np.asarray(grey)
+    edge = int(np.median(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])))
+    side = max(grey.size)
+    square = Image.new("L", (side, side), edge)
+    square.paste(grey, ((side - grey.width) // 2, (side - grey.height) // 2))
+    small = np.asarray(square.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC))
+    return 255 - small if edge > LIGHT else small
+
+
+PREPARATIONS = {"photo": digit, "resize": resized}
+"""How a picture becomes an image of 28×28 pixels: as a photo of a digit, or as a whole."""
+
+
+def prepare(source: Path | bytes, how: str) -> npt.NDArray[np.uint8]:
+    """Read and prepare a picture, (28, 28) uint8, in one of the `PREPARATIONS`; raises what they and `read` raise."""
+    return PREPARATIONS[how](read(source))
 
 
 def _upright(picture: Image.Image) -> Image.Image:

@@ -1,0 +1,203 @@
+"""A folder of pictures, in a folder for each class: prepared once, and kept in one file beside them."""
+
+import io
+import json
+import logging
+import re
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import track
+
+from digits.errors import UserError
+from digits.model.geometry import IMAGE_SIZE
+from digits.model.spec import MAX_CLASSES
+from digits.preparation import parallel, photo
+from digits.runs.files import write
+
+log = logging.getLogger(__name__)
+
+TRAIN, TEST = "train", "test"
+MAX_SKIPPED = 0.1  # fraction of the pictures; more are an error
+NAMED = 5  # skipped pictures that a message names
+VERSION = 1  # of the file with the prepared pictures
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of a folder.
+
+    Attributes:
+        classes: The names of the class folders, in natural order: 9 before 10.
+        images: (n, 28, 28) uint8.
+        labels: (n,) uint8, indices of classes.
+        test: (n,) bool, whether each belongs to the folder ``test``; all false without one.
+        names: The file of each, relative to the folder.
+        skipped: The pictures that cannot be used, and why.
+    """
+
+    classes: tuple[str, ...]
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
+    test: npt.NDArray[np.bool_]
+    names: tuple[str, ...]
+    skipped: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """What a folder holds, without opening a picture: it changes if a picture changes."""
+
+    version: int
+    how: str
+    classes: list[str]
+    files: list[list[Any]]  # name, index of the class, whether it is in `test`, size, time of change in nanoseconds
+
+
+def read(root: Path, how: str) -> Pictures:
+    """Read all pictures of a folder, from the file of an earlier call if nothing has changed.
+
+    Args:
+        root: The folder. It has a folder of pictures for each class, or folders ``train`` and ``test`` that have them.
+        how: One of `photo.PREPARATIONS`.
+
+    Raises:
+        UserError: If the folder has no such structure, too many pictures cannot be used, or one is in two classes.
+    """
+    listing = _list(root, how)
+    cache = root / f".digits-{how}.npz"
+    pictures = _cached(cache, listing)
+    if pictures is None:
+        pictures = _prepare(root, listing)
+        _check(root, pictures)
+        try:
+            write(cache, _packed(pictures, listing))
+        except OSError as error:
+            log.info("The prepared pictures are not kept: %s: %s.", cache, error.strerror or error)
+    if pictures.skipped:
+        shown = "; ".join(f"{name}: {why}" for name, why in list(pictures.skipped.items())[:NAMED])
+        more = f"; and {len(pictures.skipped) - NAMED} more" if len(pictures.skipped) > NAMED else ""
+        total = len(pictures.skipped) + len(pictures.labels)
+        log.warning("Skipped %d of %d pictures: %s%s.", len(pictures.skipped), total, shown, more)
+    return pictures
+
+
+def _list(root: Path, how: str) -> _Listing:
+    if not root.is_dir():
+        raise UserError(f"data.root={root} is not a folder; it has to have a folder of pictures for each class.")
+    parts = [root / TRAIN, root / TEST] if (root / TRAIN).is_dir() and (root / TEST).is_dir() else [root]
+    classes = _folders(parts[0])
+    if not classes:
+        raise UserError(f"data.root={root} has no folders in it; put the pictures of each class into a folder.")
+    if len(classes) == 1:
+        raise UserError(f"data.root={root} has one class, {classes[0]}; there have to be two or more.")
+    if len(classes) > MAX_CLASSES:
+        raise UserError(f"data.root={root} has {len(classes)} classes; there can be {MAX_CLASSES}.")
+    if (others := _folders(parts[-1])) != classes:
+        different = sorted(set(others) ^ set(classes))
+        raise UserError(f"{root / TRAIN} and {TEST} have to have the same classes; {different[0]} is in one of them.")
+    files: list[list[Any]] = []
+    for part in parts:
+        for label, name in enumerate(classes):
+            found = list(photo.in_folder(part / name))
+            if not found:
+                raise UserError(f"{part / name} has no pictures; their names end with {', '.join(photo.SUFFIXES)}.")
+            for path in map(Path, found):
+                state = path.stat()
+                facts = [label, part.name == TEST and part != root, state.st_size, state.st_mtime_ns]
+                files.append([path.relative_to(root).as_posix(), *facts])
+    return _Listing(VERSION, how, classes, files)
+
+
+def _folders(folder: Path) -> list[str]:
+    names = [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return sorted(names, key=_natural)
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sort key by which 9 comes before 10."""
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def _prepare(root: Path, listing: _Listing) -> Pictures:
+    facts = {str(root / name): (name, label, test) for name, label, test, *_ in listing.files}
+    images: list[npt.NDArray[np.uint8]] = []
+    labels: list[int] = []
+    tests: list[bool] = []
+    names: list[str] = []
+    skipped = {}
+    first: dict[bytes, int] = {}  # of each image, its place
+    with parallel.prepare(list(facts), listing.how) as batches:
+        for path, image, error in _progress((one for batch in batches for one in batch), len(facts)):
+            name, label, test = facts[path]
+            if image is None:
+                skipped[name] = str(error)
+                continue
+            place = first.setdefault(image.tobytes(), len(images))
+            if place == len(images):
+                images.append(image)
+                labels.append(label)
+                tests.append(test)
+                names.append(name)
+            elif labels[place] != label:
+                raise UserError(f"{root / names[place]} and {root / name} are the same picture, in two classes.")
+            else:
+                tests[place] = tests[place] or test  # never in both parts
+                log.info("%s is the same picture as %s, which is used.", name, names[place])
+    return Pictures(
+        tuple(listing.classes),
+        np.array(images, dtype=np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE),
+        np.array(labels, dtype=np.uint8),
+        np.array(tests, dtype=bool),
+        tuple(names),
+        skipped,
+    )
+
+
+def _progress(prepared: Iterator[Any], number: int) -> Iterator[Any]:
+    console = Console(stderr=True)
+    yield from track(prepared, "Preparing pictures", total=number, console=console, disable=not sys.stderr.isatty())
+
+
+def _check(root: Path, pictures: Pictures) -> None:
+    number = len(pictures.skipped)
+    total = number + len(pictures.labels)
+    if number > MAX_SKIPPED * total:
+        shown = "; ".join(f"{name}: {why}" for name, why in list(pictures.skipped.items())[:NAMED])
+        raise UserError(
+            f"{number} of the {total} pictures in {root} cannot be used, such as {shown}. "
+            "data.prepare=resize takes whole pictures."
+        )
+    for label, name in enumerate(pictures.classes):
+        if not ((pictures.labels == label) & ~pictures.test).any():
+            raise UserError(f"no picture of the class {name} in {root} can be used for training.")
+
+
+def _packed(pictures: Pictures, listing: _Listing) -> bytes:
+    file = io.BytesIO()
+    about = json.dumps({**asdict(listing), "names": pictures.names, "skipped": pictures.skipped})
+    np.savez(file, about=np.array(about), images=pictures.images, labels=pictures.labels, test=pictures.test)
+    return file.getvalue()
+
+
+def _cached(cache: Path, listing: _Listing) -> Pictures | None:
+    """What an earlier call has kept; None if there is nothing, it is damaged, or a picture has changed."""
+    try:
+        with np.load(cache, allow_pickle=False) as file:  # the zip archive verifies its checksums
+            about = json.loads(str(file["about"]))
+            images, labels, test = file["images"], file["labels"], file["test"]
+    except UNREADABLE:
+        return None
+    names, skipped = about.pop("names", None), about.pop("skipped", None)
+    same_shapes = images.shape[1:] == (IMAGE_SIZE, IMAGE_SIZE) and len(images) == len(labels) == len(test)
+    if about != asdict(listing) or not same_shapes:
+        return None
+    return Pictures(tuple(listing.classes), images, labels, test, tuple(names), skipped)

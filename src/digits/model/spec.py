@@ -1,0 +1,57 @@
+"""What a network knows of the data that it was trained on; part of its checkpoint."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+DIGITS = tuple("0123456789")
+PREPARATIONS = ("photo", "resize")
+MAX_CLASSES = 256  # a label is a byte
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """The classes and the pixels of a data set. The default is MNIST.
+
+    Attributes:
+        classes: Name of each class, in the order of the network's outputs.
+        mean: Mean of the training pixels, scaled to 0 to 1; MNIST's is the value used since LeNet.
+        std: Their standard deviation.
+        prepare: How a picture becomes an image: ``photo``, a digit found on paper, or ``resize``, the whole picture.
+    """
+
+    classes: tuple[str, ...] = DIGITS
+    mean: float = 0.1307
+    std: float = 0.3081
+    prepare: str = "photo"
+
+    @property
+    def are_digits(self) -> bool:
+        """Whether the classes are the ten digits."""
+        return self.classes == DIGITS
+
+
+def with_article(name: str) -> str:
+    """The name of a class in a sentence: ``a 7``, ``an ankle boot``."""
+    return f"{'an' if name[:1].lower() in 'aeiou8' else 'a'} {name}"
+
+
+def parse_spec(values: Mapping[str, Any] | None) -> DataSpec:
+    """Build the spec that a checkpoint describes; None, as in older ones, stands for MNIST's.
+
+    Raises:
+        ValueError: If a value is not possible.
+        TypeError: If one has another type, or is missing.
+    """
+    if values is None:
+        return DataSpec()
+    spec = DataSpec(**{**values, "classes": tuple(values["classes"])})
+    named = all(isinstance(name, str) and name for name in spec.classes)
+    if not named or len(set(spec.classes)) != len(spec.classes) or not 2 <= len(spec.classes) <= MAX_CLASSES:
+        raise ValueError(f"the classes have to be 2 to {MAX_CLASSES:,} different names")
+    if not (math.isfinite(spec.mean) and math.isfinite(spec.std) and spec.std > 0):
+        raise ValueError(f"mean {spec.mean} and standard deviation {spec.std} of the pixels")
+    if spec.prepare not in PREPARATIONS:
+        raise ValueError(f"pictures cannot be prepared by {spec.prepare!r}")
+    return spec

@@ -1,0 +1,1 @@
+"""Turns pictures into images as a network reads them: 28×28 bytes. Without torch."""

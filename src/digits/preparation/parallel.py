@@ -1,0 +1,112 @@
+"""Prepares many pictures, on all processor cores and in order."""
+
+import contextlib
+import functools
+import itertools
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from digits.errors import RunError, UserError
+from digits.preparation import photo
+from digits.signals import STOP_SIGNALS, replace_handlers
+
+BATCH_SIZE = 64  # pictures; so few are prepared before other processes would have started
+PREFETCH_BATCHES = 32  # prepared before they are asked for, in the seconds that a network takes to load
+
+Prepared = tuple[str, npt.NDArray[np.uint8] | None, UserError | None]
+"""A picture's name, its image, (28, 28) uint8, or why there is none."""
+
+
+@contextlib.contextmanager
+def prepare(
+    pictures: Sequence[str], how: str, source: Callable[[str], Path | bytes] = Path
+) -> Iterator[Iterable[list[Prepared]]]:
+    """Prepare pictures, batch by batch. Many pictures are prepared on all processor cores, ahead of use.
+
+    However many there are, two thousand of them are in memory at a time, as 28×28 bytes.
+
+    Args:
+        pictures: Names of files.
+        how: One of `photo.PREPARATIONS`.
+        source: Turns a name into the file, or its content.
+
+    Raises:
+        RunError: If a process that prepares them is killed.
+    """
+    batches = (
+        [(picture, source(picture)) for picture in pictures[start : start + BATCH_SIZE]]
+        for start in range(0, len(pictures), BATCH_SIZE)
+    )
+    prepare_batch = functools.partial(_prepare, how)
+    if len(pictures) <= BATCH_SIZE:
+        yield map(prepare_batch, batches)
+        return
+    # Processes, because most of it is Python; spawned, because the fork of a process with torch's threads may hang.
+    # joblib's prints tracebacks of its own threads after Ctrl-C.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        pool = ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_ignore_interrupts)
+    except OSError:  # without semaphores, as where /dev/shm is read-only
+        yield map(prepare_batch, batches)
+        return
+    try:
+        with _signals_blocked():  # the new processes inherit this, until they set their own handlers
+            waiting = deque(pool.submit(prepare_batch, batch) for batch in itertools.islice(batches, PREFETCH_BATCHES))
+        yield _in_order(waiting, (pool.submit(prepare_batch, batch) for batch in batches))
+    except BrokenProcessPool as error:
+        raise RunError("a process that prepared pictures was killed; there may be too little memory") from error
+    finally:
+        with _signals_blocked():
+            pool.shutdown(cancel_futures=True)
+
+
+def _prepare(how: str, sources: Sequence[tuple[str, Path | bytes]]) -> list[Prepared]:
+    prepared: list[Prepared] = []
+    for picture, source in sources:
+        try:
+            prepared.append((picture, photo.prepare(source, how), None))
+        except (photo.PictureError, photo.NoDigitError) as error:
+            prepared.append((picture, None, error))
+    return prepared
+
+
+def _in_order(
+    waiting: "deque[Future[list[Prepared]]]", following: Iterator["Future[list[Prepared]]"]
+) -> Iterator[list[Prepared]]:
+    while waiting:
+        result = None
+        while result is None:
+            with _signals_blocked():  # an interruption inside the pool could leave it locked for ever
+                if wait([waiting[0]], timeout=0.1).done:
+                    result = waiting.popleft().result()
+                    waiting.extend(itertools.islice(following, 1))
+        yield result
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C and a closed terminal, which reach all processes, to the first one; it stops the others."""
+    replace_handlers(signal.SIG_IGN, [number for number in STOP_SIGNALS if number != signal.SIGTERM])
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Block the signals that stop a process for a moment, where the system can."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
