@@ -83,7 +83,7 @@ def test_the_drawings(source: str, sample_run: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.ckpt").write_bytes((sample_run / "checkpoints/best.ckpt").read_bytes())
     trained = find(tmp_path / "mine.ckpt")
     image = Path(draw(tmp_path / "seven.png", 3600)) if source == "image" else None
-    paths = list(explanation.explain(trained, explanation.pixels_of(image, 3)))
+    paths = list(explanation.explain(trained, explanation.pixels_of(trained, image, 3)))
     names = ["input", "sizes", "block1", "block2", "filters1", "filters2", "pixels"]
     assert paths == [tmp_path / "explanation" / f"{name}.png" for name in names]
     assert sorted(path.name for path in (tmp_path / "explanation").iterdir()) == sorted(f"{name}.png" for name in names)

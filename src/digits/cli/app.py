@@ -257,7 +257,7 @@ def explain(
     if len(run) > 1:
         raise UserError(f"explain takes one run, not {len(run)}: {' '.join(run)}")
     trained = find(run[0])
-    pixels = explanation.pixels_of(image, digit) if drawing else None
+    pixels = explanation.pixels_of(trained, image, digit) if drawing else None
     print(explanation.table_of(trained))
     if pixels is not None:
         for path in explanation.explain(trained, pixels):

@@ -168,6 +168,13 @@ def sizes(steps: Sequence[tuple[str, Values]], probabilities: Sequence[float], c
         x = right + gap
         if number < len(steps) - 1:
             axes.annotate("", (x - 2, 0), (right + 2, 0), arrowprops={"arrowstyle": "->", "color": INK})
+    _bars(axes, right, probabilities, classes)
+    axes.axis("off")
+    return figure
+
+
+def _bars(axes: Axes, right: float, probabilities: Sequence[float], classes: Sequence[str]) -> None:
+    """Draw a bar for the probability of each class, to the right of a position."""
     likely = sorted(sorted(range(len(classes)), key=lambda number: -probabilities[number])[:MAX_BARS])
     room = 1.2 * max(len(classes[number]) for number in likely) + 1.8
     for place, number in enumerate(likely):
@@ -178,8 +185,6 @@ def sizes(steps: Sequence[tuple[str, Values]], probabilities: Sequence[float], c
         axes.add_patch(bar)
     axes.text(right + room + 1.5, -19, "probability", ha="left", va="top", fontsize=11, fontweight="bold")
     axes.set(xlim=(-3, right + room + 18), ylim=(-29, 22), aspect="equal")
-    axes.axis("off")
-    return figure
 
 
 def one_axes(title: str, width: float, height: float, fontsize: int = 15) -> tuple[Figure, Axes]:

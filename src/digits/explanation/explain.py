@@ -106,21 +106,32 @@ def importance(network: "Network", image: Image, digit: int) -> Values:
     return attributed[0].detach().float().numpy()
 
 
-def pixels_of(image: Path | None, digit: int | None) -> Image:
-    """Find the digit in a picture, or take one of MNIST's, (28, 28) uint8.
+def pixels_of(trained: Trained, image: Path | None, digit: int | None) -> Image:
+    """Prepare a picture for a network, or take an example of a class, (28, 28) uint8.
 
     Args:
-        image: A picture of a digit.
-        digit: 0 to 9: take a digit of MNIST's sample instead.
+        trained: The network.
+        image: A picture.
+        digit: Index of a class instead: a digit of MNIST's sample; of other classes, the first image of the run's test.
 
     Raises:
-        UserError: If the picture cannot be read, or has no digit.
+        UserError: If the picture cannot be read, or has no digit; or the run has no such example.
     """
     from digits.data import sample
+    from digits.evaluation.metrics import image_of, read
     from digits.prediction.predict import prepared
+    from digits.runs.checkpoint import Checkpoint
 
+    data = Checkpoint(trained.checkpoint).data
     if image is not None:
-        return prepared(image)
+        return prepared(image, data.prepare)
+    if not data.are_digits:
+        evaluation = read(trained.home)
+        examples = evaluation.examples if evaluation else []
+        png = next(iter(examples[digit : (digit or 0) + 1]), "")
+        if not png:
+            raise UserError(f"{trained.home} has no example of a class {digit}; name a picture: --image")
+        return image_of(png)
     images, labels = sample.load()
     drawn: Image = images[np.flatnonzero(labels == digit)[0]]
     return drawn

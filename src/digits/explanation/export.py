@@ -23,7 +23,7 @@ from digits.runs.find import Trained
 
 CHECKED_DIGITS = 1_000  # of the sample, on which torch and onnxruntime must agree
 MAX_DIFFERENCE = 1e-4  # of a probability; float32 sums in another order differ by 1e-6
-CALIBRATION_DIGITS = 500  # of the sample, for the ranges of the 8-bit values
+CALIBRATION_IMAGES = 500  # for the ranges of the 8-bit values
 
 
 class Probabilities(nn.Module):
@@ -70,7 +70,7 @@ def export(trained: Trained, output: Path | None = None, int8: bool = False) -> 
             f"Agrees with torch on {CHECKED_DIGITS:,} digits: largest difference of a probability {difference:.1e}"
         )
         if int8:
-            file = _quantised(file, chosen[:CALIBRATION_DIGITS])
+            file = _quantised(file, _calibration(trained, chosen))
             summary.append(_measure_int8(trained, file))
         save(path, file.read_bytes())
     summary.append(f"Written to {path}, {path.stat().st_size / 1000:,.0f} kB: uint8 (batch, 28, 28) to probabilities")
@@ -121,6 +121,16 @@ def _check(path: Path, file: Path, images: Images) -> float:
             f"differ by up to {difference:.1e}; nothing was written"
         )
     return difference
+
+
+def _calibration(trained: Trained, digits: Images) -> Images:
+    """Images for the ranges of the 8-bit values: digits, or training images of other classes."""
+    checkpoint = Checkpoint(trained.checkpoint)
+    if checkpoint.data.are_digits:
+        return digits[:CALIBRATION_IMAGES]
+    part = data_of(checkpoint).training_set()
+    chosen = part.images[part.members].numpy()
+    return np.resize(np.random.default_rng(0).permutation(chosen), (CALIBRATION_IMAGES, *chosen.shape[1:]))
 
 
 def _quantised(file: Path, images: Images) -> Path:

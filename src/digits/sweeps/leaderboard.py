@@ -20,7 +20,7 @@ from digits.sweeps import plan
 
 SEED = "seed"  # the key over whose values statistics are computed
 MISSING = "missing"  # status of a job that has not started
-MNIST = "mnist"  # name of the full data set
+SAMPLE = "mnist-sample-5k"  # name of the sample of MNIST
 DATASET = "dataset"  # column that separates results on different data
 
 
@@ -91,7 +91,7 @@ class Row:
         """Sort key: MNIST before the sample, validation accuracy before test accuracy, best first, unfinished last."""
         if not self.done:
             return True, True, True, 0.0
-        sampled, unvalidated = self.done[0].dataset["name"] != MNIST, self.done[0].val_accuracy is None
+        sampled, unvalidated = self.done[0].dataset["name"] == SAMPLE, self.done[0].val_accuracy is None
         return False, sampled, unvalidated, -statistics.fmean(results.metric for results in self.done)
 
     @property

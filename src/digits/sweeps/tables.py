@@ -14,7 +14,7 @@ from digits.explanation import plots
 from digits.explanation.drawing import png
 from digits.runs.files import as_json, save, unfinished, writing
 from digits.sweeps.figures import figures, short, validated
-from digits.sweeps.leaderboard import MNIST, SEED, Leaderboard, Row, SeedStats
+from digits.sweeps.leaderboard import SAMPLE, SEED, Leaderboard, Row, SeedStats
 
 METRICS = (
     "val_accuracy",
@@ -162,7 +162,7 @@ def records(board: Leaderboard) -> Iterator[dict[str, Any]]:
 def _notes(board: Leaderboard) -> list[str]:
     """Remarks on the metrics."""
     sampled = [
-        job.name for row in board.ranked for job in row.jobs if job.results and job.results.dataset["name"] != MNIST
+        job.name for row in board.ranked for job in row.jobs if job.results and job.results.dataset["name"] == SAMPLE
     ]
     notes = []
     if sampled:
@@ -170,6 +170,9 @@ def _notes(board: Leaderboard) -> list[str]:
             "all jobs" if len(sampled) == sum(len(row.jobs) for row in board.ranked) else f"job {', '.join(sampled)}"
         )
         notes.append(f"A SAMPLE of the digits, in {which}: these results do not compare with those of all of MNIST.")
+    names = sorted({job.results.dataset["name"] for row in board.ranked for job in row.jobs if job.results} - {SAMPLE})
+    if len(names) > 1:
+        notes.append(f"Rows are of different data ({', '.join(names)}): their accuracies do not compare.")
     if board.by_test and len(board.ranked) > 1:
         notes.append(BY_TEST)
     notes += [
