@@ -16,6 +16,7 @@ from digits.data.batches import Batches, Digits, move
 from digits.data.mnist import MNISTDataModule, stratified
 from digits.errors import UserError
 from digits.model.network import normalise
+from digits.model.spec import DataSpec
 
 from ..helpers import digits_like
 
@@ -190,7 +191,7 @@ def test_the_sample_is_genuine_and_split_as_promised() -> None:
     )
     labels = torch.cat([labels for _, labels in data.test_dataloader()])
     assert labels.bincount().tolist() == [50] * 10
-    images = torch.cat([normalise(images) for images, _ in data.train_dataloader()])
+    images = torch.cat([normalise(images, DataSpec()) for images, _ in data.train_dataloader()])
     assert images.mean().item() == pytest.approx(0, abs=0.03)
     assert images.std().item() == pytest.approx(1, abs=0.03)
 
@@ -222,6 +223,6 @@ def test_the_official_split(mnist_root: Path) -> None:
     val = torch.cat([labels for _, labels in data.val_dataloader()]).bincount()
     train = torch.cat([labels for _, labels in data.train_dataloader()]).bincount()
     assert ((train + val) / 12 - val).abs().max() <= 1  # the shares of each digit are equal
-    images = torch.cat([normalise(images) for images, _ in data.train_dataloader()])
+    images = torch.cat([normalise(images, DataSpec()) for images, _ in data.train_dataloader()])
     assert images.mean().item() == pytest.approx(0, abs=0.002)
     assert images.std().item() == pytest.approx(1, abs=0.002)

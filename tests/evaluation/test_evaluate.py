@@ -245,7 +245,7 @@ def test_an_image_of_an_evaluation_that_is_no_digit(
     Image.new(mode, size).save(file, "PNG")
     png = base64.b64encode(file.getvalue()).decode()
     dataclasses.replace(tested, examples=[png, *tested.examples[1:]]).write(tmp_path)
-    with pytest.raises(UserError, match=f"an image of {size[0]}×{size[1]} in mode {mode} is not one of MNIST's digits"):
+    with pytest.raises(UserError, match=f"{size[0]}×{size[1]} pixels in mode {mode} are not an image of a data set"):
         evaluation.read(tmp_path)
 
 

@@ -115,10 +115,10 @@ def test_the_path_of_sizes(model: str) -> None:
     assert sizes.axes[0].get_title(loc="left") == f"The path of sizes: {path[model]}"
 
 
-def test_a_picture_without_a_digit(tmp_path: Path) -> None:
+def test_a_picture_without_a_digit(sample_run: Path, tmp_path: Path) -> None:
     Image.new("L", (90, 90), 240).save(tmp_path / "blank.png")
     with pytest.raises(UserError, match=r"blank\.png: blank"):
-        explanation.pixels_of(tmp_path / "blank.png", None)
+        explanation.pixels_of(find(sample_run), tmp_path / "blank.png", None)
 
 
 def test_maps_side_by_side() -> None:

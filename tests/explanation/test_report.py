@@ -13,6 +13,7 @@ from digits.cli.train import write_report
 from digits.errors import UserError
 from digits.evaluation import metrics as evaluation
 from digits.explanation import report
+from digits.model.spec import with_article
 from digits.runs.find import find
 from digits.runs.run import Run
 from digits.training.train import train
@@ -59,7 +60,7 @@ def test_the_page_says_what_the_run_says(page: Path) -> None:
     assert "conv 5×5, 1→8, padding 2, batch norm, relu" in text
     assert "optimizer.lr 0.01" in text
     for error in tested.worst:
-        assert f"a {error.digit}, read as {error.answer}" in text
+        assert f"{with_article(str(error.digit))}, read as {error.answer}" in text
     for row in tested.confusion_matrix:
         assert " ".join(str(count) for count in row if count) in text
 

@@ -15,8 +15,10 @@ import digits
 from digits.data import sample
 from digits.errors import UserError
 from digits.prediction import formats, pictures
-from digits.prediction.pictures import BATCH_SIZE, FAILED, NO_DIGIT, READ, UNSURE, Answer
+from digits.prediction.pictures import FAILED, NO_DIGIT, READ, UNSURE, Answer
 from digits.prediction.predict import DigitReader, Prediction
+from digits.preparation import parallel
+from digits.preparation.parallel import BATCH_SIZE
 
 from ..helpers import draw
 
@@ -141,6 +143,7 @@ def test_answers_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         "picture": "a.png",
         "status": "read",
         "digit": 1,
+        "label": "1",
         "probability": 0.9,
         "second": 2,
         "second_probability": 0.06,
@@ -149,6 +152,11 @@ def test_answers_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         "note": "",
     }
     assert (second["picture"], second["digit"], second["note"]) == ("b ü.png", None, "blank: nothing")
+    clothes = Prediction((0.1, 0.2, 0.7), ("coat", "bag", "ankle boot"))
+    with formats.as_json(clothes.classes) as write:
+        write(Answer("c.png", READ, clothes, "", IMAGES[0]))
+    (third,) = json.loads(capsys.readouterr().out)
+    assert (third["digit"], third["label"], third["second"], third["third"]) == (2, "ankle boot", "bag", "coat")
     with formats.as_json():
         pass
     assert json.loads(capsys.readouterr().out) == []
@@ -164,6 +172,12 @@ def test_answers_as_csv_and_as_a_table(capsys: pytest.CaptureFixture[str]) -> No
     assert (first["digit"], first["probability"], second["digit"]) == ("1", "0.9", "")
     assert lines[4].split() == ["1", "90.00", "%", "2", "6.00", "%,", "3", "4.00", "%", "a.png"]
     assert lines[5].split() == ["–", "b", "ü.png", "(blank:", "nothing)"]
+    clothes = Prediction((0.1, 0.7), ("bag", "ankle boot"))
+    with formats.as_table(clothes.classes) as write:
+        write(Answer("c.png", READ, clothes, "", IMAGES[0]))
+    header, line = capsys.readouterr().out.splitlines()
+    assert header.split() == ["class", "probability", "then", "picture"]
+    assert line.split() == ["ankle", "boot", "70.00", "%", "bag", "10.00", "%", "c.png"]
 
 
 def test_without_semaphores_one_process_prepares_them(
@@ -174,6 +188,6 @@ def test_without_semaphores_one_process_prepares_them(
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(pictures, "ProcessPoolExecutor", refuse)
+    monkeypatch.setattr(parallel, "ProcessPoolExecutor", refuse)
     names = [draw(tmp_path / f"{number}.png", 10 * number) for number in range(BATCH_SIZE + 1)]
     assert [answer.picture for answer in read(reader, names)] == names

@@ -191,7 +191,7 @@ def _packed(pictures: Pictures, listing: _Listing) -> bytes:
 def _cached(cache: Path, listing: _Listing) -> Pictures | None:
     """What an earlier call has kept; None if there is nothing, it is damaged, or a picture has changed."""
     try:
-        with np.load(cache, allow_pickle=False) as file:  # the zip archive verifies its checksums
+        with cache.open("rb") as stream, np.load(stream, allow_pickle=False) as file:  # a zip archive has checksums
             about = json.loads(str(file["about"]))
             images, labels, test = file["images"], file["labels"], file["test"]
     except UNREADABLE:

@@ -183,7 +183,7 @@ def measure(network: nn.Module, data: HeldOut, device: torch.device = CPU) -> Ev
         confusion_matrix=multiclass_confusion_matrix(found, targets, number).tolist(),
         reliability=_reliability(probabilities, labels),
         examples=[png_of(images[np.argmax(labels == label)]) if label in labels else "" for label in range(number)],
-        classes=data.classes,
+        classes=list(data.classes),
         **_mistakes(probabilities, labels, images),
         checkpoints=network.names if isinstance(network, Ensemble) else [],
         tta=isinstance(network, Ensemble) and network.shifts == SHIFTED,

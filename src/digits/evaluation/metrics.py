@@ -73,7 +73,7 @@ class Evaluation:
     checkpoints: Annotated[Sequence[str], "of an ensemble; empty for the run's own network"] = field(
         default_factory=list
     )
-    classes: Annotated[Sequence[str], "the name of each class"] = DIGITS
+    classes: Annotated[Sequence[str], "the name of each class"] = field(default_factory=lambda: list(DIGITS))
     tta: Annotated[bool, "whether shifted copies were used (test-time augmentation)"] = False
 
     @property
@@ -153,6 +153,6 @@ def image_of(png: str) -> npt.NDArray[np.uint8]:
     with Image.open(io.BytesIO(base64.b64decode(png)), formats=["PNG"]) as image:
         if (image.mode, image.size) != ("L", (IMAGE_SIZE, IMAGE_SIZE)):
             raise ValueError(
-                f"an image of {image.size[0]}×{image.size[1]} in mode {image.mode} is not one of a data set"
+                f"{image.size[0]}×{image.size[1]} pixels in mode {image.mode} are not an image of a data set"
             )
         return np.asarray(image)

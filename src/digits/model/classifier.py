@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import torch
 from lightning import LightningModule
@@ -73,21 +73,13 @@ class DigitClassifier(LightningModule):
         self.optimizer = dict(optimizer)
         self.scheduler = dict(scheduler) if scheduler else None
         self.label_smoothing = label_smoothing
-        self.frozen = freeze is not None
         if freeze:
-            self.network.blocks.requires_grad_(False)
+            self.network.blocks.requires_grad_(False).eval()  # Lightning keeps the mode of each module
 
         metrics = MetricCollection({"accuracy": Mean(), "loss": Mean()}, compute_groups=False)
         self.train_metrics = metrics.clone(prefix="train/")
         self.val_metrics = metrics.clone(prefix="val/")
         self.train_metrics.persistent(True)  # a checkpoint within an epoch contains what has been counted so far
-
-    def train(self, mode: bool = True) -> Self:
-        """Switch between training and evaluation; frozen blocks keep their batch statistics."""
-        super().train(mode)
-        if self.frozen:
-            self.network.blocks.eval()
-        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify images: (batch, 28, 28) uint8 to logits, (batch, classes) float."""

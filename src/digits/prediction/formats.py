@@ -44,7 +44,7 @@ def record(answer: Answer) -> dict[str, Any]:
 
 
 @contextmanager
-def as_table(classes: Sequence[str]) -> Iterator[Writer]:
+def as_table(classes: Sequence[str] = DIGITS) -> Iterator[Writer]:
     """Print a line per picture."""
     kind = "digit" if tuple(classes) == DIGITS else "class"
     width = max(len(kind), *map(len, classes))
@@ -67,7 +67,7 @@ def as_table(classes: Sequence[str]) -> Iterator[Writer]:
 
 
 @contextmanager
-def as_json(classes: Sequence[str]) -> Iterator[Writer]:
+def as_json(classes: Sequence[str] = DIGITS) -> Iterator[Writer]:
     """Print a JSON array, with an object per line."""
     separator = "[\n"
 
@@ -83,7 +83,7 @@ def as_json(classes: Sequence[str]) -> Iterator[Writer]:
 
 
 @contextmanager
-def as_csv(classes: Sequence[str]) -> Iterator[Writer]:
+def as_csv(classes: Sequence[str] = DIGITS) -> Iterator[Writer]:
     """Print CSV with a header."""
     writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     writer.writeheader()

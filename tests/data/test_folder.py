@@ -1,0 +1,174 @@
+"""A folder of pictures: its classes, its parts, what is skipped, and the file that keeps what was prepared."""
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digits.data import MNISTDataModule, folder
+from digits.errors import UserError
+from digits.preparation import photo
+
+from ..helpers import paper, sample_digits
+
+
+def put(root: Path, name: str, number: int = 3, start: int = 0) -> None:
+    """Write pictures of digits, all different, into the folder of a class."""
+    (root / name).mkdir(parents=True, exist_ok=True)
+    images, _ = sample_digits()
+    for index in range(start, start + number):
+        paper(images[500 * (len(name) % 10) + index]).save(root / name / f"{index}.png")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Three classes, with 6, 5 and 4 pictures."""
+    for number, name in ((6, "9"), (5, "bb"), (4, "10 c")):
+        put(tmp_path / "pictures", name, number)
+    return tmp_path / "pictures"
+
+
+def same(one: folder.Pictures, other: folder.Pictures) -> bool:
+    arrays = ("images", "labels", "test")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays) and one.names == other.names
+
+
+def test_classes_are_in_natural_order(root: Path) -> None:
+    pictures = folder.read(root, "photo")
+    assert pictures.classes == ("9", "10 c", "bb")
+    assert np.bincount(pictures.labels).tolist() == [6, 4, 5]
+    assert pictures.names[:2] == ("9/0.png", "9/1.png")
+    assert not pictures.test.any()
+    assert (pictures.images[0] == photo.prepare(root / "9/0.png", "photo")).all()
+    resized = folder.read(root, "resize")
+    assert (resized.images[0] == photo.prepare(root / "9/0.png", "resize")).all()
+    assert (resized.images[0] != pictures.images[0]).any()
+
+
+def test_pictures_are_prepared_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = folder.read(root, "photo")
+    prepared: list[str] = []
+    prepare = folder.parallel.prepare
+
+    def counted(names: Any, how: str) -> Any:
+        prepared.extend(names)
+        return prepare(names, how)
+
+    monkeypatch.setattr(folder.parallel, "prepare", counted)
+    assert same(folder.read(root, "photo"), first)
+    assert not prepared
+    put(root, "bb", 1, start=7)  # one more
+    assert len(folder.read(root, "photo").labels) == 16
+    os.utime(root / "bb/7.png", ns=(1, 1))  # changed
+    folder.read(root, "photo")
+    shutil.copy(root / "bb/0.png", root / "bb/7.png")
+    assert len(folder.read(root, "photo").labels) == 15  # the same picture twice counts once
+    (root / "bb/7.png").unlink()
+    assert same(folder.read(root, "photo"), first)
+    assert len(prepared) == 3 * 16 + 15
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other"])
+def test_a_damaged_file_of_prepared_pictures_is_made_again(damage: str, root: Path) -> None:
+    first = folder.read(root, "photo")
+    cache = root / ".digits-photo.npz"
+    content = cache.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    cache.write_bytes({"cut": content[:middle], "flipped": flipped, "empty": b"", "other": b"PK text"}[damage])
+    assert same(folder.read(root, "photo"), first)
+    assert cache.read_bytes() == content
+
+
+def test_a_folder_that_cannot_be_written_is_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(folder, "write", refuse)
+    assert len(folder.read(root, "photo").labels) == 15
+    assert not list(root.glob(".*"))
+
+
+def test_folders_train_and_test(tmp_path: Path) -> None:
+    for part, number, start in (("train", 4, 0), ("test", 2, 10)):
+        for name in ("a", "bb"):
+            put(tmp_path / part, name, number, start)
+    pictures = folder.read(tmp_path, "photo")
+    assert pictures.classes == ("a", "bb")
+    assert pictures.test.sum() == 4
+    shutil.copy(tmp_path / "test/a/10.png", tmp_path / "train/a/copy.png")  # in both parts: only in the test
+    pictures = folder.read(tmp_path, "photo")
+    assert (len(pictures.labels), pictures.test.sum()) == (12, 4)
+    data = MNISTDataModule("folder", str(tmp_path), batch_size=4, val_size=0)
+    data.setup()
+    assert (data.description.train, data.description.val, data.description.test) == (8, 0, 4)
+    put(tmp_path / "test", "ccc")
+    with pytest.raises(UserError, match="have to have the same classes; ccc is in one of them"):
+        folder.read(tmp_path, "photo")
+
+
+def test_pictures_that_cannot_be_read(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    (root / "bb/broken.png").write_bytes(b"no picture")
+    pictures = folder.read(root, "photo")
+    assert len(pictures.labels) == 15
+    assert list(pictures.skipped) == ["bb/broken.png"]
+    (message,) = caplog.messages
+    assert message.startswith("Skipped 1 of 16 pictures: bb/broken.png: not a picture")
+    folder.read(root, "photo")  # also from the file
+    assert caplog.messages == [message, message]
+    Image.new("L", (90, 90), 240).save(root / "bb/blank.png")
+    with pytest.raises(UserError, match=r"2 of the 17 pictures in .* cannot be used, such as .*data\.prepare=resize"):
+        folder.read(root, "photo")
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (shutil.rmtree, "is not a folder; it has to have a folder of pictures for each class"),
+    (lambda root: [shutil.rmtree(path) for path in root.iterdir()], "has no folders in it; put the pictures of each"),
+    (lambda root: [shutil.rmtree(root / name) for name in ("9", "bb")], "has one class, 10 c; there have to be two"),
+    (lambda root: (root / "empty").mkdir(), r"empty has no pictures; their names end with \.png, "),
+    (lambda root: shutil.copy(root / "9/3.png", root / "bb/x.png"), r"9/3\.png and .*bb/x\.png are the same picture"),
+    (lambda root: [(root / f"class{number}").mkdir() for number in range(260)], "has 263 classes; there can be 256"),
+])  # fmt: skip
+def test_what_is_no_folder_of_classes(change: Any, message: str, root: Path) -> None:
+    change(root)
+    with pytest.raises(UserError, match=message):
+        folder.read(root, "photo")
+
+
+def test_it_is_split_by_class_and_repeated(root: Path) -> None:
+    data = MNISTDataModule("folder", str(root), batch_size=50, val_size=0.2, test_size=0.4, split_seed=1)
+    data.setup()
+    assert (data.description.name, data.description.train) == ("pictures", 7)
+    assert (data.description.val, data.description.test) == (2, 6)
+    assert len(data.training_set()) >= 2_000  # an epoch
+    parts = [part.members.unique() for part in (data.training_set(), data.validation_set())]
+    assert not set(parts[0].tolist()) & set(parts[1].tolist())
+    assert data.spec.classes == ("9", "10 c", "bb")
+    training = data.test_set().images  # of another size than those that count
+    assert 0 < data.spec.mean < 0.5
+    assert len(training) == 6
+    again = MNISTDataModule("folder", str(root), batch_size=50, val_size=0.2, test_size=0.4, split_seed=1)
+    again.setup()
+    assert again.description == data.description
+    for size in (15, 0.999, 1):
+        sized = MNISTDataModule("folder", str(root), test_size=size, val_size=0)
+        if size == 1:
+            sized.setup()
+        else:
+            with pytest.raises(UserError, match="leaves none of 15 pictures for one of the parts"):
+                sized.setup()
+
+
+def test_the_file_says_what_it_is_of(root: Path) -> None:
+    folder.read(root, "photo")
+    with np.load(root / ".digits-photo.npz", allow_pickle=False) as file:
+        about = json.loads(str(file["about"]))
+    assert about["how"] == "photo"
+    assert about["files"][0][:3] == ["9/0.png", 0, False]
