@@ -192,6 +192,7 @@ def hush() -> None:
     logging.getLogger("torch.multiprocessing").setLevel(logging.ERROR)  # how it ends processes
     for message in (
         ".*GPU available but not used.*",  # requested by trainer.accelerator=cpu
+        ".*in eval mode at the start of training.*",  # requested by freeze=blocks
         ".*does not have many workers.*",  # the images are in memory; a worker would only copy them
         ".*Total length of `list` across ranks is zero.*",  # with data.val_size=0
         ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has summed over the processes
