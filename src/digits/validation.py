@@ -41,8 +41,6 @@ def resolve(cfg: DictConfig | TrainConfig, multirun: bool = False) -> TrainConfi
         UserError: For the first wrong key. The message names it, its value and what is allowed.
     """
     if isinstance(cfg, DictConfig):
-        if OmegaConf.is_missing(cfg.data, "root"):
-            raise UserError("data.root is missing: data.root=PICTURES, which has a folder of pictures for each class.")
         cfg = cast(TrainConfig, _to_dataclass(cfg))
     if not isinstance(cfg, TrainConfig):
         raise TypeError(f"expected a composed configuration, got {type(cfg).__name__}")
@@ -100,6 +98,8 @@ def _not_allowed(error: ValidationError, schema: type, values: Mapping[str, Any]
     """The message for the first wrong field of a dataclass: its value, what is allowed, and its meaning."""
     name = error.errors()[0]["loc"][0]
     errors = [each for each in error.errors() if each["loc"][0] == name]
+    kind = type(values[str(name)]).__name__
+    errors = [each for each in errors if kind in str(each["loc"][-1])] or errors  # of an int, not those of a float
     allowed = " or ".join(dict.fromkeys(each["msg"].replace("Input", "it", 1) for each in errors))
     meaning = "".join(f" ({note})" for note in _annotation(schema, str(name)) if isinstance(note, str))
     words = re.findall(r"'([^']+)'", allowed)
@@ -155,6 +155,8 @@ def _check_devices(trainer: TrainerConfig, multirun: bool) -> None:
 
 
 def _check_combinations(cfg: TrainConfig) -> None:
+    if cfg.data.name == "folder" and not cfg.data.root:
+        raise UserError("data=folder needs data.root=PICTURES, which has a folder of pictures for each class.")
     if cfg.data.name == "sample" and cfg.data.val_size >= SAMPLE_TRAIN_SIZE:
         raise UserError(
             f"data.val_size={cfg.data.val_size} is not allowed: the sample has {SAMPLE_TRAIN_SIZE} images for training "

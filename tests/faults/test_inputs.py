@@ -125,6 +125,24 @@ CASES = {
         "python train.py data.root=nothing data.offline_fallback=false",
         "python train.py data.root=nothing data.val_size=60000",
         "python train.py data=sample data.val_size=4500",
+        "python train.py data=fashion data.root=nothing",
+        "python train.py data=kmnist data.root=nothing",
+        "python train.py data=folder",
+        *(f"python train.py data=folder data.root={name}" for name in ("gone", "text.png", "emptyfolder", "oneclass")),
+        *(f"python train.py data=folder data.root={name}" for name in ("hollow", "unreadable", "twice")),
+        "python train.py data=folder data.root=letters data.test_size=0",
+        "python train.py data=folder data.root=letters data.test_size=0.99",
+        "python train.py data=folder data.root=letters data.val_size=1.5",
+        "python train.py data=folder data.root=letters data.prepare=crop",
+        "digits evaluate run --data gone",
+        "digits evaluate run --data letters",
+        "digits evaluate run --data fashion",
+    ],
+    "Weights to start from": [
+        *(f"python train.py data=sample start_from={name}" for name in ("gone", "unfinished", "cut.ckpt", "run")),
+        "python train.py data=sample freeze=blocks",
+        "python train.py data=sample start_from=run freeze=head",
+        "python train.py data=sample start_from=run freeze=blocks model.blocks=[]",
     ],
     "Nowhere to write, no GPU": [
         "python train.py hydra.run.dir=notafolder/run",
@@ -240,6 +258,19 @@ def place(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     (here / "cut.png").write_bytes(picture[: len(picture) // 2])
     (here / "seven.png.seen.png").mkdir()
 
+    for folder, names in (
+        ("oneclass", "a"),
+        ("hollow", "ab"),
+        ("unreadable", "ab"),
+        ("twice", "ab"),
+        ("letters", "ab"),
+    ):
+        for number, name in enumerate(names):
+            (here / folder / name).mkdir(parents=True)
+            shift = 0 if folder == "twice" else number
+            draw(here / folder / name / f"{number}.png", 3600 + shift)
+    (here / "hollow/b/1.png").unlink()
+    (here / "unreadable/b/1.png").write_text("a picture, believe me")
     (here / "damaged").mkdir()
     for name in sources.MNIST.files:
         (here / "damaged" / name).write_bytes(idx(np.zeros((3, 28, 28), np.uint8)))
@@ -277,7 +308,19 @@ def short(command: str) -> list[str]:
 WRITING = bool(os.environ.get("WRITE_DOCS"))
 SEEN: dict[str, str] = {}  # rows
 # What a training or a search that is refused may leave behind.
-LEFT = {"train.log", ".fetching.lock", ".lock", "MNIST", "raw", "nothing", "search.json", ".journal"}
+LEFT = {
+    "train.log",
+    ".digits-photo.npz",
+    ".fetching.lock",
+    ".lock",
+    "MNIST",
+    "raw",
+    "nothing",
+    "data",
+    "FashionMNIST",
+    "search.json",
+    ".journal",
+}
 PHASES = {
     "it fetches the data": (files, "_download"),
     "it reads the data": (files, "parse_idx"),

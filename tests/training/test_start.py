@@ -133,7 +133,7 @@ def test_what_cannot_be_started_from(source: Path, tmp_path: Path) -> None:
     (["freeze=blocks"], "name it with start_from=RUN"),
     (["freeze=blocks", "start_from=x", "model=mlp", "model.blocks=[]"], "this model has no blocks"),
     (["freeze=head"], "freeze=head is not allowed"),
-    (["data=folder", "data.root=???"], "data.root is missing: data.root=PICTURES"),
+    (["data=folder"], "data=folder needs data.root=PICTURES"),
 ])  # fmt: skip
 def test_wrong_words(words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
