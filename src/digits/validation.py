@@ -98,8 +98,8 @@ def _not_allowed(error: ValidationError, schema: type, values: Mapping[str, Any]
     """The message for the first wrong field of a dataclass: its value, what is allowed, and its meaning."""
     name = error.errors()[0]["loc"][0]
     errors = [each for each in error.errors() if each["loc"][0] == name]
-    kind = type(values[str(name)]).__name__
-    errors = [each for each in errors if kind in str(each["loc"][-1])] or errors  # of an int, not those of a float
+    if isinstance(given := values[str(name)], int | float):  # of two alternatives, the one of its type
+        errors = [each for each in errors if type(given).__name__ in str(each["loc"][-1])] or errors
     allowed = " or ".join(dict.fromkeys(each["msg"].replace("Input", "it", 1) for each in errors))
     meaning = "".join(f" ({note})" for note in _annotation(schema, str(name)) if isinstance(note, str))
     words = re.findall(r"'([^']+)'", allowed)

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from digits.cli import app as cli
+from digits.console import evaluation_text
 from digits.data import download as files
 from digits.data import sample, sources
 from digits.data.mnist import MNISTDataModule
@@ -26,7 +27,7 @@ from digits.runs.find import find
 from digits.runs.run import Run
 from digits.training.train import train
 
-from ..helpers import Compose, call_main
+from ..helpers import Compose, call_main, paper, sample_digits
 
 
 @pytest.fixture(scope="module")
@@ -288,3 +289,26 @@ def test_nothing_is_written_into_a_folder_that_a_checkpoint_names(
     torch.save(content, tmp_path / "made.ckpt")
     assert testing.evaluate(find(tmp_path / "made.ckpt")).test_accuracy == results.test_accuracy
     assert {path.name for path in named.rglob("*")} == set(sources.MNIST.files)
+
+
+def test_on_other_data_of_the_same_classes(sample_run: Path, tiny_mnist: Path, tmp_path: Path) -> None:
+    """The run's own evaluation stays; classes are known by name, whatever their order and number."""
+    before = (sample_run / "evaluation.json").read_bytes()
+    images, labels = sample_digits()
+    for name in ("7", "3"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for number, index in enumerate(np.flatnonzero(labels == int(name))[:20]):
+            paper(images[index]).save(tmp_path / f"mine/{name}/{number}.png")
+    mine = testing.evaluate(find(sample_run), other=str(tmp_path / "mine"))
+    assert (mine.dataset, mine.images) == ("mine", 40)
+    assert mine.test_accuracy >= 0.8
+    assert [sum(row) for row in mine.confusion_matrix] == [0, 0, 0, 20, 0, 0, 0, 20, 0, 0]
+    assert [bool(png) for png in mine.examples] == [number in (3, 7) for number in range(10)]
+    mine.write(tmp_path)
+    assert evaluation.read(tmp_path) == mine
+    assert evaluation_text(mine)
+    official = testing.evaluate(find(sample_run), other="mnist")
+    assert (official.dataset, official.images) == ("mnist", 50)
+    assert (sample_run / "evaluation.json").read_bytes() == before
+    with pytest.raises(UserError, match="--data gone is neither a folder of pictures nor one of mnist, fashion"):
+        testing.evaluate(find(sample_run), other="gone")
