@@ -3,6 +3,8 @@
     python benchmarks/drawings.py handwriting my_digits      80 of each digit, in folders 0 to 9
     python benchmarks/drawings.py shapes shapes --number 30  30 circles, squares and triangles
 
+    python benchmarks/drawings.py sheet docs/handwriting.png
+
 The same seed draws the same pictures.
 """
 
@@ -119,14 +121,26 @@ def write(kind: str, folder: Path, number: int, seed: int) -> None:
             draw(name, np.random.default_rng([seed, label, index])).save(folder / name / f"{index:03}.png")
 
 
+def sheet(file: Path, seed: int) -> None:
+    """Write one picture of two drawings of each digit."""
+    whole = Image.new("RGB", (10 * SIDE, 2 * SIDE))
+    for label, name in enumerate(HANDWRITING):
+        for row in range(2):
+            whole.paste(handwriting(name, np.random.default_rng([seed, label, row])), (label * SIDE, row * SIDE))
+    whole.resize((5 * SIDE, SIDE), Image.Resampling.BOX).save(file)
+
+
 def main() -> None:
     """Write the pictures that the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("kind", choices=[*KINDS, "sheet"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--number", type=int, default=80, help="pictures of each class")
     parser.add_argument("--seed", type=int, default=0)
     words = parser.parse_args()
+    if words.kind == "sheet":
+        sheet(words.folder, words.seed)
+        return
     write(words.kind, words.folder, words.number, words.seed)
 
 
