@@ -443,7 +443,7 @@ def test_the_help_names_the_defaults_as_they_are(monkeypatch: pytest.MonkeyPatch
     listed = [
         line.split()[0] for line in command.help_text().splitlines() if line.startswith("  ") and "=" in line.split()[0]
     ]
-    assert len(listed) == 12
+    assert len(listed) == 13
     for word in listed:
         key, _, value = word.partition("=")
         if not key.startswith("hydra."):

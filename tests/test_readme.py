@@ -27,7 +27,8 @@ EXAMPLES = re.findall(r"```console\n\$ python train\.py (.*?)\n(.*?)```", TEXT, 
 
 # These run this test, install what it runs on, or take minutes and change files.
 OF_CI = {"make test", "make test-faults", "make lint", "make format", "make bench", "pip install -e ."}
-ON_REAL_MNIST = {"python train.py experiment=article", "python train.py experiment=fast", "digits data"}
+ON_REAL_MNIST = {"python train.py experiment=article", "python train.py experiment=fast", "digits data",
+                 "digits evaluate outputs/mine --data mnist"}  # fmt: skip
 
 
 def test_the_pages_are_linked_and_begin_with_their_question() -> None:

@@ -16,6 +16,7 @@ from digits.model.spec import PREPARATIONS
 OFFICIAL_TRAIN_SIZE = 60_000
 SAMPLE_TRAIN_SIZE = 4_500
 LATEST = "latest"  # the newest finished run
+SAMPLE = "mnist-sample-5k"  # the name of the sample in results
 
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 Fused = Annotated[bool | None, "one kernel for all parameters; null: wherever torch has one, on cpu, cuda and mps"]

@@ -108,7 +108,7 @@ def evaluation_text(evaluation: "Evaluation") -> str:
         confidence, accuracy = 100 * part.confidence, 100 * part.accuracy
         lines.append(f"from {100 * part.above:>5.1f} %  {part.images:>6,}  {confidence:>14.2f} %  {accuracy:>7.2f} %")
     if evaluation.worst:
-        lines += ["", f"The {len(evaluation.worst)} worst errors, the least likely digits first"]
+        lines += ["", f"The {len(evaluation.worst)} worst errors, the least likely {evaluation.noun} first"]
     for mistake in evaluation.worst:
         likely = f"{with_article(names[mistake.digit])} ({100 * mistake.probability:.2f} %)"
         read = f"{names[mistake.answer]} ({100 * mistake.confidence:.2f} %)"

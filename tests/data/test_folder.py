@@ -74,16 +74,41 @@ def test_pictures_are_prepared_once(root: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(prepared) == 3 * 16 + 15
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other", "labels", "shapes", "names", "list"])
 def test_a_damaged_file_of_prepared_pictures_is_made_again(damage: str, root: Path) -> None:
     first = folder.read(root, "photo")
     cache = root / ".digits-photo.npz"
     content = cache.read_bytes()
     middle = len(content) // 2
     flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    if damage in ("labels", "shapes", "names", "list"):
+        with np.load(cache) as file:
+            arrays = dict(file)
+        about = json.loads(str(arrays["about"]))
+        if damage == "labels":
+            arrays["labels"] = arrays["labels"] + np.uint8(7)
+        elif damage == "shapes":
+            arrays["images"] = arrays["images"][:-1]
+        else:
+            about = {**about, "names": about["names"][1:]} if damage == "names" else list(about)
+        np.savez(cache, **{**arrays, "about": np.array(json.dumps(about))})
+        assert same(folder.read(root, "photo"), first)
+        return
     cache.write_bytes({"cut": content[:middle], "flipped": flipped, "empty": b"", "other": b"PK text"}[damage])
     assert same(folder.read(root, "photo"), first)
     assert cache.read_bytes() == content
+
+
+def test_a_link_to_nothing_is_skipped(root: Path) -> None:
+    put(root, "bb", 12)
+    (root / "bb/gone.png").symlink_to(root / "nowhere.png")
+    assert folder.read(root, "photo").skipped == {"bb/gone.png": "no such file"}
+
+
+def test_nothing_is_kept_in_a_folder_that_a_checkpoint_names(root: Path) -> None:
+    data = MNISTDataModule("folder", str(root), val_size=0, mirrors=[])
+    data.setup()
+    assert not list(root.glob(".*"))
 
 
 def test_a_folder_that_cannot_be_written_is_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +149,7 @@ def test_pictures_that_cannot_be_read(root: Path, caplog: pytest.LogCaptureFixtu
     folder.read(root, "photo")  # also from the file
     assert caplog.messages == [message, message]
     Image.new("L", (90, 90), 240).save(root / "bb/blank.png")
-    with pytest.raises(UserError, match=r"2 of the 17 pictures in .* cannot be used, such as .*data\.prepare=resize"):
+    with pytest.raises(UserError, match=r"2 of the 17 pictures in .* cannot be used, such as bb/"):
         folder.read(root, "photo")
 
 
@@ -132,8 +157,12 @@ def test_pictures_that_cannot_be_read(root: Path, caplog: pytest.LogCaptureFixtu
     (shutil.rmtree, "is not a folder; it has to have a folder of pictures for each class"),
     (lambda root: [shutil.rmtree(path) for path in root.iterdir()], "has no folders in it; put the pictures of each"),
     (lambda root: [shutil.rmtree(root / name) for name in ("9", "bb")], "has one class, 10 c; there have to be two"),
+    (lambda root: (root / "Val").mkdir(), "has the folder Val, which is no class"),
+    (lambda root: [(root / name).mkdir() for name in ("train", "test")], "has the folder test, which is no class"),
+    (lambda root: (root / "train").mkdir(), "has the folder train, which is no class"),
+    (lambda root: (root / "a\x1b[31m").mkdir(), "has a class whose name cannot be printed"),
     (lambda root: (root / "empty").mkdir(), r"empty has no pictures; their names end with \.png, "),
-    (lambda root: shutil.copy(root / "9/3.png", root / "bb/x.png"), r"9/3\.png and .*bb/x\.png are the same picture"),
+    (lambda root: shutil.copy(root / "9/3.png", root / "bb/x.png"), r"9/3\.png and .*bb/x\.png look the same at 28"),
     (lambda root: [(root / f"class{number}").mkdir() for number in range(260)], "has 263 classes; there can be 256"),
 ])  # fmt: skip
 def test_what_is_no_folder_of_classes(change: Any, message: str, root: Path) -> None:
@@ -157,6 +186,11 @@ def test_it_is_split_by_class_and_repeated(root: Path) -> None:
     again = MNISTDataModule("folder", str(root), batch_size=50, val_size=0.2, test_size=0.4, split_seed=1)
     again.setup()
     assert again.description == data.description
+    with pytest.raises(UserError, match=r"data\.val_size=8 takes all training pictures of"):
+        MNISTDataModule("folder", str(root), val_size=8, test_size=0.4).setup()
+    few = MNISTDataModule("folder", str(root), val_size=0.01, test_size=0.4)
+    few.setup()
+    assert few.description.val == 1  # a fraction is at least one
     for size in (15, 0.999, 1):
         sized = MNISTDataModule("folder", str(root), test_size=size, val_size=0)
         if size == 1:

@@ -74,6 +74,7 @@ def test_an_unpacked_file_that_cannot_be_verified_is_not_used(tmp_path: Path) ->
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"anything")
     found = download.find(tmp_path, sources.KMNIST)
     assert list(found.damaged.values()) == ["only the .gz file can be verified"]
+    assert download.MAX_DOWNLOAD_BYTES > 26_421_880  # the largest file, of Fashion-MNIST
 
 
 def test_a_network_learns_their_classes(

@@ -36,8 +36,11 @@ def test_a_network_learns_an_unusual_handwriting(mnist_root: Path, tmp_path: Pat
     DRAWINGS["write"]("handwriting", tmp_path / "mine", 80, 0)
     words = ["experiment=compact", "report=false", "trainer.accelerator=cpu"]
     train(composed(*words, f"data.root={mnist_root}"), tmp_path / "mnist")
-    assert evaluate(find(tmp_path / "mnist"), other=str(tmp_path / "mine")).test_accuracy <= 0.8
+    DRAWINGS["write"]("handwriting", tmp_path / "unseen", 80, 1)
+    for name in ("mine", "unseen"):
+        assert evaluate(find(tmp_path / "mnist"), other=str(tmp_path / name)).test_accuracy <= 0.8
     own = ["data=folder", f"data.root={tmp_path}/mine", "data.test_size=0.5", "optimizer.lr=0.001"]
     results = train(composed(*words, *own, f"start_from={tmp_path}/mnist"), tmp_path / "own")
     assert results.test_accuracy >= 0.97
+    assert evaluate(find(tmp_path / "own"), other=str(tmp_path / "unseen")).test_accuracy >= 0.97
     assert results.train_seconds < 60

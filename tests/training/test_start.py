@@ -88,7 +88,14 @@ def test_a_job_that_has_begun_knows_its_siblings_source(source: Path, tmp_path: 
     Run(tmp_path / "sweep/0").write_config(cfg)
     latest = resolve(composed(*TINY, "start_from=latest"))
     run = Run(tmp_path / "sweep/1")
-    pin(latest, run, siblings(run))
+    typed = tmp_path / "sweep/0/.hydra/overrides.yaml"
+    typed.parent.mkdir()
+    typed.write_text(f"- start_from={source}\n")  # a job that was given another one
+    assert not siblings(run)
+    typed.write_text("- start_from=latest\n")
+    (tmp_path / "sweep/2").mkdir()
+    (tmp_path / "sweep/2/config.yaml").write_text("{")  # nobody can read it
+    pin(latest, run, siblings(run)[::-1])
     assert (latest.start_from, latest.start_sha256) == (cfg.start_from, cfg.start_sha256)
 
 
@@ -156,3 +163,11 @@ def test_frozen_blocks_keep_the_statistics_of_their_normalisation(
     train(tiny(normalised, f"start_from={tmp_path}/source", "freeze=blocks"), tmp_path / "next")
     name = "network.blocks.0.norm.running_mean"
     assert torch.equal(weights(tmp_path / "source", "best")[name], weights(tmp_path / "next")[name])
+
+
+def test_another_folder_of_pictures_is_another_run(tmp_path: Path) -> None:
+    cfg = resolve(composed("data=folder", f"data.root={tmp_path}/a"))
+    Run(tmp_path).write_config(cfg)
+    Run(tmp_path).check(cfg)
+    with pytest.raises(UserError, match="data.root is .*a there and .*b here"):
+        Run(tmp_path).check(resolve(composed("data=folder", f"data.root={tmp_path}/b")))

@@ -20,15 +20,17 @@ from digits.errors import UserError
 from digits.model.geometry import IMAGE_SIZE
 from digits.model.spec import MAX_CLASSES
 from digits.preparation import parallel, photo
-from digits.runs.files import write
+from digits.runs.files import changed_at, write
 
 log = logging.getLogger(__name__)
 
 TRAIN, TEST = "train", "test"
+PARTS = (TRAIN, TEST, "val", "valid", "validation")  # names that are not those of classes
 MAX_SKIPPED = 0.1  # fraction of the pictures; more are an error
 NAMED = 5  # skipped pictures that a message names
 VERSION = 1  # of the file with the prepared pictures
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+DTYPES = (np.dtype(np.uint8), np.dtype(np.uint8), np.dtype(np.bool_))
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,13 @@ class _Listing:
     files: list[list[Any]]  # name, index of the class, whether it is in `test`, size, time of change in nanoseconds
 
 
-def read(root: Path, how: str) -> Pictures:
+def read(root: Path, how: str, keep: bool = True) -> Pictures:
     """Read all pictures of a folder, from the file of an earlier call if nothing has changed.
 
     Args:
         root: The folder. It has a folder of pictures for each class, or folders ``train`` and ``test`` that have them.
         how: One of `photo.PREPARATIONS`.
+        keep: Whether to keep what was prepared, in a file in the folder.
 
     Raises:
         UserError: If the folder has no such structure, too many pictures cannot be used, or one is in two classes.
@@ -79,7 +82,8 @@ def read(root: Path, how: str) -> Pictures:
         pictures = _prepare(root, listing)
         _check(root, pictures)
         try:
-            write(cache, _packed(pictures, listing))
+            if keep:
+                write(cache, _packed(pictures, listing))
         except OSError as error:
             log.info("The prepared pictures are not kept: %s: %s.", cache, error.strerror or error)
     if pictures.skipped:
@@ -93,8 +97,16 @@ def read(root: Path, how: str) -> Pictures:
 def _list(root: Path, how: str) -> _Listing:
     if not root.is_dir():
         raise UserError(f"data.root={root} is not a folder; it has to have a folder of pictures for each class.")
-    parts = [root / TRAIN, root / TEST] if (root / TRAIN).is_dir() and (root / TEST).is_dir() else [root]
+    names = _folders(root)
+    parts = [root / TRAIN, root / TEST] if {TRAIN, TEST} <= set(names) else [root]
+    if strange := [name for name in names if name.lower() in PARTS and parts != [root / name for name in names[::-1]]]:
+        raise UserError(
+            f"data.root={root} has the folder {strange[0]}, which is no class: there can be folders of classes, or the "
+            f"two folders {TRAIN} and {TEST} and nothing else."
+        )
     classes = _folders(parts[0])
+    if strange := [name for name in classes if not name.isprintable()]:
+        raise UserError(f"data.root={root} has a class whose name cannot be printed: {strange[0]!r}.")
     if not classes:
         raise UserError(f"data.root={root} has no folders in it; put the pictures of each class into a folder.")
     if len(classes) == 1:
@@ -111,8 +123,8 @@ def _list(root: Path, how: str) -> _Listing:
             if not found:
                 raise UserError(f"{part / name} has no pictures; their names end with {', '.join(photo.SUFFIXES)}.")
             for path in map(Path, found):
-                state = path.stat()
-                facts = [label, part.name == TEST and part != root, state.st_size, state.st_mtime_ns]
+                size = path.stat().st_size if path.exists() else 0  # a broken link is skipped later
+                facts = [label, part.name == TEST and part != root, size, changed_at(path)]
                 files.append([path.relative_to(root).as_posix(), *facts])
     return _Listing(VERSION, how, classes, files)
 
@@ -148,10 +160,12 @@ def _prepare(root: Path, listing: _Listing) -> Pictures:
                 tests.append(test)
                 names.append(name)
             elif labels[place] != label:
-                raise UserError(f"{root / names[place]} and {root / name} are the same picture, in two classes.")
+                raise UserError(
+                    f"{root / names[place]} and {root / name} look the same at 28×28 pixels, and are in two classes."
+                )
             else:
                 tests[place] = tests[place] or test  # never in both parts
-                log.info("%s is the same picture as %s, which is used.", name, names[place])
+                log.info("%s looks the same at 28×28 pixels as %s, which is used.", name, names[place])
     return Pictures(
         tuple(listing.classes),
         np.array(images, dtype=np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE),
@@ -172,10 +186,7 @@ def _check(root: Path, pictures: Pictures) -> None:
     total = number + len(pictures.labels)
     if number > MAX_SKIPPED * total:
         shown = "; ".join(f"{name}: {why}" for name, why in list(pictures.skipped.items())[:NAMED])
-        raise UserError(
-            f"{number} of the {total} pictures in {root} cannot be used, such as {shown}. "
-            "data.prepare=resize takes whole pictures."
-        )
+        raise UserError(f"{number} of the {total} pictures in {root} cannot be used, such as {shown}.")
     for label, name in enumerate(pictures.classes):
         if not ((pictures.labels == label) & ~pictures.test).any():
             raise UserError(f"no picture of the class {name} in {root} can be used for training.")
@@ -194,10 +205,12 @@ def _cached(cache: Path, listing: _Listing) -> Pictures | None:
         with cache.open("rb") as stream, np.load(stream, allow_pickle=False) as file:  # a zip archive has checksums
             about = json.loads(str(file["about"]))
             images, labels, test = file["images"], file["labels"], file["test"]
+        names, skipped = about.pop("names"), about.pop("skipped")
+        shapes = [(len(names), IMAGE_SIZE, IMAGE_SIZE), (len(names),), (len(names),)]
+        fits = [array.shape for array in (images, labels, test)] == shapes and labels.max() < len(listing.classes)
+        if about != asdict(listing) or not fits or (images.dtype, labels.dtype, test.dtype) != DTYPES:
+            return None
+        skipped = {str(name): str(why) for name, why in skipped.items()}
     except UNREADABLE:
-        return None
-    names, skipped = about.pop("names", None), about.pop("skipped", None)
-    same_shapes = images.shape[1:] == (IMAGE_SIZE, IMAGE_SIZE) and len(images) == len(labels) == len(test)
-    if about != asdict(listing) or not same_shapes:
         return None
     return Pictures(tuple(listing.classes), images, labels, test, tuple(names), skipped)

@@ -217,6 +217,10 @@ class MNISTDataModule(LightningDataModule):
             test_images, test_labels = torch.from_numpy(raw.test_images), torch.from_numpy(raw.test_labels).long()
             test = Digits(test_images, test_labels, torch.arange(len(test_labels)))
             parts = (Digits(images, labels, train), Digits(images, labels, val), test)
+            if self.name == "folder" and (lost := set(raw.labels.tolist()) - set(raw.labels[train.numpy()].tolist())):
+                raise UserError(
+                    f"data.val_size={raw.val_size} takes all training pictures of {raw.classes[min(lost)]}."
+                )
             self._description = Description(raw.name, len(train), len(val), len(test), fingerprint(parts))
             if self.name == "folder" and (repeats := -(-MIN_EPOCH // len(train))) > 1:
                 log.info("An epoch takes each of the %d training pictures %d times.", len(train), repeats)

@@ -7,15 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from digits.config import DataConfig
+from digits.config import SAMPLE, DataConfig
 from digits.data import download, folder, sample
 from digits.data.sources import SOURCES
 from digits.errors import UserError
 from digits.model.spec import DIGITS
 
 log = logging.getLogger(__name__)
-
-SAMPLE = "mnist-sample-5k"
 
 Array = npt.NDArray[np.uint8]
 
@@ -66,14 +64,14 @@ def read(cfg: DataConfig) -> Raw:
             ) from error
         log.debug("%s", error)
         raw = _read_sample(min(cfg.val_size, sample.VAL_SIZE))
-        log.warning("%s", _sample_warning(len(raw.labels) - int(raw.val_size), root))
+        log.warning("%s", _sample_warning(len(raw.labels) - number_of(raw.val_size, len(raw.labels)), root))
         return raw
     arrays = [download.parse_idx(found.contents.pop(name)) for name in source.files]  # freed one by one
     return Raw(cfg.name, arrays[0], arrays[1], arrays[2], arrays[3], cfg.val_size, source.classes)
 
 
 def _read_folder(cfg: DataConfig, root: Path) -> Raw:
-    pictures = folder.read(root, cfg.prepare)
+    pictures = folder.read(root, cfg.prepare, keep=cfg.mirrors != [])  # [] as in `data_of`: only read
     labels = pictures.labels
     rest, test = np.flatnonzero(~pictures.test), np.flatnonzero(pictures.test)
     if not len(test):
@@ -84,12 +82,14 @@ def _read_folder(cfg: DataConfig, root: Path) -> Raw:
     if missing := set(range(len(pictures.classes))) - set(labels[rest].tolist()):
         raise UserError(f"data.test_size={cfg.test_size} takes all pictures of {pictures.classes[min(missing)]}.")
     images, name = pictures.images, root.resolve().name
+    if name in (*SOURCES, SAMPLE):
+        name = f"folder {name}"
     return Raw(name, images[rest], labels[rest], images[test], labels[test], cfg.val_size, pictures.classes)
 
 
 def number_of(size: float, of: int) -> int:
     """A number of images, or a fraction of them, as a number."""
-    return size if isinstance(size, int) else round(size * of)
+    return size if isinstance(size, int) else max(1, round(size * of))
 
 
 def stratified(labels: Array, size: int, seed: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

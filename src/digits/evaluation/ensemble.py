@@ -15,7 +15,7 @@ class Ensemble(nn.Module):
     """The mean of the probabilities of networks, over shifted copies of each digit.
 
     Args:
-        networks: Each from images, (batch, 28, 28) uint8, to logits, (batch, 10).
+        networks: Each from images, (batch, 28, 28) uint8, to logits, (batch, classes).
         shifts: Of the copies, in pixels to the right and down.
         names: The checkpoints of the networks.
     """
@@ -32,7 +32,7 @@ class Ensemble(nn.Module):
         self.names = names
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images, (batch, 28, 28) uint8, to the logarithms of the mean probabilities, (batch, 10)."""
+        """Images, (batch, 28, 28) uint8, to the logarithms of the mean probabilities, (batch, classes)."""
         logarithms = [
             network(shifted(images, *shift)).float().log_softmax(1)
             for shift in self.shifts

@@ -1,5 +1,6 @@
 """Tests a network on the test set of its training. `logits` is the one inference loop of the project."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,20 +20,21 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
+from digits.config import SAMPLE
 from digits.console import quiet
 from digits.data import MNISTDataModule, download, folder
 from digits.data.batches import Digits, HeldOut
 from digits.data.mnist import Description
-from digits.data.reading import SAMPLE
 from digits.data.sources import SOURCES, default_root
 from digits.errors import RunError, UserError
 from digits.evaluation.ensemble import IN_PLACE, SHIFTED, Ensemble
 from digits.evaluation.metrics import DigitMetrics, Evaluation, Mistake, ReliabilityBin, png_of
-from digits.model.spec import DataSpec
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.files import rounded
 from digits.runs.find import Trained
 from digits.validation import parse_data
+
+log = logging.getLogger(__name__)
 
 BATCH_SIZE = 500
 BINS = 15  # of confidence, as in the calibration error
@@ -106,7 +108,7 @@ def open_test(trained: Sequence[Trained], tta: bool = False, other: str | None =
         if checkpoint.data.classes != checkpoints[0].data.classes:
             raise UserError(f"{checkpoint.path} has other classes than the first one.")
     if other is not None:
-        return network, other_data(other, checkpoints[0].data)
+        return network, other_data(other, checkpoints)
     with quiet():
         data = data_of(checkpoints[0])
     for checkpoint in checkpoints:
@@ -114,22 +116,30 @@ def open_test(trained: Sequence[Trained], tta: bool = False, other: str | None =
         name = state.get("name") if isinstance(state, dict) else None
         if name != data.description.name:
             raise UserError(f"{checkpoint.path} was tested on {name}, and the first one on {data.description.name}.")
+        if data.name == "folder" and state and state["fingerprint"] != data.description.fingerprint:
+            raise UserError(f"{checkpoint.path} was tested on other pictures of {name} than the first one.")
     return network, data.held_out()
 
 
-def other_data(word: str, spec: DataSpec) -> HeldOut:
+def other_data(word: str, checkpoints: Sequence[Checkpoint]) -> HeldOut:
     """The test set of another data set, or all pictures of a folder without a folder ``test``.
 
     Args:
         word: A value of ``data=``, or a folder of pictures, with a folder for each class.
-        spec: The classes that the network knows, and how it wants pictures prepared.
+        checkpoints: Of the networks; all know the same classes.
 
     Raises:
-        UserError: If there is no such data set, or it has a class that the network does not know.
+        UserError: If there is no such data set, it has a class that the networks do not know, or one was trained on it.
         DownloadError: If its files cannot be downloaded.
     """
+    spec = checkpoints[0].data
+    trained_on = [
+        checkpoint.content.get(MNISTDataModule.CHECKPOINT_HYPER_PARAMS_KEY) or {} for checkpoint in checkpoints
+    ]
     if Path(word).is_dir():
         pictures = folder.read(Path(word), spec.prepare)
+        if not pictures.test.any() and str(Path(word).resolve()) in [str(each.get("root")) for each in trained_on]:
+            raise UserError(f"--data {word}: the network was trained on these pictures; leave out --data.")
         members = np.flatnonzero(pictures.test) if pictures.test.any() else np.arange(len(pictures.labels))
         images, labels = torch.from_numpy(pictures.images), torch.from_numpy(pictures.labels).long()
         found = HeldOut(Path(word).resolve().name, pictures.classes, Digits(images, labels, torch.from_numpy(members)))
@@ -138,6 +148,8 @@ def other_data(word: str, spec: DataSpec) -> HeldOut:
             data = MNISTDataModule(word, default_root(word), val_size=0, offline_fallback=False)
             data.setup()
         found = data.held_out()
+        if word == "sample" and any(each.get("name") == "mnist" for each in trained_on):
+            log.warning("The sample consists of training digits of MNIST: the network has seen them.")
     else:
         raise UserError(f"--data {word} is neither a folder of pictures nor one of {', '.join(SOURCES)}, sample.")
     if unknown := [name for name in found.classes if name not in spec.classes]:

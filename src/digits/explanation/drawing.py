@@ -32,6 +32,7 @@ STYLE = mpl.rc_context(
         "xtick.color": INK,
         "ytick.color": INK,
         "legend.frameon": False,
+        "text.parse_math": False,  # a dollar in a name is a dollar
     }
 )
 """Decorates functions that draw: one look for all figures."""

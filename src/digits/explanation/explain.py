@@ -125,6 +125,8 @@ def pixels_of(trained: Trained, image: Path | None, digit: int | None) -> Image:
     data = Checkpoint(trained.checkpoint).data
     if image is not None:
         return prepared(image, data.prepare)
+    if digit is not None and digit >= len(data.classes):
+        raise UserError(f"--digit {digit}: the network has {len(data.classes)} classes, 0 to {len(data.classes) - 1}.")
     if not data.are_digits:
         evaluation = read(trained.home)
         examples = evaluation.examples if evaluation else []

@@ -1,6 +1,7 @@
 """What a network knows of the data that it was trained on; part of its checkpoint."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ class DataSpec:
 
 def with_article(name: str) -> str:
     """The name of a class in a sentence: ``a 7``, ``an ankle boot``."""
-    return f"{'an' if name[:1].lower() in 'aeiou8' else 'a'} {name}"
+    return f"{'an' if re.match('[aeiou8]|1[18]$', name, re.IGNORECASE) else 'a'} {name}"
 
 
 def parse_spec(values: Mapping[str, Any] | None) -> DataSpec:
@@ -47,8 +48,9 @@ def parse_spec(values: Mapping[str, Any] | None) -> DataSpec:
     if values is None:
         return DataSpec()
     spec = DataSpec(**{**values, "classes": tuple(values["classes"])})
-    named = all(isinstance(name, str) and name for name in spec.classes)
-    if not named or len(set(spec.classes)) != len(spec.classes) or not 2 <= len(spec.classes) <= MAX_CLASSES:
+    named = all(isinstance(name, str) and name and name.isprintable() for name in spec.classes)
+    different = len(set(spec.classes)) == len(spec.classes) and not isinstance(values["classes"], str)
+    if not (named and different and 2 <= len(spec.classes) <= MAX_CLASSES):
         raise ValueError(f"the classes have to be 2 to {MAX_CLASSES:,} different names")
     if not (math.isfinite(spec.mean) and math.isfinite(spec.std) and spec.std > 0):
         raise ValueError(f"mean {spec.mean} and standard deviation {spec.std} of the pixels")

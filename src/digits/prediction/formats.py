@@ -48,7 +48,7 @@ def as_table(classes: Sequence[str] = DIGITS) -> Iterator[Writer]:
     """Print a line per picture."""
     kind = "digit" if tuple(classes) == DIGITS else "class"
     width = max(len(kind), *map(len, classes))
-    others_width = 18 + ALTERNATIVES * min(map(len, classes))
+    others_width = 18 + ALTERNATIVES * min(12, max(map(len, classes)))
     print(f"{kind:>{width}}  {'probability':>11}  {'then':<{others_width}}  picture")
 
     def write(answer: Answer) -> None:

@@ -225,7 +225,7 @@ def _described(path: Path, about: dict[str, str]) -> DataSpec:
     try:
         classes = json.loads(about["classes"]) if "classes" in about else DIGITS
         return parse_spec({"classes": classes, "prepare": about.get("prepare", "photo")})
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} names classes that are not possible: {first_line(error)}.") from error
 
 

@@ -138,13 +138,13 @@ def resized(picture: Image.Image) -> npt.NDArray[np.uint8]:
     """
     with _failures():
         grey = _upright(picture).convert("L")
-    pixels = np.asarray(grey)
-    edge = int(np.median(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])))
-    side = max(grey.size)
-    square = Image.new("L", (side, side), edge)
-    square.paste(grey, ((side - grey.width) // 2, (side - grey.height) // 2))
-    small = np.asarray(square.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC))
-    return 255 - small if edge > LIGHT else small
+        pixels = np.asarray(grey)
+        edge = int(np.median(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])))
+        width, height = (max(1, round(IMAGE_SIZE * side / max(grey.size))) for side in grey.size)
+        small = Image.new("L", (IMAGE_SIZE, IMAGE_SIZE), edge)
+        fitted = grey.resize((width, height), Image.Resampling.BICUBIC)
+        small.paste(fitted, ((IMAGE_SIZE - width) // 2, (IMAGE_SIZE - height) // 2))
+    return 255 - np.asarray(small) if edge > LIGHT else np.asarray(small)
 
 
 PREPARATIONS = {"photo": digit, "resize": resized}

@@ -131,7 +131,10 @@ class Run:
                 f"{self.path} was written by another version of digits (it has the key {min(others)}), and cannot be "
                 "resumed; choose another hydra.run.dir."
             )
-        changes = {key: values for key, values in differences([before, now]).items() if key not in IGNORED_KEYS}
+        ignored = set(IGNORED_KEYS)
+        if cfg.data.name == "folder":
+            ignored.remove("data.root")  # official files are the same anywhere, and two folders are two data sets
+        changes = {key: values for key, values in differences([before, now]).items() if key not in ignored}
         if changes:
             texts = [f"{key} is {shown(then)} there and {shown(today)} here" for key, (then, today) in changes.items()]
             more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""

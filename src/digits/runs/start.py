@@ -26,7 +26,12 @@ def pin(cfg: TrainConfig, run: Run, others: Sequence[Run] = ()) -> None:
     if not cfg.start_from or cfg.start_sha256:
         return
     for begun in (run, *others):
-        stored = begun.config() or {}
+        try:
+            stored = begun.config() or {}
+        except UserError:
+            if begun is run:
+                raise
+            continue
         path, sha256 = stored.get("start_from"), stored.get("start_sha256")
         if path and sha256 and _is_named(Path(path), cfg.start_from):
             cfg.start_from, cfg.start_sha256 = str(path), str(sha256)
@@ -36,8 +41,13 @@ def pin(cfg: TrainConfig, run: Run, others: Sequence[Run] = ()) -> None:
 
 
 def siblings(run: Run) -> list[Run]:
-    """The runs beside a job of a sweep."""
-    return [Run(file.parent) for file in sorted(run.path.parent.glob("*/config.yaml"))]
+    """The runs beside a job of a sweep, or trial of a search, that the same command started from ``latest``."""
+    found = []
+    for file in sorted(run.path.parent.glob("*/config.yaml")):
+        typed = file.parent / ".hydra/overrides.yaml"  # a trial has none
+        if not typed.exists() or f"start_from={LATEST}" in typed.read_text(encoding="utf-8", errors="replace"):
+            found.append(Run(file.parent))
+    return found
 
 
 def _is_named(checkpoint: Path, source: str) -> bool:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from digits.config import SAMPLE
 from digits.errors import UserError, shown
 from digits.evaluation.metrics import interval
 from digits.runs.differences import differences, flat
@@ -20,7 +21,6 @@ from digits.sweeps import plan
 
 SEED = "seed"  # the key over whose values statistics are computed
 MISSING = "missing"  # status of a job that has not started
-SAMPLE = "mnist-sample-5k"  # name of the sample of MNIST
 DATASET = "dataset"  # column that separates results on different data
 
 

@@ -8,13 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from digits.config import SAMPLE
 from digits.console import print_fitting, terminal
 from digits.errors import UserError
 from digits.explanation import plots
 from digits.explanation.drawing import png
 from digits.runs.files import as_json, save, unfinished, writing
 from digits.sweeps.figures import figures, short, validated
-from digits.sweeps.leaderboard import SAMPLE, SEED, Leaderboard, Row, SeedStats
+from digits.sweeps.leaderboard import SEED, Leaderboard, Row, SeedStats
 
 METRICS = (
     "val_accuracy",
@@ -170,7 +171,8 @@ def _notes(board: Leaderboard) -> list[str]:
             "all jobs" if len(sampled) == sum(len(row.jobs) for row in board.ranked) else f"job {', '.join(sampled)}"
         )
         notes.append(f"A SAMPLE of the digits, in {which}: these results do not compare with those of all of MNIST.")
-    names = sorted({job.results.dataset["name"] for row in board.ranked for job in row.jobs if job.results} - {SAMPLE})
+    found = {job.results.dataset["name"] for row in board.ranked for job in row.jobs if job.results}
+    names = sorted({"mnist" if name == SAMPLE else name for name in found})
     if len(names) > 1:
         notes.append(f"Rows are of different data ({', '.join(names)}): their accuracies do not compare.")
     if board.by_test and len(board.ranked) > 1:

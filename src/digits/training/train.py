@@ -18,11 +18,10 @@ from omegaconf import DictConfig
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from digits import processes
-from digits.config import TrainConfig
+from digits.config import SAMPLE, TrainConfig
 from digits.console import duration, fill, layer_table, quiet
 from digits.data import MNISTDataModule
 from digits.data.mnist import Description
-from digits.data.reading import SAMPLE
 from digits.errors import EXIT_DONE, RunError, UserError, first_line
 from digits.evaluation.evaluate import measure, score
 from digits.evaluation.metrics import interval
@@ -120,10 +119,8 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
     checkpoint = latest_checkpoint(run)
     states = checkpoint.content["callbacks"] if checkpoint else {}
     settings = hardware.choose(cfg, states.get("SpeedUp", {}).get("precision"))
-    trainer = build_trainer(cfg, run, settings.precision, callbacks)
-    if trainer.is_global_zero:
-        run.write_config(cfg)  # only once everything that the configuration asks for is known to exist
     data = MNISTDataModule(**asdict(cfg.data), seed=cfg.seed)
+    trainer = build_trainer(cfg, run, settings.precision, callbacks)
     spec = data.spec
     log.info("%s\n", layer_table(layers(cfg.model.blocks, cfg.model.head, len(spec.classes))))
     classifier = DigitClassifier(
@@ -141,6 +138,8 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
         log.info("Continuing from %s.", checkpoint.path)
     elif cfg.start_from:
         load_weights(classifier.network, cfg)
+    if trainer.is_global_zero:
+        run.write_config(cfg)  # only once everything that the configuration asks for is known to exist
     if not (checkpoint and stopped_early(checkpoint)):
         with processes.marked_as_launcher(), _process_errors(trainer.world_size), _finishing(cfg):
             trainer.fit(classifier, data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
@@ -240,24 +239,28 @@ def summary(results: Results, run: Run, spec: DataSpec) -> str:
     data = Description(**results.dataset)
     noun = "digits" if spec.are_digits else "images"
     files = [str(path.relative_to(run.path)) for pattern in SHOWN_FILES for path in sorted(run.path.glob(pattern))]
+    low, high = interval(results.test_accuracy, data.test)
     lines = [
         "",
         f"Test accuracy  {100 * results.test_accuracy:.2f} % of {data.test:,} {noun}, used once, by epoch "
         f"{results.best_epoch + 1} of {results.epochs}",
-        f"Data set       {data.name}: {data.train:,} to train, {data.val:,} to validate, {data.test:,} to test",
+    ]
+    if data.test < FEW_IMAGES:
+        lines.append(f"               95 % interval of so few: {100 * low:.1f} to {100 * high:.1f} %")
+    if results.val_accuracy is not None:
+        lines.append(f"Validation     {100 * results.val_accuracy:.2f} %")
+    if results.train_accuracy is not None:
+        lines.append(f"Training set   {100 * results.train_accuracy:.2f} %, as it is and without dropout")
+    lines.append(
+        f"Data set       {data.name}: {data.train:,} to train, {data.val:,} to validate, {data.test:,} to test"
+    )
+    if data.name == SAMPLE:
+        lines.append("               A SAMPLE: these results do not compare with those of all of MNIST.")
+    lines += [
         f"Time           {duration(results.train_seconds)} training, {duration(results.wall_seconds)} in all",
         f"Everything is in {run.path}:",
         *fill(", ".join(files)),
     ]
-    if results.test_accuracy < 2 / len(spec.classes) and len(spec.classes) > 2:
+    if results.test_accuracy < (2 if spec.are_digits else 1) / len(spec.classes):
         lines.append("That is chance: the network has learned nothing. Try another optimizer.lr, or another seed.")
-    if data.test < FEW_IMAGES:
-        low, high = interval(results.test_accuracy, data.test)
-        lines.insert(2, f"               95 % interval of so few: {100 * low:.1f} to {100 * high:.1f} %")
-    if data.name == SAMPLE:
-        lines.insert(3, "               A SAMPLE: these results do not compare with those of all of MNIST.")
-    if results.train_accuracy is not None:
-        lines.insert(2, f"Training set   {100 * results.train_accuracy:.2f} %, as it is and without dropout")
-    if results.val_accuracy is not None:
-        lines.insert(2, f"Validation     {100 * results.val_accuracy:.2f} %")
     return "\n".join(lines)
