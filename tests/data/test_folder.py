@@ -51,6 +51,7 @@ def test_classes_are_in_natural_order(root: Path) -> None:
     assert (resized.images[0] != pictures.images[0]).any()
 
 
+@pytest.mark.slow
 def test_pictures_are_prepared_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = folder.read(root, "photo")
     prepared: list[str] = []
@@ -74,6 +75,7 @@ def test_pictures_are_prepared_once(root: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(prepared) == 3 * 16 + 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other", "labels", "shapes", "names", "list"])
 def test_a_damaged_file_of_prepared_pictures_is_made_again(damage: str, root: Path) -> None:
     first = folder.read(root, "photo")

@@ -77,6 +77,7 @@ def test_an_unpacked_file_that_cannot_be_verified_is_not_used(tmp_path: Path) ->
     assert download.MAX_DOWNLOAD_BYTES > 26_421_880  # the largest file, of Fashion-MNIST
 
 
+@pytest.mark.slow
 def test_a_network_learns_their_classes(
     tiny_set: tuple[str, dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +111,7 @@ def test_the_files_of_a_run_may_be_missing_offline(tmp_path: Path) -> None:
         data.setup()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sources.SOURCES)
 def test_checksums_and_names_are_torchvisions(name: str) -> None:
     from torchvision import datasets

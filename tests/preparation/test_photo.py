@@ -209,3 +209,22 @@ def test_a_file_that_is_not_there_and_one_that_is_a_folder(tmp_path: Path) -> No
         photo.read(tmp_path / "seven.png")
     with pytest.raises(photo.PictureError, match="Is a directory"):
         photo.read(tmp_path)
+
+
+def test_a_whole_picture() -> None:
+    images, _ = sample_digits()
+    digit = Image.fromarray(images[3600])
+    assert (photo.resized(digit) == images[3600]).all()  # 28×28 on black stays as it is
+    assert (photo.resized(Image.fromarray(255 - images[3600])) == images[3600]).all()  # on white, it is inverted
+    wide = np.full((50, 200, 3), 240, np.uint8)
+    wide[20:30, 50:150] = 10
+    found = photo.resized(Image.fromarray(wide))
+    assert found.shape == (28, 28)
+    rows, columns = np.nonzero(found > 128)
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (1, 14)  # its proportions, in the middle
+    assert abs(rows.mean() - 13.5) <= 0.5
+    assert found[0, 0] == 15
+
+
+def test_a_very_long_picture_takes_little_memory() -> None:
+    assert photo.resized(Image.new("P", (60_000, 10))).shape == (28, 28)

@@ -42,6 +42,7 @@ def test_it_begins_with_these_weights(tiny: Callable[..., DictConfig], source: P
     assert (config["start_from"], config["start_sha256"]) == (str(best), checksum(best))
 
 
+@pytest.mark.slow
 def test_without_freezing_all_layers_learn(tiny: Callable[..., DictConfig], source: Path, tmp_path: Path) -> None:
     train(tiny(f"start_from={source}", "optimizer.lr=1e-9"), tmp_path / "near")
     for name, value in weights(source, "best").items():
@@ -52,6 +53,7 @@ def test_without_freezing_all_layers_learn(tiny: Callable[..., DictConfig], sour
     assert not torch.equal(weights(source, "best")[conv], weights(tmp_path / "far")[conv])
 
 
+@pytest.mark.slow
 def test_latest_is_found_once(
     tiny_mnist: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +149,7 @@ def test_wrong_words(words: list[str], message: str) -> None:
         resolve(composed(*words))
 
 
+@pytest.mark.slow
 def test_a_run_from_another_source_is_another_run(
     tiny: Callable[..., DictConfig], source: Path, tmp_path: Path
 ) -> None:
@@ -155,6 +158,7 @@ def test_a_run_from_another_source_is_another_run(
         train(tiny(), tmp_path / "next")
 
 
+@pytest.mark.slow
 def test_frozen_blocks_keep_the_statistics_of_their_normalisation(
     tiny: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
