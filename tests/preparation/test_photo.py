@@ -212,10 +212,9 @@ def test_a_file_that_is_not_there_and_one_that_is_a_folder(tmp_path: Path) -> No
 
 
 def test_a_whole_picture() -> None:
-    images, _ = sample_digits()
-    digit = Image.fromarray(images[3600])
-    assert (photo.resized(digit) == images[3600]).all()  # 28×28 on black stays as it is
-    assert (photo.resized(Image.fromarray(255 - images[3600])) == images[3600]).all()  # on white, it is inverted
+    digit = Image.fromarray(SEVEN)
+    assert (photo.resized(digit) == SEVEN).all()  # 28×28 on black stays as it is
+    assert (photo.resized(Image.fromarray(255 - SEVEN)) == SEVEN).all()  # on white, it is inverted
     wide = np.full((50, 200, 3), 240, np.uint8)
     wide[20:30, 50:150] = 10
     found = photo.resized(Image.fromarray(wide))
