@@ -15,7 +15,7 @@ from torchvision import transforms
 from torchvision.datasets import MNIST
 
 from digits.data import MNISTDataModule
-from digits.model.network import MEAN, STD
+from digits.model.spec import DataSpec
 
 BATCH_SIZE = 200
 REPEATS = 1 if QUICK else 5
@@ -28,7 +28,7 @@ def main() -> None:
         raw.mkdir(parents=True)
         for name, content in found.contents.items():
             (raw / name).write_bytes(content)
-        steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))])
+        steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize((DataSpec.mean,), (DataSpec.std,))])
         theirs = DataLoader(MNIST(folder, train=True, transform=steps), BATCH_SIZE, shuffle=True)
         data = MNISTDataModule(root=folder, batch_size=BATCH_SIZE, val_size=0)
         data.setup()
