@@ -32,7 +32,7 @@ def train_on_repeated(times: int) -> dict[str, float]:
         raw = read(cfg)
         return raw._replace(images=np.tile(raw.images, (times, 1, 1)), labels=np.tile(raw.labels, times))
 
-    mnist.read = repeated
+    mnist.read = repeated  # type: ignore[attr-defined]
     root = next(iter(official().paths.values())).parent
     words = ["experiment=fast", "trainer.limit_train_batches=1.0", "trainer.accelerator=cpu", f"data.root={root}"]
     cfg = compose(*words)
