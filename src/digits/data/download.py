@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import secrets
+import sys
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -272,6 +273,6 @@ def _progress() -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     progress = Progress(*columns)
-    progress.disable = not progress.console.is_terminal  # the log is enough in a pipe
+    progress.disable = not sys.stdout.isatty()  # the log is enough in a pipe, whatever FORCE_COLOR says
     with progress:
         yield progress
