@@ -293,7 +293,7 @@ def test_evaluating_another_checkpoint_leaves_the_evaluation_of_the_run(here: Pa
         ("leaderboard .", "run/results.json", 0, r"results\.json: Permission denied"),
         ("report run", "run/results.json", 0, r"results\.json: Permission denied"),
         ("evaluate run", "run", 0, r"run.* Permission denied"),
-        ("data --root run/data", "run", 0o500, r"run/data cannot take the MNIST files: Permission denied"),
+        ("data --root run/data", "run", 0o500, r"run/data cannot take the files of MNIST: Permission denied"),
         ("train data=sample hydra.run.dir=run/new", "run", 0o500, r"run/new cannot be made: Permission denied"),
         ("train data=sample hydra.run.dir=run", "run", 0o500, r"run cannot be written: Permission denied"),
         ("train data=sample", ".", 0o500, r"cannot be made: Permission denied"),
