@@ -106,7 +106,7 @@ def test_a_real_network_reads_less_of_what_is_changed_more(sample_run: Path) -> 
 
     trained = find(sample_run)
     network, data = testing.open_test([trained])
-    found = robustness.measure(network, data.test_set())
+    found = robustness.measure(network, data.digits)
     assert found["shifted"][0] == testing.evaluate(trained).test_accuracy
     assert found["shifted"][0] > found["shifted"][6]
     assert found["rotated"][45] < found["rotated"][5]
