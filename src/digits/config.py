@@ -53,7 +53,7 @@ class DataConfig:
     ] = 5_000
     test_size: Annotated[
         Annotated[int, Ge(1)] | Annotated[float, Gt(0), Lt(1)],
-        "of name=folder: pictures held out for the test, or a fraction of them, if there is no folder test",
+        "of name=folder: pictures held out for the test, or a fraction of them, unless there is a folder test",
     ] = 0.2
     split_seed: Annotated[Seed, "seed of the split into training and validation"] = 0
     mirrors: Annotated[list[str] | None, "addresses to download from; null: those that torchvision lists"] = None

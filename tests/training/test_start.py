@@ -132,7 +132,7 @@ def test_what_cannot_be_started_from(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"best\.ckpt has changed since this run began"):
         load_weights(network([]), cfg)
     Path(str(cfg.start_from)).unlink()
-    with pytest.raises(UserError, match="there is no such file any more"):
+    with pytest.raises(UserError, match="the file does not exist any more"):
         load_weights(network([]), cfg)
     with pytest.raises(UserError, match="there is no run directory or checkpoint"):
         pin(resolve(composed(*TINY, f"start_from={tmp_path}/nowhere")), Run(tmp_path))

@@ -213,8 +213,10 @@ def predict(
     output = formats.as_json if json else formats.as_csv if csv else formats.as_table
     found = pictures.find(images)
     failed = 0
-    with pictures.prepare(found, preparation_of(run)) as prepared:
-        reader = load(run)
+    how = preparation_of(run)
+    reader = None if how else load(run)
+    with pictures.prepare(found, reader.data.prepare if reader else str(how)) as prepared:
+        reader = reader or load(run)
         with output(reader.data.classes) as write:
             for answer in pictures.track(pictures.read(reader, prepared), len(found)):
                 write(answer)

@@ -87,10 +87,9 @@ def read(root: Path, how: str, keep: bool = True) -> Pictures:
         except OSError as error:
             log.info("The prepared pictures are not kept: %s: %s.", cache, error.strerror or error)
     if pictures.skipped:
-        shown = "; ".join(f"{name}: {why}" for name, why in list(pictures.skipped.items())[:NAMED])
         more = f"; and {len(pictures.skipped) - NAMED} more" if len(pictures.skipped) > NAMED else ""
         total = len(pictures.skipped) + len(pictures.labels)
-        log.warning("Skipped %d of %d pictures: %s%s.", len(pictures.skipped), total, shown, more)
+        log.warning("Skipped %d of %d pictures: %s%s.", len(pictures.skipped), total, _first(pictures.skipped), more)
     return pictures
 
 
@@ -98,15 +97,16 @@ def _list(root: Path, how: str) -> _Listing:
     if not root.is_dir():
         raise UserError(f"data.root={root} is not a folder; it has to have a folder of pictures for each class.")
     names = _folders(root)
-    parts = [root / TRAIN, root / TEST] if {TRAIN, TEST} <= set(names) else [root]
-    if strange := [name for name in names if name.lower() in PARTS and parts != [root / name for name in names[::-1]]]:
+    divided = set(names) == {TRAIN, TEST}
+    parts = [root / TRAIN, root / TEST] if divided else [root]
+    if not divided and (strange := [name for name in names if name.lower() in PARTS]):
         raise UserError(
-            f"data.root={root} has the folder {strange[0]}, which is no class: there can be folders of classes, or the "
-            f"two folders {TRAIN} and {TEST} and nothing else."
+            f"data.root={root} has the folder {strange[0]}, which is not a class: there can be folders of classes, or "
+            f"the two folders {TRAIN} and {TEST} and nothing else."
         )
     classes = _folders(parts[0])
-    if strange := [name for name in classes if not name.isprintable()]:
-        raise UserError(f"data.root={root} has a class whose name cannot be printed: {strange[0]!r}.")
+    if unprintable := [name for name in classes if not name.isprintable()]:
+        raise UserError(f"data.root={root} has a class whose name cannot be printed: {unprintable[0]!r}.")
     if not classes:
         raise UserError(f"data.root={root} has no folders in it; put the pictures of each class into a folder.")
     if len(classes) == 1:
@@ -124,7 +124,7 @@ def _list(root: Path, how: str) -> _Listing:
                 raise UserError(f"{part / name} has no pictures; their names end with {', '.join(photo.SUFFIXES)}.")
             for path in map(Path, found):
                 size = path.stat().st_size if path.exists() else 0  # a broken link is skipped later
-                facts = [label, part.name == TEST and part != root, size, changed_at(path)]
+                facts = [label, divided and part.name == TEST, size, changed_at(path)]
                 files.append([path.relative_to(root).as_posix(), *facts])
     return _Listing(VERSION, how, classes, files)
 
@@ -185,11 +185,17 @@ def _check(root: Path, pictures: Pictures) -> None:
     number = len(pictures.skipped)
     total = number + len(pictures.labels)
     if number > MAX_SKIPPED * total:
-        shown = "; ".join(f"{name}: {why}" for name, why in list(pictures.skipped.items())[:NAMED])
-        raise UserError(f"{number} of the {total} pictures in {root} cannot be used, such as {shown}.")
+        raise UserError(
+            f"{number} of the {total} pictures in {root} cannot be used, such as {_first(pictures.skipped)}."
+        )
     for label, name in enumerate(pictures.classes):
         if not ((pictures.labels == label) & ~pictures.test).any():
             raise UserError(f"no picture of the class {name} in {root} can be used for training.")
+
+
+def _first(skipped: Mapping[str, str]) -> str:
+    """The first pictures that cannot be used, and why."""
+    return "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:NAMED])
 
 
 def _packed(pictures: Pictures, listing: _Listing) -> bytes:

@@ -63,7 +63,7 @@ class MNISTDataModule(LightningDataModule):
         root: Folder of the files; missing ones are downloaded into it. For ``folder``: of the pictures.
         batch_size: Images per batch, in each process.
         val_size: Training images held out for validation, with the same fraction of each class; or a fraction of them.
-        test_size: Of ``folder``: pictures held out for the test, or a fraction, if there is no folder ``test``.
+        test_size: Of ``folder``: pictures held out for the test, or a fraction, unless there is a folder ``test``.
         split_seed: Seed of the split.
         mirrors: Addresses to download from; None for those that torchvision lists.
         offline_fallback: Whether to use the sample of MNIST if no mirror answers.

@@ -129,7 +129,7 @@ def other_data(word: str, checkpoints: Sequence[Checkpoint]) -> HeldOut:
         checkpoints: Of the networks; all know the same classes.
 
     Raises:
-        UserError: If there is no such data set, it has a class that the networks do not know, or one was trained on it.
+        UserError: If the data set does not exist, has a class that the networks do not know, or trained one of them.
         DownloadError: If its files cannot be downloaded.
     """
     spec = checkpoints[0].data

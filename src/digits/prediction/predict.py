@@ -161,12 +161,15 @@ def load(source: str | Path = "latest") -> DigitReader:
     return DigitReader(compute, file.absolute(), data)
 
 
-def preparation_of(source: str | Path) -> str:
-    """How pictures are prepared for a trained network: from its run's configuration, which takes no time to read."""
+def preparation_of(source: str | Path) -> str | None:
+    """How the configuration of a run says that pictures are prepared; None if only the network itself says it.
+
+    So pictures can be prepared while torch is imported.
+    """
     run = None if Path(source).suffix == ".onnx" else find(source).run
     data = (run.config() or {}).get("data") if run else None
     how = data.get("prepare", "photo") if isinstance(data, dict) else None
-    return str(how) if how in photo.PREPARATIONS else load(source).data.prepare
+    return how if how in photo.PREPARATIONS else None
 
 
 def _torch(checkpoint: Path) -> tuple[Callable[[Images], Probabilities], DataSpec]:

@@ -21,7 +21,7 @@ def pin(cfg: TrainConfig, run: Run, others: Sequence[Run] = ()) -> None:
         others: Other jobs of the same sweep, which start from the same ``latest``.
 
     Raises:
-        UserError: If there is no such run or checkpoint.
+        UserError: If the run or checkpoint does not exist.
     """
     if not cfg.start_from or cfg.start_sha256:
         return
@@ -65,4 +65,4 @@ def checksum(checkpoint: Path) -> str:
         with checkpoint.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
-        raise UserError(f"start_from={checkpoint}: there is no such file any more.") from error
+        raise UserError(f"start_from={checkpoint}: the file does not exist any more.") from error
