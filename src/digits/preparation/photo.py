@@ -29,6 +29,10 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 100_000_000  # a phone's picture has up to 50 million, a decompression bomb a billion
 USEFUL_SIZE = 2_000  # pixels of the longer side; more do not help to find a digit
 SMALL_DIGIT = 36  # working pixels of the longer side of a digit; a smaller one is segmented again, enlarged
+FAINT = 0.75  # of the full strength; fainter ink is made stronger
+LOWEST = 0.2
+NARROW = float(os.environ.get('NA',0.5))  # width over height
+SEVERAL_STROKES = 2.2
 MIN_STROKE = 2.2  # pixels in the box of 20; MNIST's are 2 to 4
 LIGHT = 127  # a lighter edge is paper
 BOX = 20  # pixels of the longer side in MNIST's images
@@ -101,14 +105,7 @@ def digit(picture: Image.Image) -> npt.NDArray[np.uint8]:
     """
     with _failures():
         picture = _upright(picture)
-    try:
-        found = segmentation.find(picture)
-    except segmentation.BlankError:
-        sheet = segmentation.sheet(picture)  # a sheet of paper on a table
-        if sheet is None:
-            raise
-        picture = picture.crop(sheet)
-        found = segmentation.find(picture)
+    found, picture = _found(picture)
     rows, columns = found.box
     longest = max(rows.stop - rows.start, columns.stop - columns.start)
     scale = max(picture.size) / max(found.mask.shape)
@@ -117,9 +114,26 @@ def digit(picture: Image.Image) -> npt.NDArray[np.uint8]:
         edges = columns.start - margin, rows.start - margin, columns.stop + margin, rows.stop + margin
         left, upper, right, lower = (round(edge * scale) for edge in edges)
         closer = picture.crop((max(left, 0), max(upper, 0), min(right, picture.width), min(lower, picture.height)))
+        rows, columns = (slice(max(0, round(part.start - margin)), round(part.stop + margin)) for part in found.box)
+        near = ndimage.binary_dilation(found.mask[rows, columns], iterations=2)
         with suppress(NoDigitError):
-            found = segmentation.find(closer)
+            found = segmentation.find(closer, near)
     return _centred(_boxed(found))
+
+
+def _found(picture: Image.Image) -> tuple[segmentation.Ink, Image.Image]:
+    """Find the digit in a picture, or in the sheet of paper on a table that it shows."""
+    if filling := segmentation.find_filling(picture):
+        return filling, picture
+    sheet = segmentation.sheet(picture)
+    parts = [picture]
+    if sheet:
+        edges, surrounded = sheet
+        parts.insert(0 if surrounded else 1, picture.crop(edges))
+    for part in parts[:-1]:
+        with suppress(segmentation.BlankError):
+            return segmentation.find(part), part
+    return segmentation.find(parts[-1]), parts[-1]
 
 
 def resized(picture: Image.Image) -> npt.NDArray[np.uint8]:
@@ -194,18 +208,30 @@ def _boxed(found: segmentation.Ink) -> npt.NDArray[np.uint8]:
     mask = found.mask[rows, columns]
     full = segmentation.quantile(found.strength[found.mask], 0.6)
     around = ndimage.binary_dilation(np.pad(mask, 1), np.ones((3, 3)))[1:-1, 1:-1]
-    values = (found.strength[rows, columns] * around / full).clip(0, 1)
-    scale = BOX / max(height, width)
+    values = found.strength[rows, columns] * around / full
+    values = (values / _usual(values, mask)).clip(0, 1)
     edge = mask & ~ndimage.binary_erosion(mask)
-    stroke = 2 * mask.sum() / max(edge.sum(), 1) * scale
-    if stroke < MIN_STROKE:
-        thicker = max(1, round((MIN_STROKE - stroke) / scale)) | 1
+    stroke = 2 * mask.sum() / max(edge.sum(), 1)  # pixels
+    scale = BOX / max(height, width)
+    if stroke * scale < MIN_STROKE:
+        thicker = max(1, round(MIN_STROKE / scale - stroke)) | 1
         values = ndimage.grey_dilation(np.pad(values, thicker // 2), thicker)
         height, width = values.shape
         scale = BOX / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    wider = 1.0
+    if NARROW * height > width > SEVERAL_STROKES * stroke:  # a single stroke is a 1, and stays narrow
+        wider = NARROW * height / width
+    size = max(1, round(wider * width * scale)), max(1, round(height * scale))
     small = Image.fromarray((255 * values).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     return np.asarray(small)
+
+
+def _usual(values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """The strength of the ink around each pixel where it is fainter than in the rest of the digit; elsewhere 1."""
+    side = max(3, round(max(values.shape) / 6)) | 1
+    around = ndimage.maximum_filter(np.where(mask, values, 0), side)
+    around = ndimage.uniform_filter(around, side)
+    return np.where(around < FAINT, around.clip(LOWEST, 1), 1).astype(np.float32)
 
 
 def _centred(small: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
