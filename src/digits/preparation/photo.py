@@ -18,8 +18,8 @@ from scipy import ndimage
 
 from digits.errors import UserError
 from digits.model.geometry import IMAGE_SIZE
-from digits.preparation import segmentation
-from digits.preparation.segmentation import NoDigitError
+from digits.preparation import paper, segmentation
+from digits.preparation.segmentation import BlankError, NoDigitError
 
 __all__ = ["PREPARATIONS", "NoDigitError", "PictureError", "digit", "prepare", "read", "resized"]
 
@@ -29,10 +29,10 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 100_000_000  # a phone's picture has up to 50 million, a decompression bomb a billion
 USEFUL_SIZE = 2_000  # pixels of the longer side; more do not help to find a digit
 SMALL_DIGIT = 36  # working pixels of the longer side of a digit; a smaller one is segmented again, enlarged
-FAINT = 0.75  # of the full strength; fainter ink is made stronger
-LOWEST = 0.2
-NARROW = float(os.environ.get('NA',0.5))  # width over height
-SEVERAL_STROKES = 2.2
+FAINT = 0.75  # of the usual strength; where ink is fainter, it is made as strong
+FAINTEST = 0.2  # of the usual strength; weaker ink is not made stronger than that
+NARROW = 0.5  # width over height: a narrower digit is widened
+SINGLE = 2.2  # of the width of a stroke: what is narrower is a 1, and stays narrow
 MIN_STROKE = 2.2  # pixels in the box of 20; MNIST's are 2 to 4
 LIGHT = 127  # a lighter edge is paper
 BOX = 20  # pixels of the longer side in MNIST's images
@@ -60,7 +60,7 @@ def read(source: Path | bytes) -> Image.Image:
             if picture.width * picture.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             if picture.format in ("JPEG", "MPO"):
-                size = 3 * segmentation.WORKING_SIZE
+                size = 3 * paper.WORKING_SIZE
                 picture.draft(picture.mode, (size, size))  # decodes a large picture smaller
             return _upright(picture)
 
@@ -110,30 +110,34 @@ def digit(picture: Image.Image) -> npt.NDArray[np.uint8]:
     longest = max(rows.stop - rows.start, columns.stop - columns.start)
     scale = max(picture.size) / max(found.mask.shape)
     if longest < SMALL_DIGIT and scale > 1.5:  # the picture has a higher resolution than the working size
-        margin = 0.7 * longest
-        edges = columns.start - margin, rows.start - margin, columns.stop + margin, rows.stop + margin
-        left, upper, right, lower = (round(edge * scale) for edge in edges)
-        closer = picture.crop((max(left, 0), max(upper, 0), min(right, picture.width), min(lower, picture.height)))
-        rows, columns = (slice(max(0, round(part.start - margin)), round(part.stop + margin)) for part in found.box)
-        near = ndimage.binary_dilation(found.mask[rows, columns], iterations=2)
+        margin = round(0.7 * longest)
+        around = [slice(max(part.start - margin, 0), part.stop + margin) for part in (rows, columns)]
+        near = Image.fromarray(ndimage.binary_dilation(found.mask, iterations=2)[around[0], around[1]])
+        left, upper = around[1].start, around[0].start
+        edges = (round(edge * scale) for edge in (left, upper, left + near.width, upper + near.height))
+        left, upper, right, lower = edges
+        closer = paper.grey_of(picture.crop((left, upper, min(right, picture.width), min(lower, picture.height))))
         with suppress(NoDigitError):
-            found = segmentation.find(closer, near)
+            found = segmentation.find(closer, np.asarray(near.resize(closer.shape[::-1], Image.Resampling.NEAREST)))
     return _centred(_boxed(found))
 
 
 def _found(picture: Image.Image) -> tuple[segmentation.Ink, Image.Image]:
-    """Find the digit in a picture, or in the sheet of paper on a table that it shows."""
-    if filling := segmentation.find_filling(picture):
+    """Find the digit in a picture, or in the sheet of paper on a table that it shows; return that part too."""
+    grey = paper.grey_of(picture)
+    if min(grey.shape) < segmentation.MIN_SIZE:
+        raise BlankError(f"{picture.width}×{picture.height} pixels are too few for a digit")
+    if filling := segmentation.find_filling(grey):
         return filling, picture
-    sheet = segmentation.sheet(picture)
-    parts = [picture]
-    if sheet:
-        edges, surrounded = sheet
-        parts.insert(0 if surrounded else 1, picture.crop(edges))
-    for part in parts[:-1]:
-        with suppress(segmentation.BlankError):
-            return segmentation.find(part), part
-    return segmentation.find(parts[-1]), parts[-1]
+    sheet = paper.sheet(grey)
+    if sheet is None:
+        return segmentation.find(grey), picture
+    if not sheet.is_surrounded:
+        with suppress(BlankError):
+            return segmentation.find(grey), picture
+    left, upper, right, lower = (round(edge * max(picture.size)) for edge in sheet.box)
+    part = picture.crop((left, upper, right, lower))
+    return segmentation.find(paper.grey_of(part)), part
 
 
 def resized(picture: Image.Image) -> npt.NDArray[np.uint8]:
@@ -204,34 +208,32 @@ def _upright(picture: Image.Image) -> Image.Image:
 def _boxed(found: segmentation.Ink) -> npt.NDArray[np.uint8]:
     """Scale the digit to 20 pixels on its longer side, with strokes of full brightness and at least MNIST's width."""
     rows, columns = found.box
-    height, width = rows.stop - rows.start, columns.stop - columns.start
     mask = found.mask[rows, columns]
-    full = segmentation.quantile(found.strength[found.mask], 0.6)
+    full = paper.quantile(found.strength[found.mask], 0.6)
     around = ndimage.binary_dilation(np.pad(mask, 1), np.ones((3, 3)))[1:-1, 1:-1]
     values = found.strength[rows, columns] * around / full
-    values = (values / _usual(values, mask)).clip(0, 1)
-    edge = mask & ~ndimage.binary_erosion(mask)
-    stroke = 2 * mask.sum() / max(edge.sum(), 1)  # pixels
-    scale = BOX / max(height, width)
+    values = (values / _usual_strength(values, mask)).clip(0, 1)
+    outline = mask & ~ndimage.binary_erosion(mask)
+    stroke = 2 * mask.sum() / max(outline.sum(), 1)  # pixels
+    is_single = mask.shape[1] <= SINGLE * stroke
+    scale = BOX / max(mask.shape)
     if stroke * scale < MIN_STROKE:
         thicker = max(1, round(MIN_STROKE / scale - stroke)) | 1
         values = ndimage.grey_dilation(np.pad(values, thicker // 2), thicker)
-        height, width = values.shape
-        scale = BOX / max(height, width)
-    wider = 1.0
-    if NARROW * height > width > SEVERAL_STROKES * stroke:  # a single stroke is a 1, and stays narrow
-        wider = NARROW * height / width
-    size = max(1, round(wider * width * scale)), max(1, round(height * scale))
+    height, width = values.shape
+    if not is_single:
+        width = max(width, round(NARROW * height))
+    scale = BOX / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     small = Image.fromarray((255 * values).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     return np.asarray(small)
 
 
-def _usual(values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """The strength of the ink around each pixel where it is fainter than in the rest of the digit; elsewhere 1."""
+def _usual_strength(values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """The strength of the ink around each pixel where it is faint, as a fraction of the usual one; elsewhere 1."""
     side = max(3, round(max(values.shape) / 6)) | 1
-    around = ndimage.maximum_filter(np.where(mask, values, 0), side)
-    around = ndimage.uniform_filter(around, side)
-    return np.where(around < FAINT, around.clip(LOWEST, 1), 1).astype(np.float32)
+    around = ndimage.uniform_filter(ndimage.maximum_filter(np.where(mask, values, 0), side), side)
+    return np.where(around < FAINT, around.clip(FAINTEST, 1), 1).astype(np.float32)
 
 
 def _centred(small: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -1,0 +1,132 @@
+"""Finds what is printed on paper: lines from edge to edge, and a box around the digit."""
+
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from digits.preparation.paper import Grey, Mask, border, quantile
+
+Line = tuple[int, int]  # its rows at the left and the right edge
+
+SMALLEST = 20  # pixels of the shorter side; in a smaller picture no lines are looked for
+MAX_SLOPE = 0.12  # of a line; a page that is photographed at a larger angle is not recognised
+MAX_THICKNESS = 0.08  # of the picture's longer side
+COVERED = 0.9  # smallest fraction of a line's length that is inked
+PARALLEL = 0.04  # largest difference of two slopes
+BENT = (0, -1, 1, -2, 2)  # pixels by which a line may be off the straight one
+MANY = 6  # lines that reach the edge, on paper that is ruled or squared
+DARKER, THICKER = 1.5, 1.7  # times the lines: ink that is not printed
+SMALLEST_BOX = 12  # pixels of the shorter side
+THIN = 0.4  # largest fraction of its area that a printed box inks
+INSIDE = 0.25  # of the shorter side of a printed box: smaller ink in it is dirt
+
+
+def lines(ink: Mask) -> Mask:
+    """The pixels of two or more thin parallel lines that run from edge to edge; a single one may be a stroke.
+
+    Where a stroke crosses a line, the ink is thicker than the line and is left.
+
+    Args:
+        ink: (height, width) bool.
+    """
+    return _level_lines(ink) | _level_lines(ink.T).T
+
+
+def _level_lines(ink: Mask) -> Mask:
+    """The pixels of lines from the left edge to the right one."""
+    height, width = ink.shape
+    found = np.zeros_like(ink)
+    parallel = _parallel(ink) if min(height, width) >= SMALLEST else []
+    if not parallel:
+        return found
+    starts, stops = _runs(ink)
+    row, columns = np.arange(height)[:, None], np.arange(width)
+    for line, offset in itertools.product(parallel, BENT):
+        at = np.clip(_rows(line, width) + offset, 0, height - 1)
+        inked, start, stop = ink[at, columns], starts[at, columns], stops[at, columns]
+        thickness = np.where(inked, stop - start, 0)
+        usual = np.median(thickness[inked]) if inked.any() else 0
+        thin = inked & (thickness <= min(1.5 * usual + 1, MAX_THICKNESS * max(ink.shape)))
+        found |= thin & (row >= start) & (row < stop)
+    return found
+
+
+def _parallel(ink: Mask) -> list[Line]:
+    """The straight lines from the left edge to the right one that have a parallel."""
+    width = ink.shape[1]
+    left, right = (_middles(part.any(1), MAX_THICKNESS * max(ink.shape)) for part in (ink[:, :3], ink[:, -3:]))
+    if min(len(left), len(right)) < 2:
+        return []
+    thick = ink.copy()
+    thick[1:] |= ink[:-1]
+    thick[:-1] |= ink[1:]
+    found = []
+    for start in left:
+        near = [stop for stop in right if abs(start - stop) <= MAX_SLOPE * width]
+        covered = {stop: float(thick[_rows((start, stop), width), np.arange(width)].mean()) for stop in near}
+        best = max(near, key=lambda stop: covered[stop], default=None)
+        if best is not None and covered[best] >= COVERED:
+            found.append((start, best))
+    slopes = np.array([stop - start for start, stop in found])
+    alike = abs(slopes[:, None] - slopes) <= PARALLEL * width if found else np.zeros((0, 0))
+    return [line for line, others in zip(found, alike.sum(1), strict=True) if others > 1]  # more than itself
+
+
+def _rows(line: Line, width: int) -> npt.NDArray[np.intp]:
+    return np.linspace(*line, width).round().astype(np.intp)
+
+
+def _lengths(ink: Mask) -> npt.NDArray[np.intp]:
+    """The first and the last place, plus one, of each run of ink along a line, (runs, 2)."""
+    return np.flatnonzero(np.diff(np.pad(ink, 1).astype(np.int8))).reshape(-1, 2)
+
+
+def _middles(ink: Mask, longest: float) -> list[int]:
+    """The middle of each run of ink along an edge that is not too long for a line."""
+    return [int(start + stop - 1) // 2 for start, stop in _lengths(ink) if stop - start <= longest]
+
+
+def _runs(ink: Mask) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """For each pixel of ink the first row of its vertical run, and the row after the last."""
+    rows = np.arange(len(ink))[:, None]
+    starts = np.maximum.accumulate(np.where(ink, -1, rows), 0) + 1
+    stops = np.minimum.accumulate(np.where(ink, len(ink), rows)[::-1], 0)[::-1]
+    return starts, stops
+
+
+def is_printed(found: Mask, ink: Mask, strength: Grey) -> bool:
+    """Whether ink that was found is only more of the lines that reach the picture's edge: as dark and as thin as they.
+
+    Args:
+        found: (height, width) bool, what may be a digit.
+        ink: All ink, of strokes and lines.
+        strength: How far each pixel stands out from the paper.
+    """
+    edge = border(ink)
+    lengths = np.diff(_lengths(edge))
+    if len(lengths) < MANY or quantile(strength[found], 0.5) > DARKER * quantile(border(strength)[edge], 0.7):
+        return False
+    outline = found & ~ndimage.binary_erosion(found)
+    return bool(2 * found.sum() / outline.sum() < THICKER * np.median(lengths))
+
+
+def inside_box(ink: Mask) -> Mask | None:
+    """The area that a printed box around other ink encloses; None without one."""
+    pieces, count = ndimage.label(ink, np.ones((3, 3)))
+    if count < 2:
+        return None
+    places = ndimage.find_objects(pieces)
+    sides = np.array([(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in places])
+    for number in np.argsort(-sides.min(1))[:3].tolist():
+        frame = pieces[places[number]] == number + 1
+        if sides[number].min() < SMALLEST_BOX or frame.mean() > THIN:
+            continue
+        enclosed = ndimage.binary_fill_holes(frame) & ~frame
+        inside = np.flatnonzero(np.bincount(pieces[places[number]][enclosed], minlength=count + 1)[1:])
+        if sides[inside].max(initial=0) > INSIDE * sides[number].min():
+            area = np.zeros(ink.shape, dtype=bool)
+            area[places[number]] = enclosed
+            return area
+    return None

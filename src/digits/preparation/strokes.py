@@ -1,0 +1,105 @@
+"""Tells the strokes of a pen from shadows, stains and areas; finds a thick digit that fills its picture."""
+
+import numpy as np
+from scipy import ndimage
+
+from digits.preparation.paper import Grey, Mask, border, otsu, quantile
+
+SHARP = 0.36  # smallest fraction of the outline of ink where it ends within two pixels
+FAINTEST_EDGE = 0.35  # of the usual strength: what an edge falls from
+THICKEST = 0.5  # of the longer side of a digit; a thicker stroke is an area
+FLATTEST = 2.2  # width over height; what is flatter is a line
+MOST_HOLES, SMALLEST_HOLE = 6, 0.004  # number, and fraction of the box; with more holes it is a grid
+ALONG_EDGE = 0.5  # of its longer side: what lies longer along the picture's edge is a shadow
+
+CLEAR, LESS_CLEAR = 0.12, 0.3  # variance within the two shades of a picture that a digit fills, as a fraction of all
+FILLED = (0.12, 0.8)  # fraction of such a picture that is ink
+MIN_FILLING_CONTRAST = 42  # grey values of 255
+MOST_EDGE = 0.35  # fraction of the picture's edge that such a digit touches
+MOST_CONTACTS = 5  # times that it touches the edge
+LONGEST_CORNER = 0.15  # of the edge: a longer contact at a corner is a shadow
+FULLEST, SQUARE = 0.76, 0.6  # fraction of its box, and of the outline of the box, that a sheet of paper fills
+SPECK = 0.03  # of the area of the largest piece
+
+
+def are_strokes(strength: Grey, mask: Mask) -> bool:
+    """Whether ink has the sharp outline of strokes, and is neither an area, a grid, a level line nor a shadow.
+
+    Args:
+        strength: (height, width) float32, how far each pixel stands out from the paper.
+        mask: (height, width) bool, the ink.
+    """
+    outline = mask & ~ndimage.binary_erosion(mask, border_value=1)
+    falls = strength - ndimage.minimum_filter(strength, 5)
+    full = quantile(strength[mask], 0.6)
+    if (falls[outline] > 0.5 * strength[outline].clip(FAINTEST_EDGE * full)).mean() <= SHARP:
+        return False
+    inside = _cut_out(mask)
+    height, width = inside.shape
+    if border(mask).sum() > ALONG_EDGE * max(height, width) or width > FLATTEST * height:
+        return False
+    inside = np.pad(inside, 1)
+    areas = np.bincount(ndimage.label(~inside)[0].ravel())[1:]
+    if (areas > SMALLEST_HOLE * inside.size).sum() > 1 + MOST_HOLES:  # the first one is outside
+        return False
+    thickness = 2 * int(ndimage.distance_transform_cdt(inside, "chessboard").max())
+    return thickness - 2 <= THICKEST * max(height, width)  # distances are whole pixels
+
+
+def filling(grey: Grey, spread: float = CLEAR) -> tuple[Grey, Mask] | None:
+    """Find a digit of a thick pen that fills the picture, which shows little paper.
+
+    Args:
+        grey: (height, width) float32.
+        spread: Largest variance within the two shades, as a fraction of the whole.
+
+    Returns:
+        How far each pixel stands out from the paper, and the ink; None if the picture may show something else.
+    """
+    bright = grey > otsu(grey)
+    ink = bright if border(bright).mean() < 0.5 else ~bright
+    share, edge = float(ink.mean()), border(ink)
+    if not FILLED[0] < share < FILLED[1] or edge.mean() > MOST_EDGE:
+        return None
+    paper, full = float(np.median(grey[~ink])), float(np.median(grey[ink]))
+    within = float(grey[ink].var() * share + grey[~ink].var() * (1 - share))
+    if within > spread * float(grey.var()) or abs(full - paper) < MIN_FILLING_CONTRAST:
+        return None
+    inside = np.pad(_cut_out(ink), 1)
+    thickness = 2 * float(ndimage.distance_transform_edt(inside).max())
+    if thickness > THICKEST * max(grey.shape) or _is_shadow(edge, grey.shape) or _is_sheet(ink):
+        return None
+    strength: Grey = ((grey - np.float32(paper)) * np.float32(np.sign(full - paper))).clip(0, None)
+    ink = strength > quantile(strength, 0.98) / 2
+    pieces, count = ndimage.label(ink, np.ones((3, 3)))
+    areas = np.bincount(pieces.ravel(), minlength=count + 1)
+    areas[0] = 0
+    return strength, np.asarray((areas > SPECK * areas.max())[pieces])
+
+
+def _is_shadow(edge: Mask, shape: tuple[int, ...]) -> bool:
+    """Whether ink touches the picture's edge often, or lies around a corner."""
+    turns = np.flatnonzero(edge != np.roll(edge, -1))  # the last place of each run
+    if len(turns) > 2 * MOST_CONTACTS:
+        return True
+    height, width = shape
+    corners = np.array([0, width - 1, width + height - 2, 2 * width + height - 3])
+    if not len(turns):
+        return False
+    lengths = np.diff(turns, append=turns[0] + len(edge))  # of the runs after each turn
+    run = np.searchsorted(turns, corners[edge[corners]]) - 1
+    return bool((lengths[run] > LONGEST_CORNER * len(edge)).any())
+
+
+def _is_sheet(ink: Mask) -> bool:
+    """Whether ink has the outline of a sheet of paper; a 1 is narrower."""
+    inside = _cut_out(ink)
+    if max(inside.shape) > 2 * min(inside.shape):
+        return False
+    return bool(inside.mean() > FULLEST or border(inside).mean() > SQUARE)
+
+
+def _cut_out(mask: Mask) -> Mask:
+    """Without the empty rows and columns around it."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
