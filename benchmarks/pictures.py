@@ -1,11 +1,11 @@
-"""Draws MNIST's digits as people photograph and draw them: on any paper, in tight crops, broken, in boxes, in rows."""
+"""Draws MNIST's digits as people photograph and draw them: on any paper, in tight crops, with gaps, in boxes."""
 
 import io
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
 Pixels = npt.NDArray[np.float32]  # (height, width, 3), 0 to 255
@@ -23,6 +23,9 @@ def stroke(digit: npt.NDArray[np.uint8], height: float, rng: np.random.Generator
     """A digit, (28, 28), enlarged to a height of its longer side in pixels, turned, with the edge of a pen.
 
     Args:
+        digit: (28, 28) uint8, bright strokes on 0.
+        height: Pixels of the longer side, 20 or more.
+        rng: Draws the angle, up to 10°.
         pen: Pixels in MNIST's 20×20 box by which the stroke is wider on both sides.
     """
     side = max(28, round(height * 28 / 20))
@@ -121,7 +124,7 @@ def shaded(width: int, height: int, rng: np.random.Generator) -> Pixels:
 
 def shadowed(width: int, height: int, rng: np.random.Generator) -> Pixels:
     """Paper that the hard edge of a dark shadow crosses."""
-    light = 1 - rng.uniform(0.4, 0.6) * _shadow(width, height, rng, rng.uniform(0.005, 0.015))
+    light = 1 - np.float32(rng.uniform(0.4, 0.6)) * _shadow(width, height, rng, rng.uniform(0.005, 0.015))
     pixels: Pixels = plain(width, height, rng) * light[..., None].astype(np.float32)
     return pixels
 
@@ -132,7 +135,7 @@ def _shadow(width: int, height: int, rng: np.random.Generator, blur: float) -> S
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     covered = x * np.cos(angle) + y * np.sin(angle) > rng.uniform(-0.5, 0.5)
     shadow = Image.fromarray((255 * covered).astype(np.uint8)).filter(ImageFilter.GaussianBlur(blur * width))
-    return np.asarray(shadow, dtype=np.float32) / 255
+    return np.asarray(np.asarray(shadow) / 255, dtype=np.float32)
 
 
 def squared(width: int, height: int, rng: np.random.Generator) -> Pixels:
@@ -163,7 +166,8 @@ def ruled(width: int, height: int, rng: np.random.Generator, both: bool = False)
     lines = [y + slope * x] + ([x - slope * y] if both else [])
     for across in lines:
         from_line = np.abs((across + offset) % step - step / 2)
-        pixels -= (thick / 2 - from_line + 0.5).clip(0, 1)[..., None] * np.array([ink, 0.8 * ink, 0.5 * ink], np.float32)
+        covered = (thick / 2 - from_line + 0.5).clip(0, 1)[..., None]
+        pixels -= covered * np.array([ink, 0.8 * ink, 0.5 * ink], np.float32)
     return pixels
 
 
@@ -189,17 +193,13 @@ def tight(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Image
 
 def _thick(digit: npt.NDArray[np.uint8], height: float, rng: np.random.Generator) -> Strength:
     """A digit in the widest of some pens that does not close a hole."""
-    state = rng.bit_generator.state
+    seed, large = rng.integers(2**32), max(height, 80)
+    enclosed = holes(stroke(digit, large, np.random.default_rng(seed), 1e-6))
     for pen in np.arange(rng.uniform(0.9, 1.8), 0, -0.3):
-        rng.bit_generator.state = state
-        thin, strength = stroke(digit, max(height, 80), rng, 1e-6), None
-        rng.bit_generator.state = state
-        strength = stroke(digit, max(height, 80), rng, float(pen))
-        if holes(strength) == holes(thin):
+        strength = stroke(digit, large, np.random.default_rng(seed), float(pen))
+        if holes(strength) == enclosed:
             break
-    scale = height / max(strength.shape)
-    size = max(4, round(strength.shape[1] * scale)), max(4, round(strength.shape[0] * scale))
-    return np.asarray(Image.fromarray(strength).resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)).clip(0, 1)
+    return _sized(strength, height)
 
 
 def canvas(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
@@ -207,7 +207,8 @@ def canvas(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Imag
     strength = _thick(digit, rng.uniform(60, 280), rng)
     margins = [round(rng.uniform(0, 0.1) * max(strength.shape)) for _ in range(4)]
     strength = np.pad(strength, (margins[:2], margins[2:]))
-    picture = Image.new("RGBA", strength.shape[::-1], (*rng.integers(0, 90, 3).tolist(), 0) if rng.random() < 0.7 else (255, 255, 255, 0))
+    colour = rng.integers(0, 90, 3).tolist() if rng.random() < 0.7 else [255, 255, 255]
+    picture = Image.new("RGBA", strength.shape[::-1], (*colour, 0))
     picture.putalpha(Image.fromarray((255 * strength).astype(np.uint8)))
     return picture
 
@@ -232,8 +233,8 @@ def fading(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Imag
     """Strokes that fade: a ball pen or a brush with little ink."""
     height = rng.uniform(40, 160)
     strength = stroke(digit, max(height, 90), rng)
-    field = Image.fromarray(rng.normal(0, 1, (4, 4)).astype(np.float32)).resize(strength.shape[::-1], Image.Resampling.BICUBIC)
-    values = np.asarray(field)
+    field = Image.fromarray(rng.normal(0, 1, (4, 4)).astype(np.float32))
+    values = np.asarray(field.resize(strength.shape[::-1], Image.Resampling.BICUBIC))
     values = (values - values.min()) / (np.ptp(values) or 1)
     return _plainly(_sized(strength * (0.25 + 0.75 * values), height), rng)
 
@@ -264,7 +265,8 @@ def boxed(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Image
     left, top = rng.uniform(0.05, 0.95, 2) * (width - side, height - tall)
     thick = max(2, round(rng.uniform(0.004, 0.012) * min(width, height)))
     frame = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-    ImageDraw.Draw(frame).rectangle((left, top, left + side, top + tall), outline=(rng.integers(20, 130),) * 3, width=thick)
+    grey = int(rng.integers(20, 130))
+    ImageDraw.Draw(frame).rectangle((left, top, left + side, top + tall), outline=(grey, grey, grey), width=thick)
     strength = stroke(digit, rng.uniform(0.4, 0.75) * side, rng)
     at = round(left + (side - strength.shape[1]) / 2), round(top + (tall - strength.shape[0]) / 2)
     return on_paper(strength, np.array(frame, dtype=np.float32), (BLACK, BLUE)[rng.integers(2)], at)
@@ -314,3 +316,14 @@ HARD_KINDS: dict[str, Kind] = {
     "edge of a shadow": drawn(shadowed, BLACK),
     "narrow digits": narrow,
 }
+
+
+def blank(paper: Paper, rng: np.random.Generator) -> Image.Image:
+    """A sheet without a digit."""
+    pixels = paper(*SIZES[rng.integers(len(SIZES))], rng)
+    return jpeg(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), rng)
+
+
+PAPERS: tuple[Paper, ...] = (
+    plain, dark, textured, shaded, shadowed, squared, ruled, squared_dark, on_a_table
+)  # fmt: skip

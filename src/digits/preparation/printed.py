@@ -56,7 +56,8 @@ def _level_lines(ink: Mask) -> Mask:
 def _parallel(ink: Mask) -> list[Line]:
     """The straight lines from the left edge to the right one that have a parallel."""
     width = ink.shape[1]
-    left, right = (_middles(part.any(1), MAX_THICKNESS * max(ink.shape)) for part in (ink[:, :3], ink[:, -3:]))
+    ends = (np.asarray(part.any(1)) for part in (ink[:, :3], ink[:, -3:]))
+    left, right = (_middles(end, MAX_THICKNESS * max(ink.shape)) for end in ends)
     if min(len(left), len(right)) < 2:
         return []
     thick = ink.copy()

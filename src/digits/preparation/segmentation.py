@@ -14,7 +14,7 @@ MIN_CONTRAST = 14  # grey values of 255 between ink and paper; less is a stain
 MIN_SIGNAL_TO_NOISE = 4.5  # contrast of the ink over the standard deviation of the paper
 FAINT = 0.12  # of the threshold of ink: the threshold of faint ink that is connected to it
 FAINT_LINES = 0.4  # the same for printed lines
-SMALLEST_FAINT = 0.05  # of the size of the strong ink: a smaller faint piece is its soft edge
+SMALLEST_FAINT = 0.1  # of the size of the strong ink: a smaller faint piece is its soft edge
 LARGEST_FAINT = 1.5  # the same: a larger one is a line or a shadow
 FEW_FAINT, MOST_FAINT = 3, 0.35  # pieces, and fraction of the strong ink; more of both are the squares of a page
 SMALL = 80  # pixels of the longer side of a picture in which the edges of strokes are one pixel wide, not two
@@ -150,7 +150,7 @@ def _joined(strong: Mask, faint: Mask) -> Mask:
     pieces, count = ndimage.label(both, EIGHT)
     belongs = np.zeros(count + 1, dtype=bool)
     belongs[pieces[strong]] = True
-    return both & belongs[pieces]
+    return np.asarray(both & belongs[pieces])
 
 
 def _sides(place: tuple[slice, slice]) -> tuple[int, int]:

@@ -5,7 +5,8 @@ from scipy import ndimage
 
 from digits.preparation.paper import Grey, Mask, border, otsu, quantile
 
-SHARP = 0.36  # smallest fraction of the outline of ink where it ends within two pixels
+SHARP = 0.36  # smallest fraction of the outline of ink where it ends, and does not fade like a shadow
+SOFTEST = 0.1  # of the longer side of a digit: twice the distance within which its ink ends, but two pixels at least
 FAINTEST_EDGE = 0.35  # of the usual strength: what an edge falls from
 THICKEST = 0.5  # of the longer side of a digit; a thicker stroke is an area
 FLATTEST = 2.2  # width over height; what is flatter is a line
@@ -30,12 +31,12 @@ def are_strokes(strength: Grey, mask: Mask) -> bool:
         mask: (height, width) bool, the ink.
     """
     outline = mask & ~ndimage.binary_erosion(mask, border_value=1)
-    falls = strength - ndimage.minimum_filter(strength, 5)
+    inside = _cut_out(mask)
+    height, width = inside.shape
+    falls = strength - ndimage.minimum_filter(strength, max(5, round(SOFTEST * max(height, width))) | 1)
     full = quantile(strength[mask], 0.6)
     if (falls[outline] > 0.5 * strength[outline].clip(FAINTEST_EDGE * full)).mean() <= SHARP:
         return False
-    inside = _cut_out(mask)
-    height, width = inside.shape
     if border(mask).sum() > ALONG_EDGE * max(height, width) or width > FLATTEST * height:
         return False
     inside = np.pad(inside, 1)
@@ -43,7 +44,7 @@ def are_strokes(strength: Grey, mask: Mask) -> bool:
     if (areas > SMALLEST_HOLE * inside.size).sum() > 1 + MOST_HOLES:  # the first one is outside
         return False
     thickness = 2 * int(ndimage.distance_transform_cdt(inside, "chessboard").max())
-    return thickness - 2 <= THICKEST * max(height, width)  # distances are whole pixels
+    return bool(thickness - 2 <= THICKEST * max(height, width))  # distances are whole pixels
 
 
 def filling(grey: Grey, spread: float = CLEAR) -> tuple[Grey, Mask] | None:

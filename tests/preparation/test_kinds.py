@@ -1,0 +1,64 @@
+"""Pictures of many kinds, as people photograph and draw them, drawn from digits; and sheets without a digit."""
+
+import runpy
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import digits
+from digits.data import sample
+from digits.data.download import obtain, parse_idx
+from digits.preparation import photo
+from digits.training.train import train
+
+from ..helpers import ROOT, composed
+
+PICTURES = runpy.run_path(str(ROOT / "benchmarks/pictures.py"))
+KINDS = {**PICTURES["USUAL_KINDS"], **PICTURES["HARD_KINDS"]}
+IMAGES, LABELS = sample.load()
+
+
+def read(reader: digits.DigitReader, kind: str, images: np.ndarray, labels: np.ndarray) -> float:
+    """The share of digits that are read right when they are drawn as one of the kinds."""
+    rng = np.random.default_rng(zlib.crc32(kind.encode()))
+    right = 0
+    for image, label in zip(images, labels, strict=True):
+        try:
+            right += reader.predict(KINDS[kind](image, rng)).digit == label
+        except photo.NoDigitError:
+            continue
+    return right / len(labels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_read_nearly_as_well_as_mnist(kind: str, sample_run: Path) -> None:
+    reader = digits.load(sample_run)
+    images, labels = IMAGES[::125], LABELS[::125]
+    itself = np.mean([answer.digit == label for answer, label in zip(reader.predict(images), labels, strict=True)])
+    assert read(reader, kind, images, labels) >= itself - 0.2  # a small network: it has seen neither bars nor pens
+
+
+@pytest.mark.long
+@pytest.mark.mnist
+def test_every_kind_is_read_by_a_good_network(mnist_root: Path, tmp_path: Path) -> None:
+    words = ["experiment=compact", "report=false", "trainer.accelerator=cpu", f"data.root={mnist_root}"]
+    train(composed(*words), tmp_path / "run")
+    reader, contents = digits.load(tmp_path / "run"), obtain(mnist_root).contents
+    images, labels = (
+        parse_idx(contents[f"train-{name}-ubyte"])[:10_000:100] for name in ("images-idx3", "labels-idx1")
+    )
+    shares = {kind: read(reader, kind, images, labels) for kind in KINDS}
+    assert min(shares.values()) >= 0.93, shares
+    assert np.mean(list(shares.values())) >= 0.98
+
+
+@pytest.mark.parametrize("paper", PICTURES["PAPERS"], ids=lambda paper: paper.__name__)
+def test_a_sheet_without_a_digit_is_refused(paper: object) -> None:
+    rng = np.random.default_rng(0)
+    sheets = [PICTURES["blank"](paper, rng) for _ in range(4)]
+    for sheet in sheets:
+        with pytest.raises(photo.NoDigitError):
+            photo.digit(sheet)
