@@ -381,6 +381,7 @@ def test_a_launcher_that_is_not_installed(
     assert "needs the packages hydra-submitit-launcher and submitit" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["optimzer.lr=1", "data.batch_size=0"])
 def test_debug_shows_where(words: str, tmp_path: Path, without_torch: dict[str, str]) -> None:
     for done in (
@@ -412,6 +413,7 @@ def test_the_whole_configuration_is_shown(tmp_path: Path, without_torch: dict[st
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_what_hydra_says_of_itself(tmp_path: Path, without_torch: dict[str, str]) -> None:
     """No warning, of this Hydra about what the next one changes."""
     for words in (["--info"], ["--cfg", "hydra", "experiment=fast"]):

@@ -55,6 +55,7 @@ def call(tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     return lambda *words, before=TINY: call_main(command.main, ["train.py", *before, *words])
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_with_its_leaderboard(
     call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

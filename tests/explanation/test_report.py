@@ -110,6 +110,7 @@ def test_the_page_in_a_browser(page: Path, browser: "Browser", width: int) -> No
     assert messages == []
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_report_of_a_training(tiny: Compose, tmp_path: Path) -> None:
     results = train(tiny("report=true"), tmp_path / "run")
     write_report(Run(tmp_path / "run"), results)
@@ -151,6 +152,7 @@ def test_an_evaluation_of_another_checkpoint_is_done_anew(sample_run: Path, tmp_
     assert evaluation.read(run) == truth
 
 
+@pytest.mark.slow
 def test_without_metrics_and_with_a_name_that_html_would_take_for_its_own(sample_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "<b>&run"
     shutil.copytree(sample_run, run)

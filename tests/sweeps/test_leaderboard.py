@@ -296,6 +296,7 @@ def test_a_failure_of_many_lines_is_a_row_of_the_table(tmp_path: Path) -> None:
     assert table[3].endswith("| 1 (seed 1) | failed: one two \\| three |")
 
 
+@pytest.mark.slow
 def test_plots_of_a_sweep(tmp_path: Path) -> None:
     words = [f"model={model} optimizer.lr={lr}" for model in ("compact", "mlp") for lr in (0.1, 0.01)]
     made(tmp_path, *words)

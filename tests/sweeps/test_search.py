@@ -327,7 +327,7 @@ def test_a_space_that_is_none(values: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is not a search space: while parsing .* line 1, column"),
+        ("{", "is not a search space: .* line [12], column"),
         ("spaces: {}", "is not a search space"),
         ("space: {}", "has nothing in its space"),
         ("{space: {seed: [1]}, trials: 0}", "trials=0 is not allowed"),

@@ -17,7 +17,7 @@ COVERED = 0.9  # smallest fraction of a line's length that is inked
 PARALLEL = 0.04  # largest difference of two slopes
 BENT = (0, -1, 1, -2, 2)  # pixels by which a line may be off the straight one
 MANY = 6  # lines that reach the edge, on paper that is ruled or squared
-DARKER, THICKER = 1.5, 1.7  # times the lines: ink that is not printed
+DARKER, THICKER = 1.7, 1.7  # times the lines: ink that is not printed
 SMALLEST_BOX = 12  # pixels of the shorter side
 THIN = 0.4  # largest fraction of its area that a printed box inks
 INSIDE = 0.25  # of the shorter side of a printed box: smaller ink in it is dirt
@@ -110,7 +110,7 @@ def is_printed(found: Mask, ink: Mask, strength: Grey) -> bool:
     if len(lengths) < MANY or quantile(strength[found], 0.5) > DARKER * quantile(border(strength)[edge], 0.7):
         return False
     outline = found & ~ndimage.binary_erosion(found)
-    return bool(2 * found.sum() / outline.sum() < THICKER * np.median(lengths))
+    return bool(2 * found.sum() / outline.sum() - 1 < THICKER * np.median(lengths))
 
 
 def inside_box(ink: Mask) -> Mask | None:

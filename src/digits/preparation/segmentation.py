@@ -78,13 +78,13 @@ def find_filling(grey: Grey, spread: float = strokes.CLEAR) -> Ink | None:
 
 
 def _find(grey: Grey, near: Mask | None) -> Ink:
-    strength, ink, with_lines = _ink(grey)
+    strength, ink, lines, with_lines = _ink(grey)
     mask = _digit_of(ink if near is None else ink & near)
     if near is None and printed.is_printed(mask, with_lines, strength):
         raise BlankError("nothing but printed lines")
     if not strokes.are_strokes(strength, mask):
         raise BlankError("a shadow, a stain or lines, but no strokes of a pen")
-    return Ink(strength, mask)
+    return Ink(np.where(lines, np.float32(0), strength), mask)
 
 
 def _is_like_border(grey: Grey, mask: Mask) -> bool:
@@ -93,11 +93,12 @@ def _is_like_border(grey: Grey, mask: Mask) -> bool:
     return abs(float(np.median(paper.border(grey))) - ink) < 0.5 * abs(ink - rest)
 
 
-def _ink(grey: Grey) -> tuple[Grey, Mask, Mask]:
+def _ink(grey: Grey) -> tuple[Grey, Mask, Mask, Mask]:
     """Separate ink from paper.
 
     Returns:
-        How far each pixel stands out from the paper; the ink, without what is printed; the ink and the printed lines.
+        How far each pixel stands out from the paper; the ink, without what is printed; the printed lines that are as
+        dark as ink; the ink and all printed lines.
     """
     strength = paper.stands_out(grey)
     noise = paper.NORMAL * quantile(np.abs(strength[::2, ::2]), 0.5)
@@ -111,11 +112,9 @@ def _ink(grey: Grey) -> tuple[Grey, Mask, Mask]:
     with_lines = smooth > max(lowest, FAINT_LINES * threshold)
     inside = printed.inside_box(smooth > lowest)
     if inside is not None and (strong & inside).any():
-        return strength, _joined(strong & inside, faint & inside), with_lines
+        return strength, _joined(strong & inside, faint & inside), np.zeros_like(strong), with_lines
     lines = printed.lines(strong)
-    if lines.any():
-        strength = np.where(lines, np.float32(0), strength)
-    return strength, _joined(strong & ~lines, faint & ~lines), with_lines
+    return strength, _joined(strong & ~lines, faint & ~lines), lines, with_lines
 
 
 def _threshold(values: Grey) -> tuple[float, float]:

@@ -6,11 +6,13 @@ from scipy import ndimage
 from digits.preparation.paper import Grey, Mask, border, otsu, quantile
 
 SHARP = 0.36  # smallest fraction of the outline of ink where it ends, and does not fade like a shadow
-SOFTEST = 0.1  # of the longer side of a digit: twice the distance within which its ink ends, but two pixels at least
+SOFTEST = 0.07  # of the longer side of a digit: twice the distance within which its ink ends, but two pixels at least
+FALL = 0.5  # of the strength at the outline, by which it falls there
 FAINTEST_EDGE = 0.35  # of the usual strength: what an edge falls from
 THICKEST = 0.5  # of the longer side of a digit; a thicker stroke is an area
 FLATTEST = 2.2  # width over height; what is flatter is a line
 MOST_HOLES, SMALLEST_HOLE = 6, 0.004  # number, and fraction of the box; with more holes it is a grid
+SMALLEST_DIGIT = 4  # pixels of the longer side
 ALONG_EDGE = 0.5  # of its longer side: what lies longer along the picture's edge is a shadow
 
 CLEAR, LESS_CLEAR = 0.12, 0.3  # variance within the two shades of a picture that a digit fills, as a fraction of all
@@ -35,9 +37,13 @@ def are_strokes(strength: Grey, mask: Mask) -> bool:
     height, width = inside.shape
     falls = strength - ndimage.minimum_filter(strength, max(5, round(SOFTEST * max(height, width))) | 1)
     full = quantile(strength[mask], 0.6)
-    if (falls[outline] > 0.5 * strength[outline].clip(FAINTEST_EDGE * full)).mean() <= SHARP:
+    if (falls[outline] > FALL * strength[outline].clip(FAINTEST_EDGE * full)).mean() <= SHARP:
         return False
-    if border(mask).sum() > ALONG_EDGE * max(height, width) or width > FLATTEST * height:
+    if (
+        max(height, width) < SMALLEST_DIGIT
+        or border(mask).sum() > ALONG_EDGE * max(height, width)
+        or width > FLATTEST * height
+    ):
         return False
     inside = np.pad(inside, 1)
     areas = np.bincount(ndimage.label(~inside)[0].ravel())[1:]
