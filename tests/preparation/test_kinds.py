@@ -38,7 +38,7 @@ def test_every_kind_is_read_nearly_as_well_as_mnist(kind: str, sample_run: Path)
     reader = digits.load(sample_run)
     images, labels = IMAGES[::125], LABELS[::125]
     itself = np.mean([answer.digit == label for answer, label in zip(reader.predict(images), labels, strict=True)])
-    assert read(reader, kind, images, labels) >= itself - 0.2  # a small network: it has seen neither bars nor pens
+    assert read(reader, kind, images, labels) >= itself - 0.2  # a small network, trained on few digits
 
 
 @pytest.mark.long

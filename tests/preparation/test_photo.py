@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from digits.data import sample
 from digits.preparation import photo
@@ -143,6 +143,25 @@ def test_a_blank_picture_is_refused(name: str) -> None:
 def test_a_picture_with_no_room_for_a_digit(size: tuple[int, int]) -> None:
     with pytest.raises(photo.NoDigitError):
         photo.digit(Image.new("L", size, 255))
+
+
+@pytest.mark.parametrize("size", [(320, 2), (320, 8), (320, 12), (320, 16), (320, 30)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_long_picture_of_two_shades(size: tuple[int, int], turned: bool) -> None:
+    picture = Image.new("L", size, 255)
+    picture.paste(0, (0, 0, size[0] // 2, size[1]))
+    with pytest.raises(photo.NoDigitError):
+        photo.digit(picture.transpose(Image.Transpose.TRANSPOSE) if turned else picture)
+
+
+def test_a_zero_with_a_slash_is_not_a_printed_box() -> None:
+    drawing = Image.new("L", (200, 200), 250)
+    pen = ImageDraw.Draw(drawing)
+    pen.ellipse((60, 40, 140, 160), outline=20, width=5)
+    pen.line((88, 120, 112, 80), fill=20, width=5)
+    seen = photo.digit(drawing)
+    columns = np.flatnonzero(seen.max(0) > 128)
+    assert np.ptp(columns) > 10  # the whole ellipse
 
 
 def test_several_digits_are_refused() -> None:

@@ -28,7 +28,7 @@ TRAIN, TEST = "train", "test"
 PARTS = (TRAIN, TEST, "val", "valid", "validation")  # names that are not those of classes
 MAX_SKIPPED = 0.1  # fraction of the pictures; more are an error
 NAMED = 5  # skipped pictures that a message names
-VERSION = 1  # of the file with the prepared pictures
+VERSION = 2  # of the file with the prepared pictures; another preparation makes another version
 DTYPES = (np.dtype(np.uint8), np.dtype(np.uint8), np.dtype(np.bool_))
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError, zipfile.BadZipFile)
 

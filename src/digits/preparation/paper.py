@@ -17,8 +17,9 @@ WORKING_SIZE = 160  # largest longer side in pixels when a digit is segmented
 COARSE_SIZE = 40  # the same for the light on its paper
 SHEET = 0.12  # smallest fraction of the picture that a sheet of paper covers, and that it leaves
 SURROUNDED = 0.3  # the same for a sheet that the table surrounds, which is looked at first
+SMALLEST_SHEET = 4  # coarse pixels of its shorter side
 SOLID = 0.7  # smallest fraction of its box that a sheet fills: it may be rotated, and has a digit on it
-DARKEST = 0.2  # of the brightest paper: in darker places the picture is not made brighter
+DARKEST = 0.2  # of the brightest paper: ink on darker paper is made stronger only as much as on this
 NORMAL = 1.4826  # standard deviation over median absolute deviation of a normal distribution
 
 
@@ -55,9 +56,9 @@ def stands_out(grey: Grey) -> Grey:
     strength: Grey = grey - paper
     strength -= quantile(strength[::2, ::2], 0.5)
     brightest = -quantile(paper[::4, ::4], 0.1)
-    if dark_ink and -paper.max() > DARKEST * brightest:
+    if dark_ink and brightest > 0:
         # A shadow takes the same share of the light from paper and ink, and so makes their difference smaller.
-        strength *= np.maximum(brightest / -paper, 1)
+        strength *= np.maximum(brightest / np.maximum(-paper, DARKEST * brightest), 1)
     return strength
 
 
@@ -67,7 +68,8 @@ class Sheet:
 
     Attributes:
         box: Its left, upper, right and lower edge, as fractions of the picture's longer side.
-        is_surrounded: Whether the table is visible on three sides, and the sheet covers much of the picture.
+        is_surrounded: Whether the table is visible on two sides at least, and the sheet covers much of the picture; it is not
+            as narrow as a 1 in a thick pen.
     """
 
     box: tuple[float, float, float, float]
@@ -84,7 +86,7 @@ def sheet(grey: Grey) -> Sheet | None:
         pieces, _ = ndimage.label(mask)
         for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), 1):
             piece = pieces[rows, columns] == number
-            area = int(piece.sum())
+            area = int(piece.sum()) if piece.shape != coarse.shape else 0  # that is the table
             if largest < area < (1 - SHEET) * coarse.size and area > SOLID * piece.size:
                 best, largest = (rows, columns), area
     if best is None:
@@ -94,10 +96,16 @@ def sheet(grey: Grey) -> Sheet | None:
     if not table.any() or (np.median(coarse[table]) > threshold) == (np.median(coarse[best]) > threshold):
         return None  # the inside of a printed box
     rows, columns = best
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    if min(height, width) < SMALLEST_SHEET:
+        return None
     free = rows.start > 0, columns.start > 0, rows.stop < coarse.shape[0], columns.stop < coarse.shape[1]
     inner = columns.start + 1, rows.start + 1, columns.stop - 1, rows.stop - 1  # without the edge itself
     left, upper, right, lower = (edge / max(coarse.shape) for edge in inner)
-    return Sheet((left, upper, right, lower), sum(free) >= 3 and largest > SURROUNDED * coarse.size)
+    is_surrounded = (
+        sum(free) >= 2 and largest > SURROUNDED * coarse.size and max(height, width) <= 2 * min(height, width)
+    )
+    return Sheet((left, upper, right, lower), is_surrounded)
 
 
 def _coarse(grey: Grey) -> Grey:

@@ -1,7 +1,8 @@
 """Turns a picture into an image of 28×28 bytes: a photo into a digit as in MNIST, or the whole picture.
 
 The steps are those of MNIST (LeCun et al., "Gradient-based learning applied to document recognition", 1998): the digit
-is cut out, scaled into a box of 20×20 that keeps its aspect ratio, and placed into 28×28 by its centre of mass.
+is cut out, scaled into a box of 20×20 that keeps its aspect ratio, and placed into 28×28 by its centre of mass. Only
+a digit that is much narrower than those of MNIST is widened.
 """
 
 import io
@@ -29,10 +30,10 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 100_000_000  # a phone's picture has up to 50 million, a decompression bomb a billion
 USEFUL_SIZE = 2_000  # pixels of the longer side; more do not help to find a digit
 SMALL_DIGIT = 36  # working pixels of the longer side of a digit; a smaller one is segmented again, enlarged
-FAINT = 0.75  # of the usual strength; where ink is fainter, it is made as strong
-FAINTEST = 0.2  # of the usual strength; weaker ink is not made stronger than that
+FAINT = 0.75  # of the usual strength: fainter ink is made as strong as the other ink
+FAINTEST = 0.2  # the same: ink is made five times as strong at most
 NARROW = 0.5  # width over height: a narrower digit is widened
-SINGLE = 2.2  # of the width of a stroke: what is narrower is a 1, and stays narrow
+SINGLE = 2.2  # times the width of a stroke: what is narrower is one upright stroke, a 1, and stays narrow
 MIN_STROKE = 2.2  # pixels in the box of 20; MNIST's are 2 to 4
 LIGHT = 127  # a lighter edge is paper
 BOX = 20  # pixels of the longer side in MNIST's images
@@ -125,8 +126,6 @@ def digit(picture: Image.Image) -> npt.NDArray[np.uint8]:
 def _found(picture: Image.Image) -> tuple[segmentation.Ink, Image.Image]:
     """Find the digit in a picture, or in the sheet of paper on a table that it shows; return that part too."""
     grey = paper.grey_of(picture)
-    if min(grey.shape) < segmentation.MIN_SIZE:
-        raise BlankError(f"{picture.width}×{picture.height} pixels are too few for a digit")
     if filling := segmentation.find_filling(grey):
         return filling, picture
     sheet = paper.sheet(grey)
@@ -200,8 +199,8 @@ def _upright(picture: Image.Image) -> Image.Image:
         solid = np.asarray(picture.getchannel("A"), dtype=np.float32)
         grey = np.asarray(picture.convert("L"), dtype=np.float32)
         dark = (grey * solid).sum() < 128 * solid.sum()
-        paper = Image.new("RGBA", picture.size, "white" if dark else "black")
-        picture = Image.alpha_composite(paper, picture)
+        sheet = Image.new("RGBA", picture.size, "white" if dark else "black")
+        picture = Image.alpha_composite(sheet, picture)
     return picture.convert("L" if picture.mode in ("1", "LA") else "RGB")
 
 
@@ -212,7 +211,7 @@ def _boxed(found: segmentation.Ink) -> npt.NDArray[np.uint8]:
     full = paper.quantile(found.strength[found.mask], 0.6)
     around = ndimage.binary_dilation(np.pad(mask, 1), np.ones((3, 3)))[1:-1, 1:-1]
     values = found.strength[rows, columns] * around / full
-    values = (values / _usual_strength(values, mask)).clip(0, 1)
+    values = (values / _share_of_strength(values, mask)).clip(0, 1)
     outline = mask & ~ndimage.binary_erosion(mask)
     stroke = 2 * mask.sum() / max(outline.sum(), 1)  # pixels
     is_single = mask.shape[1] <= SINGLE * stroke
@@ -229,7 +228,7 @@ def _boxed(found: segmentation.Ink) -> npt.NDArray[np.uint8]:
     return np.asarray(small)
 
 
-def _usual_strength(values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+def _share_of_strength(values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """The strength of the ink around each pixel where it is faint, as a fraction of the usual one; elsewhere 1."""
     side = max(3, round(max(values.shape) / 6)) | 1
     around = ndimage.uniform_filter(ndimage.maximum_filter(np.where(mask, values, 0), side), side)

@@ -16,10 +16,11 @@ MAX_THICKNESS = 0.08  # of the picture's longer side
 COVERED = 0.9  # smallest fraction of a line's length that is inked
 PARALLEL = 0.04  # largest difference of two slopes
 BENT = (0, -1, 1, -2, 2)  # pixels by which a line may be off the straight one
-MANY = 6  # lines that reach the edge, on paper that is ruled or squared
-DARKER, THICKER = 1.7, 1.7  # times the lines: ink that is not printed
+MANY = 6  # places where ink reaches the picture's edge; a line has two
+DARKER, THICKER = 1.7, 1.7  # times the lines: darker or thicker ink is a pen's
 SMALLEST_BOX = 12  # pixels of the shorter side
 THIN = 0.4  # largest fraction of its area that a printed box inks
+RECTANGLE = 0.85  # smallest fraction of its box that it encloses; an ellipse has 0.79
 INSIDE = 0.25  # of the shorter side of a printed box: smaller ink in it is dirt
 
 
@@ -79,14 +80,14 @@ def _rows(line: Line, width: int) -> npt.NDArray[np.intp]:
     return np.linspace(*line, width).round().astype(np.intp)
 
 
-def _lengths(ink: Mask) -> npt.NDArray[np.intp]:
+def _spans(ink: Mask) -> npt.NDArray[np.intp]:
     """The first and the last place, plus one, of each run of ink along a line, (runs, 2)."""
     return np.flatnonzero(np.diff(np.pad(ink, 1).astype(np.int8))).reshape(-1, 2)
 
 
 def _middles(ink: Mask, longest: float) -> list[int]:
     """The middle of each run of ink along an edge that is not too long for a line."""
-    return [int(start + stop - 1) // 2 for start, stop in _lengths(ink) if stop - start <= longest]
+    return [int(start + stop - 1) // 2 for start, stop in _spans(ink) if stop - start <= longest]
 
 
 def _runs(ink: Mask) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -106,7 +107,7 @@ def is_printed(found: Mask, ink: Mask, strength: Grey) -> bool:
         strength: How far each pixel stands out from the paper.
     """
     edge = border(ink)
-    lengths = np.diff(_lengths(edge))
+    lengths = np.diff(_spans(edge))
     if len(lengths) < MANY or quantile(strength[found], 0.5) > DARKER * quantile(border(strength)[edge], 0.7):
         return False
     outline = found & ~ndimage.binary_erosion(found)
@@ -124,7 +125,10 @@ def inside_box(ink: Mask) -> Mask | None:
         frame = pieces[places[number]] == number + 1
         if sides[number].min() < SMALLEST_BOX or frame.mean() > THIN:
             continue
-        enclosed = ndimage.binary_fill_holes(frame) & ~frame
+        filled = ndimage.binary_fill_holes(frame)
+        if filled.mean() < RECTANGLE:
+            continue
+        enclosed = filled & ~frame
         inside = np.flatnonzero(np.bincount(pieces[places[number]][enclosed], minlength=count + 1)[1:])
         if sides[inside].max(initial=0) > INSIDE * sides[number].min():
             area = np.zeros(ink.shape, dtype=bool)

@@ -27,7 +27,7 @@ class NoDigitError(UserError):
 
 
 class BlankError(NoDigitError):
-    """Nothing stands out from the paper."""
+    """There is nothing on the paper, or only lines, a shadow or a stain."""
 
     def __init__(self, reason: str = "nothing stands out from the paper") -> None:
         super().__init__(f"blank: {reason}")
@@ -62,28 +62,34 @@ def find(grey: Grey, near: Mask | None = None) -> Ink:
     Raises:
         NoDigitError: If the picture has no digit, or several.
     """
+    if min(grey.shape) < MIN_SIZE:
+        raise BlankError("too few pixels for a digit")
+    if near is not None:
+        return _find(grey, near)
     try:
-        found = _find(grey, near)
+        found = _find(grey)
     except NoDigitError:
         if filling := find_filling(grey, strokes.LESS_CLEAR):
             return filling
         raise
-    return (find_filling(grey, strokes.LESS_CLEAR) if _is_like_border(grey, found.mask) else None) or found
+    if _is_like_border(grey, found.mask) and (filling := find_filling(grey, strokes.LESS_CLEAR)):
+        return filling
+    return found
 
 
 def find_filling(grey: Grey, spread: float = strokes.CLEAR) -> Ink | None:
-    """Segment a thick digit that fills the picture; None if it may show something else."""
-    found = strokes.filling(grey, spread)
+    """Segment a thick digit that fills the picture, as `strokes.filling` does; None if it may show something else."""
+    found = strokes.filling(grey, spread) if min(grey.shape) >= MIN_SIZE else None
     return Ink(*found) if found else None
 
 
-def _find(grey: Grey, near: Mask | None) -> Ink:
+def _find(grey: Grey, near: Mask | None = None) -> Ink:
     strength, ink, lines, with_lines = _ink(grey)
     mask = _digit_of(ink if near is None else ink & near)
     if near is None and printed.is_printed(mask, with_lines, strength):
         raise BlankError("nothing but printed lines")
     if not strokes.are_strokes(strength, mask):
-        raise BlankError("a shadow, a stain or lines, but no strokes of a pen")
+        raise BlankError("a shadow, a stain, a line or a speck, but no strokes of a pen")
     return Ink(np.where(lines, np.float32(0), strength), mask)
 
 
@@ -123,7 +129,7 @@ def _threshold(values: Grey) -> tuple[float, float]:
     if values.max(initial=0) <= threshold:
         return threshold, 0.0
     full = float(values[values > threshold].mean())
-    return min(threshold, 0.55 * full), full  # the former splits a picture of ink alone
+    return min(threshold, 0.55 * full), full  # where only ink stands out, Otsu's threshold would divide the ink
 
 
 def _joined(strong: Mask, faint: Mask) -> Mask:

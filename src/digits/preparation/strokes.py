@@ -8,13 +8,13 @@ from digits.preparation.paper import Grey, Mask, border, otsu, quantile
 SHARP = 0.36  # smallest fraction of the outline of ink where it ends, and does not fade like a shadow
 SOFTEST = 0.07  # of the longer side of a digit: twice the distance within which its ink ends, but two pixels at least
 FALL = 0.5  # of the strength at the outline, by which it falls there
-FAINTEST_EDGE = 0.35  # of the usual strength: what an edge falls from
-THICKEST = 0.5  # of the longer side of a digit; a thicker stroke is an area
-FLATTEST = 2.2  # width over height; what is flatter is a line
+FAINTEST_EDGE = 0.35  # of the usual strength: a fainter outline has to fall as much as this one
+FLATTEST, LONG = 2.2, 0.5  # width over height, and of the picture's width: what is flatter and longer is a line
 MOST_HOLES, SMALLEST_HOLE = 6, 0.004  # number, and fraction of the box; with more holes it is a grid
 SMALLEST_DIGIT = 4  # pixels of the longer side
 ALONG_EDGE = 0.5  # of its longer side: what lies longer along the picture's edge is a shadow
 
+THICKEST = 0.5  # of the longer side of a picture that a digit fills; what is thicker is not a stroke
 CLEAR, LESS_CLEAR = 0.12, 0.3  # variance within the two shades of a picture that a digit fills, as a fraction of all
 FILLED = (0.12, 0.8)  # fraction of such a picture that is ink
 MIN_FILLING_CONTRAST = 42  # grey values of 255
@@ -26,7 +26,7 @@ SPECK = 0.03  # of the area of the largest piece
 
 
 def are_strokes(strength: Grey, mask: Mask) -> bool:
-    """Whether ink has the sharp outline of strokes, and is neither an area, a grid, a level line nor a shadow.
+    """Whether ink has the sharp outline of strokes, and is neither a grid, a level line nor a shadow.
 
     Args:
         strength: (height, width) float32, how far each pixel stands out from the paper.
@@ -39,18 +39,11 @@ def are_strokes(strength: Grey, mask: Mask) -> bool:
     full = quantile(strength[mask], 0.6)
     if (falls[outline] > FALL * strength[outline].clip(FAINTEST_EDGE * full)).mean() <= SHARP:
         return False
-    if (
-        max(height, width) < SMALLEST_DIGIT
-        or border(mask).sum() > ALONG_EDGE * max(height, width)
-        or width > FLATTEST * height
-    ):
+    is_line = width > max(FLATTEST * height, LONG * mask.shape[1])
+    if max(height, width) < SMALLEST_DIGIT or is_line or border(mask).sum() > ALONG_EDGE * max(height, width):
         return False
-    inside = np.pad(inside, 1)
-    areas = np.bincount(ndimage.label(~inside)[0].ravel())[1:]
-    if (areas > SMALLEST_HOLE * inside.size).sum() > 1 + MOST_HOLES:  # the first one is outside
-        return False
-    thickness = 2 * int(ndimage.distance_transform_cdt(inside, "chessboard").max())
-    return bool(thickness - 2 <= THICKEST * max(height, width))  # distances are whole pixels
+    areas = np.bincount(ndimage.label(~np.pad(inside, 1))[0].ravel())[1:]
+    return bool((areas > SMALLEST_HOLE * inside.size).sum() <= 1 + MOST_HOLES)  # the first area is outside
 
 
 def filling(grey: Grey, spread: float = CLEAR) -> tuple[Grey, Mask] | None:
