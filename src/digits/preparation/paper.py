@@ -68,8 +68,8 @@ class Sheet:
 
     Attributes:
         box: Its left, upper, right and lower edge, as fractions of the picture's longer side.
-        is_surrounded: Whether the table is visible on two sides at least, and the sheet covers much of the picture; it is not
-            as narrow as a 1 in a thick pen.
+        is_surrounded: Whether the table is visible on two sides at least, and the sheet covers much of the picture,
+            and is wider than a 1 in a thick pen.
     """
 
     box: tuple[float, float, float, float]
