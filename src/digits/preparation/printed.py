@@ -1,7 +1,5 @@
 """Finds what is printed on paper: lines from edge to edge, and a box around the digit."""
 
-import itertools
-
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -44,13 +42,14 @@ def _level_lines(ink: Mask) -> Mask:
         return found
     starts, stops = _runs(ink)
     row, columns = np.arange(height)[:, None], np.arange(width)
-    for line, offset in itertools.product(parallel, BENT):
-        at = np.clip(_rows(line, width) + offset, 0, height - 1)
-        inked, start, stop = ink[at, columns], starts[at, columns], stops[at, columns]
-        thickness = np.where(inked, stop - start, 0)
-        usual = np.median(thickness[inked]) if inked.any() else 0
+    for line in parallel:
+        near = np.clip(_rows(line, width) + np.array(BENT)[:, None], 0, height - 1)  # (offsets, width)
+        inked, start, stop = ink[near, columns], starts[near, columns], stops[near, columns]
+        thickness = stop - start
+        usual = np.median(thickness[inked])
         thin = inked & (thickness <= min(1.5 * usual + 1, MAX_THICKNESS * max(ink.shape)))
-        found |= thin & (row >= start) & (row < stop)
+        for offset in range(len(BENT)):
+            found |= thin[offset] & (row >= start[offset]) & (row < stop[offset])
     return found
 
 
@@ -98,6 +97,11 @@ def _runs(ink: Mask) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     return starts, stops
 
 
+def has_many_lines(ink: Mask) -> bool:
+    """Whether ink reaches the picture's edge in many places, as on ruled and squared paper."""
+    return len(_spans(border(ink))) >= MANY
+
+
 def is_printed(found: Mask, ink: Mask, strength: Grey) -> bool:
     """Whether ink that was found is only more of the lines that reach the picture's edge: as dark and as thin as they.
 
@@ -108,7 +112,7 @@ def is_printed(found: Mask, ink: Mask, strength: Grey) -> bool:
     """
     edge = border(ink)
     lengths = np.diff(_spans(edge))
-    if len(lengths) < MANY or quantile(strength[found], 0.5) > DARKER * quantile(border(strength)[edge], 0.7):
+    if not has_many_lines(ink) or quantile(strength[found], 0.5) > DARKER * quantile(border(strength)[edge], 0.7):
         return False
     outline = found & ~ndimage.binary_erosion(found)
     return bool(2 * found.sum() / outline.sum() - 1 < THICKER * np.median(lengths))

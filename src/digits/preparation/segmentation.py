@@ -120,7 +120,8 @@ def _ink(grey: Grey) -> tuple[Grey, Mask, Mask, Mask]:
     if inside is not None and (strong & inside).any():
         return strength, _joined(strong & inside, faint & inside), np.zeros_like(strong), with_lines
     lines = printed.lines(strong)
-    return strength, _joined(strong & ~lines, faint & ~lines), lines, with_lines
+    strong &= ~lines
+    return strength, strong if printed.has_many_lines(with_lines) else _joined(strong, faint), lines, with_lines
 
 
 def _threshold(values: Grey) -> tuple[float, float]:
