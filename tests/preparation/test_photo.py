@@ -154,6 +154,12 @@ def test_a_long_picture_of_two_shades(size: tuple[int, int], turned: bool) -> No
         photo.digit(picture.transpose(Image.Transpose.TRANSPOSE) if turned else picture)
 
 
+def test_a_minus_is_no_printed_line() -> None:
+    drawing = Image.new("L", (140, 140), 240)
+    ImageDraw.Draw(drawing).line((20, 70, 120, 70), fill=20, width=6)
+    assert 30 < (photo.digit(drawing) > 128).sum() < 60
+
+
 def test_a_zero_with_a_slash_is_not_a_printed_box() -> None:
     drawing = Image.new("L", (200, 200), 250)
     pen = ImageDraw.Draw(drawing)
