@@ -1,6 +1,7 @@
 """A person's picture becomes a digit of MNIST, in whatever form and on whatever paper it comes; or is refused."""
 
 import itertools
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -135,8 +136,9 @@ BLANK = {
 
 @pytest.mark.parametrize("name", BLANK)
 def test_a_blank_picture_is_refused(name: str) -> None:
-    with pytest.raises(photo.NoDigitError, match="blank"):
+    with pytest.raises(photo.NoDigitError, match="blank") as caught:
         photo.digit(Image.fromarray(BLANK[name].astype("u1")))
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # from another process
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 2), (3, 3)])

@@ -19,6 +19,7 @@ LARGEST_FAINT = 1.5  # the same: a larger one is a line or a shadow
 FEW_FAINT, MOST_FAINT = 3, 0.35  # pieces, and fraction of the strong ink; more of both are the squares of a page
 SMALL = 80  # pixels of the longer side of a picture in which the edges of strokes are one pixel wide, not two
 
+NOTHING = "blank: nothing stands out from the paper"
 EIGHT = np.ones((3, 3))  # pixels are connected at their corners too
 
 
@@ -28,9 +29,6 @@ class NoDigitError(UserError):
 
 class BlankError(NoDigitError):
     """There is nothing on the paper, or only lines, a shadow or a stain."""
-
-    def __init__(self, reason: str = "nothing stands out from the paper") -> None:
-        super().__init__(f"blank: {reason}")
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def find(grey: Grey, near: Mask | None = None) -> Ink:
         NoDigitError: If the picture has no digit, or several.
     """
     if min(grey.shape) < MIN_SIZE:
-        raise BlankError("too few pixels for a digit")
+        raise BlankError("blank: too few pixels for a digit")
     if near is not None:
         return _find(grey, near)
     try:
@@ -87,9 +85,9 @@ def _find(grey: Grey, near: Mask | None = None) -> Ink:
     strength, ink, lines, with_lines = _ink(grey)
     mask = _digit_of(ink if near is None else ink & near)
     if near is None and printed.is_printed(mask, with_lines, strength):
-        raise BlankError("nothing but printed lines")
+        raise BlankError("blank: nothing but printed lines")
     if not strokes.are_strokes(strength, mask):
-        raise BlankError("a shadow, a stain, a line or a speck, but no strokes of a pen")
+        raise BlankError("blank: a shadow, a stain, a line or a speck, but no strokes of a pen")
     return Ink(np.where(lines, np.float32(0), strength), mask)
 
 
@@ -112,7 +110,7 @@ def _ink(grey: Grey) -> tuple[Grey, Mask, Mask, Mask]:
     lowest = max(MIN_CONTRAST / 2, 2.5 * noise)
     threshold, full = _threshold(smooth[smooth > lowest])
     if full < max(MIN_CONTRAST, MIN_SIGNAL_TO_NOISE * noise):
-        raise BlankError
+        raise BlankError(NOTHING)
     strong = smooth > threshold
     faint = smooth > max(lowest, FAINT * threshold)
     with_lines = smooth > max(lowest, FAINT_LINES * threshold)
@@ -172,7 +170,7 @@ def _digit_of(mask: Mask) -> Mask:
     """
     pieces, count = ndimage.label(mask, EIGHT)
     if not count:
-        raise BlankError
+        raise BlankError(NOTHING)
     areas = np.bincount(pieces.ravel(), minlength=count + 1)
     areas[0] = 0
     boxes = ndimage.find_objects(pieces)
