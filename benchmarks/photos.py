@@ -1,4 +1,4 @@
-"""The share of pictures that are read right: MNIST's test digits, drawn as a person might photograph or draw them.
+"""How many pictures are read correctly: MNIST's test digits, drawn as people might photograph or draw them.
 
 Also how many sheets without a digit are refused, and how many pictures of 256×256 `digits predict` reads a second. With
 a network that it trains for that, model=compact.

@@ -66,12 +66,15 @@ def pasted(
     rng: np.random.Generator,
     paper: Paper,
     ink: Colour,
-    share: tuple[float, float],
+    heights: tuple[float, float],
     size: tuple[int, int] | None = None,
 ) -> Image.Image:
-    """A digit, (28, 28), drawn on paper: at any place, turned by up to 10°, of a share of the shorter side's height."""
+    """A digit, (28, 28), drawn on paper at any place, and turned by up to 10°.
+
+    Its height is a fraction of the picture's shorter side, from a range.
+    """
     width, height = size or SIZES[rng.integers(len(SIZES))]
-    side = int(rng.uniform(*share) * min(width, height) * 28 / 20)
+    side = int(rng.uniform(*heights) * min(width, height) * 28 / 20)
     drawn = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
     drawn = drawn.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC)
     strength = cropped(np.clip((np.asarray(drawn, dtype=np.float32) / 255 - 0.5) * 3 + 0.5, 0, 1))
@@ -130,7 +133,7 @@ def shadowed(width: int, height: int, rng: np.random.Generator) -> Pixels:
 
 
 def _shadow(width: int, height: int, rng: np.random.Generator, blur: float) -> Strength:
-    """The shadow of an object with a straight edge, (height, width), blurred by a share of the width."""
+    """The shadow of an object with a straight edge, (height, width), blurred by a fraction of the width."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     covered = x * np.cos(angle) + y * np.sin(angle) > rng.uniform(-0.5, 0.5)
@@ -280,9 +283,9 @@ def narrow(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Imag
     return _plainly(np.asarray(Image.fromarray(strength).resize(size, Image.Resampling.BOX)), rng)
 
 
-def drawn(paper: Paper, ink: Colour, share: tuple[float, float] = USUAL) -> Kind:
+def drawn(paper: Paper, ink: Colour, heights: tuple[float, float] = USUAL) -> Kind:
     """Digits drawn on paper, of any size and at any place."""
-    return lambda digit, rng: jpeg(pasted(digit, rng, paper, ink, share), rng)
+    return lambda digit, rng: jpeg(pasted(digit, rng, paper, ink, heights), rng)
 
 
 def jpeg(picture: Image.Image, rng: np.random.Generator) -> Image.Image:

@@ -21,7 +21,7 @@ IMAGES, LABELS = sample.load()
 
 
 def read(reader: digits.DigitReader, kind: str, images: np.ndarray, labels: np.ndarray) -> float:
-    """The share of digits that are read right when they are drawn as one of the kinds."""
+    """The fraction of digits that are read correctly when they are drawn as one of the kinds."""
     rng = np.random.default_rng(zlib.crc32(kind.encode()))
     right = 0
     for image, label in zip(images, labels, strict=True):
@@ -50,9 +50,9 @@ def test_every_kind_is_read_by_a_good_network(mnist_root: Path, tmp_path: Path) 
     images, labels = (
         parse_idx(contents[f"train-{name}-ubyte"])[:10_000:100] for name in ("images-idx3", "labels-idx1")
     )
-    shares = {kind: read(reader, kind, images, labels) for kind in KINDS}
-    assert min(shares.values()) >= 0.93, shares
-    assert np.mean(list(shares.values())) >= 0.98
+    found = {kind: read(reader, kind, images, labels) for kind in KINDS}
+    assert min(found.values()) >= 0.93, found
+    assert np.mean(list(found.values())) >= 0.98
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ SURROUNDED = 0.3  # the same for a sheet that the table surrounds, which is look
 SMALLEST_SHEET = 4  # coarse pixels of its shorter side
 SOLID = 0.7  # smallest fraction of its box that a sheet fills: it may be rotated, and has a digit on it
 DARKEST = 0.2  # of the brightest paper: ink on darker paper is made stronger only as much as on this
+EIGHT = np.ones((3, 3))  # pixels are connected at their corners too
 NORMAL = 1.4826  # standard deviation over median absolute deviation of a normal distribution
 
 
@@ -57,7 +58,7 @@ def stands_out(grey: Grey) -> Grey:
     strength -= quantile(strength[::2, ::2], 0.5)
     brightest = -quantile(paper[::4, ::4], 0.1)
     if dark_ink and brightest > 0:
-        # A shadow takes the same share of the light from paper and ink, and so makes their difference smaller.
+        # A shadow darkens paper and ink by the same factor, and so makes their difference smaller.
         strength *= np.maximum(brightest / np.maximum(-paper, DARKEST * brightest), 1)
     return strength
 
@@ -176,6 +177,12 @@ def quantile(values: npt.NDArray[np.floating[Any]], fraction: float) -> float:
     """The value below which a fraction of the values lies."""
     place = int(fraction * (values.size - 1))
     return float(np.partition(values, place, axis=None)[place])
+
+
+def box_of(mask: Mask) -> tuple[slice, slice]:
+    """The rows and columns of the smallest box around ink."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def border(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -211,7 +211,7 @@ def _boxed(found: segmentation.Ink) -> npt.NDArray[np.uint8]:
     full = paper.quantile(found.strength[found.mask], 0.6)
     around = ndimage.binary_dilation(np.pad(mask, 1), np.ones((3, 3)))[1:-1, 1:-1]
     values = found.strength[rows, columns] * around / full
-    values = (values / _share_of_strength(values, mask)).clip(0, 1)
+    values = (values / _relative_strength(values, mask)).clip(0, 1)
     outline = mask & ~ndimage.binary_erosion(mask)
     stroke = 2 * mask.sum() / max(outline.sum(), 1)  # pixels
     is_single = mask.shape[1] <= SINGLE * stroke
@@ -228,7 +228,7 @@ def _boxed(found: segmentation.Ink) -> npt.NDArray[np.uint8]:
     return np.asarray(small)
 
 
-def _share_of_strength(values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+def _relative_strength(values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """The strength of the ink around each pixel where it is faint, as a fraction of the usual one; elsewhere 1."""
     side = max(3, round(max(values.shape) / 6)) | 1
     around = ndimage.uniform_filter(ndimage.maximum_filter(np.where(mask, values, 0), side), side)

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from digits.preparation.paper import Grey, Mask, border, quantile
+from digits.preparation.paper import EIGHT, Grey, Mask, border, quantile
 
 Line = tuple[int, int]  # its rows at the left and the right edge
 
@@ -120,7 +120,7 @@ def is_printed(found: Mask, ink: Mask, strength: Grey) -> bool:
 
 def inside_box(ink: Mask) -> Mask | None:
     """The area that a printed box around other ink encloses; None without one."""
-    pieces, count = ndimage.label(ink, np.ones((3, 3)))
+    pieces, count = ndimage.label(ink, EIGHT)
     if count < 2:
         return None
     places = ndimage.find_objects(pieces)

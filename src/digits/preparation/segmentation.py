@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from digits.errors import UserError
 from digits.preparation import paper, printed, strokes
-from digits.preparation.paper import Grey, Mask, quantile
+from digits.preparation.paper import EIGHT, Grey, Mask, quantile
 
 MIN_SIZE = 4  # working pixels of the shorter side
 MIN_CONTRAST = 14  # grey values of 255 between ink and paper; less is a stain
@@ -20,7 +20,6 @@ FEW_FAINT, MOST_FAINT = 3, 0.35  # pieces, and fraction of the strong ink; more 
 SMALL = 80  # pixels of the longer side of a picture in which the edges of strokes are one pixel wide, not two
 
 NOTHING = "blank: nothing stands out from the paper"
-EIGHT = np.ones((3, 3))  # pixels are connected at their corners too
 
 
 class NoDigitError(UserError):
@@ -46,8 +45,7 @@ class Ink:
     @property
     def box(self) -> tuple[slice, slice]:
         """The rows and columns of the digit."""
-        rows, columns = (np.flatnonzero(self.mask.any(axis)) for axis in (1, 0))
-        return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+        return paper.box_of(self.mask)
 
 
 def find(grey: Grey, near: Mask | None = None) -> Ink:

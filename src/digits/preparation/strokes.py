@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from digits.preparation.paper import Grey, Mask, border, otsu, quantile
+from digits.preparation.paper import EIGHT, Grey, Mask, border, box_of, otsu, quantile
 
 SHARP = 0.36  # smallest fraction of the outline of ink where it ends, and does not fade like a shadow
 SOFTEST = 0.07  # of the longer side of a digit: twice the distance within which its ink ends, but two pixels at least
@@ -33,7 +33,7 @@ def are_strokes(strength: Grey, mask: Mask) -> bool:
         mask: (height, width) bool, the ink.
     """
     outline = mask & ~ndimage.binary_erosion(mask, border_value=1)
-    inside = _cut_out(mask)
+    inside = mask[box_of(mask)]
     height, width = inside.shape
     falls = strength - ndimage.minimum_filter(strength, max(5, round(SOFTEST * max(height, width))) | 1)
     full = quantile(strength[mask], 0.6)
@@ -58,20 +58,20 @@ def filling(grey: Grey, spread: float = CLEAR) -> tuple[Grey, Mask] | None:
     """
     bright = grey > otsu(grey)
     ink = bright if border(bright).mean() < 0.5 else ~bright
-    share, edge = float(ink.mean()), border(ink)
-    if not FILLED[0] < share < FILLED[1] or edge.mean() > MOST_EDGE:
+    inked, edge = float(ink.mean()), border(ink)
+    if not FILLED[0] < inked < FILLED[1] or edge.mean() > MOST_EDGE:
         return None
     paper, full = float(np.median(grey[~ink])), float(np.median(grey[ink]))
-    within = float(grey[ink].var() * share + grey[~ink].var() * (1 - share))
+    within = float(grey[ink].var() * inked + grey[~ink].var() * (1 - inked))
     if within > spread * float(grey.var()) or abs(full - paper) < MIN_FILLING_CONTRAST:
         return None
-    inside = np.pad(_cut_out(ink), 1)
-    thickness = 2 * float(ndimage.distance_transform_edt(inside).max())
-    if thickness > THICKEST * max(grey.shape) or _is_shadow(edge, grey.shape) or _is_sheet(ink):
+    inside = ink[box_of(ink)]
+    thickness = 2 * float(ndimage.distance_transform_edt(np.pad(inside, 1)).max())
+    if thickness > THICKEST * max(grey.shape) or _is_shadow(edge, grey.shape) or _is_sheet(inside):
         return None
     strength: Grey = ((grey - np.float32(paper)) * np.float32(np.sign(full - paper))).clip(0, None)
     ink = strength > quantile(strength, 0.98) / 2
-    pieces, count = ndimage.label(ink, np.ones((3, 3)))
+    pieces, count = ndimage.label(ink, EIGHT)
     areas = np.bincount(pieces.ravel(), minlength=count + 1)
     areas[0] = 0
     return strength, np.asarray((areas > SPECK * areas.max())[pieces])
@@ -91,15 +91,8 @@ def _is_shadow(edge: Mask, shape: tuple[int, ...]) -> bool:
     return bool((lengths[run] > LONGEST_CORNER * len(edge)).any())
 
 
-def _is_sheet(ink: Mask) -> bool:
-    """Whether ink has the outline of a sheet of paper; a 1 is narrower."""
-    inside = _cut_out(ink)
+def _is_sheet(inside: Mask) -> bool:
+    """Whether ink, cut out, has the outline of a sheet of paper; a 1 is narrower."""
     if max(inside.shape) > 2 * min(inside.shape):
         return False
     return bool(inside.mean() > FULLEST or border(inside).mean() > SQUARE)
-
-
-def _cut_out(mask: Mask) -> Mask:
-    """Without the empty rows and columns around it."""
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
