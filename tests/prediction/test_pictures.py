@@ -14,8 +14,9 @@ from PIL import Image
 import digits
 from digits.data import sample
 from digits.errors import UserError
+from digits.model.spec import READ, UNFAMILIAR, UNSURE, Thresholds
 from digits.prediction import formats, pictures
-from digits.prediction.pictures import FAILED, NO_DIGIT, READ, UNSURE, Answer
+from digits.prediction.pictures import FAILED, NO_DIGIT, Answer
 from digits.prediction.predict import DigitReader, Prediction
 from digits.preparation import parallel
 from digits.preparation.parallel import BATCH_SIZE
@@ -71,7 +72,7 @@ def test_an_answer_for_each(reader: DigitReader, tmp_path: Path) -> None:
     names = [good, str(tmp_path / "blank.png"), str(tmp_path / "text.png"), str(tmp_path / "gone.png")]
     found = read(reader, names)
     assert [answer.picture for answer in found] == names
-    assert found[0].status in (READ, UNSURE)
+    assert found[0].status in (READ, UNSURE, UNFAMILIAR)
     assert [answer.status for answer in found[1:]] == [NO_DIGIT, FAILED, FAILED]
     assert [answer.note.split(":")[0] for answer in found[1:]] == ["blank", "not a picture", "no such file"]
     assert found[0].prediction == reader.predict(Path(good))
@@ -79,11 +80,27 @@ def test_an_answer_for_each(reader: DigitReader, tmp_path: Path) -> None:
     assert found[1].prediction is found[1].image is None
 
 
-def test_a_likeliest_digit_that_is_not_likely(tmp_path: Path) -> None:
-    even = DigitReader(lambda images: np.full((len(images), 10), 0.1, np.float32))
-    (answer,) = read(even, [draw(tmp_path / "seven.png", 0)])
-    assert answer.status == UNSURE
-    assert answer.note.startswith("unsure")
+@pytest.mark.parametrize(
+    ("four", "familiarity", "status", "note"),
+    [
+        (0.9, 5, READ, ""),
+        (0.6, 5, UNSURE, "unsure: 4 or 9"),
+        (0.9, 1, UNFAMILIAR, "unfamiliar: not a digit, or unlike all that the network has learned"),
+        (0.6, 1, UNFAMILIAR, "unfamiliar: not a digit, or unlike all that the network has learned"),
+    ],
+)
+def test_a_prediction_that_is_not_trusted(
+    four: float, familiarity: float, status: str, note: str, tmp_path: Path
+) -> None:
+    row = np.float32([0, 0, 0, 0, four, 0, 0, 0, 0, 1 - four])
+    reader = DigitReader(
+        lambda images: (np.stack([row] * len(images)), np.full(len(images), familiarity, np.float32)),
+        thresholds=Thresholds(probability=0.7, familiarity=2),
+    )
+    (answer,) = read(reader, [draw(tmp_path / "four.png", 0)])
+    assert (answer.status, answer.note) == (status, note)
+    assert answer.prediction is not None
+    assert answer.prediction.status == status
 
 
 def test_many_are_read_in_their_order_by_several_processes(reader: DigitReader, tmp_path: Path) -> None:

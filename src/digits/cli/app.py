@@ -172,8 +172,9 @@ def evaluate(
     trained = find_each(runs)
     with importing():
         from digits.evaluation import robustness
-        from digits.evaluation.evaluate import best_device, measure, open_test
+        from digits.evaluation.evaluate import measure, open_test
         from digits.explanation.explain import draw_robustness
+        from digits.model.inference import best_device
 
     alone = len(trained) == 1 and not tta and data is None
     folder = output or (trained[0].home if alone else None)
@@ -200,8 +201,9 @@ def predict(
 ) -> int:
     """Read the digit in pictures: PNG, JPEG, WebP, BMP, GIF, TIFF.
 
-    One digit per picture, anywhere and of any size, dark on light or light on dark. The status is read; unsure if no
-    digit has 60 %; no digit if there is none, or there are several; or failed, and then the exit code is 1.
+    One digit per picture, anywhere and of any size, dark on light or light on dark. The status is read; unsure if two
+    digits are likely; unfamiliar if it is perhaps not a digit; no digit if there is none, or there are several; or
+    failed, and then the exit code is 1.
     """
     from digits.prediction import formats, pictures
     from digits.prediction.predict import load, preparation_of

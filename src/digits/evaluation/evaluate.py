@@ -1,4 +1,4 @@
-"""Tests a network on the test set of its training. `logits` is the one inference loop of the project."""
+"""Tests a network on the test set of its training."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -29,6 +29,9 @@ from digits.data.sources import SOURCES, default_root
 from digits.errors import RunError, UserError
 from digits.evaluation.ensemble import IN_PLACE, SHIFTED, Ensemble
 from digits.evaluation.metrics import DigitMetrics, Evaluation, Mistake, ReliabilityBin, png_of
+from digits.model.familiarity import RatedNetwork
+from digits.model.inference import CPU, best_device, logits, ratings
+from digits.model.spec import Thresholds
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.files import rounded
 from digits.runs.find import Trained
@@ -36,35 +39,8 @@ from digits.validation import parse_data
 
 log = logging.getLogger(__name__)
 
-BATCH_SIZE = 500
 BINS = 15  # of confidence, as in the calibration error
 WORST_MISTAKES = 25  # kept with their images
-
-CPU = torch.device("cpu")
-
-
-def logits(network: nn.Module, images: Tensor, device: torch.device = CPU) -> Tensor:
-    """Compute the logits of images, batch by batch, in float32.
-
-    Args:
-        network: In evaluation mode.
-        images: (n, 28, 28) uint8.
-        device: Where to compute.
-
-    Returns:
-        (n, classes) float32, on the CPU.
-    """
-    be_exact()
-    network.to(device)
-    with torch.inference_mode():
-        batches = [network(batch.to(device)).float().cpu() for batch in torch.split(images, BATCH_SIZE)]
-    return torch.cat(batches)
-
-
-def be_exact() -> None:
-    """Compute with all 32 bits on a GPU too, instead of 19 (TF32), so that machines differ only by rounding."""
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
 
 
 def evaluate(*trained: Trained, tta: bool = False, other: str | None = None) -> Evaluation:
@@ -100,7 +76,7 @@ def open_test(trained: Sequence[Trained], tta: bool = False, other: str | None =
         DownloadError: If MNIST cannot be downloaded.
     """
     checkpoints = [Checkpoint(each.checkpoint) for each in trained]
-    networks = [checkpoint.network() for checkpoint in checkpoints]  # refuses what it has to before data is read
+    networks = [checkpoint.rated() for checkpoint in checkpoints]  # refuses what it has to before data is read
     names = [str(checkpoint.path) for checkpoint in checkpoints]
     ensemble = Ensemble(networks, SHIFTED if tta else IN_PLACE, names).eval()
     network = networks[0] if len(networks) == 1 and not tta else ensemble
@@ -159,11 +135,6 @@ def other_data(word: str, checkpoints: Sequence[Checkpoint]) -> HeldOut:
     return HeldOut(found.name, spec.classes, Digits(images, indices[labels], torch.arange(len(labels))))
 
 
-def best_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
-    return torch.accelerator.current_accelerator(check_available=True) or CPU
-
-
 def score(network: nn.Module, part: Digits, device: torch.device = CPU) -> tuple[float, float]:
     """Accuracy, 0 to 1, and mean cross-entropy, in nats, on a part of the data."""
     images, labels = part[torch.arange(len(part), device=part.members.device)]
@@ -179,7 +150,12 @@ def measure(network: nn.Module, data: HeldOut, device: torch.device = CPU) -> Ev
         RunError: If an output is not finite.
     """
     test = data.digits
-    found, targets = logits(network, test.images, device), test.labels.cpu()
+    targets = test.labels.cpu()
+    if isinstance(network, RatedNetwork):
+        found, familiarity = ratings(network, test.images, device)
+        untrusted = _untrusted(network.thresholds, found, familiarity, targets)
+    else:
+        found, untrusted = logits(network, test.images, device), dict[str, Any]()
     probabilities = found.double().softmax(1).numpy()
     if not np.isfinite(probabilities).all():
         raise RunError("an output of the network is not a finite number; it cannot be tested")
@@ -197,6 +173,7 @@ def measure(network: nn.Module, data: HeldOut, device: torch.device = CPU) -> Ev
         examples=[png_of(images[np.argmax(labels == label)]) if label in labels else "" for label in range(number)],
         classes=list(data.classes),
         **_mistakes(probabilities, labels, images),
+        **untrusted,
         checkpoints=network.names if isinstance(network, Ensemble) else [],
         tta=isinstance(network, Ensemble) and network.shifts == SHIFTED,
     )
@@ -240,6 +217,14 @@ def data_of(checkpoint: Checkpoint) -> MNISTDataModule:
         ) from error
     data.load_state_dict(state)  # refuses other data
     return data
+
+
+def _untrusted(thresholds: Thresholds, found: Tensor, familiarity: Tensor, targets: Tensor) -> Mapping[str, Any]:
+    """The fractions of the correct and of the wrong predictions that are not trusted; None without any."""
+    doubted = (found.softmax(1).amax(1) < thresholds.probability) | (familiarity < thresholds.familiarity)
+    correct = found.argmax(1) == targets
+    parts = {"untrusted_correct": doubted[correct], "untrusted_wrong": doubted[~correct]}
+    return {name: rounded(part.double().mean()) if len(part) else None for name, part in parts.items()}
 
 
 def _digit_metrics(found: Tensor, targets: Tensor, classes: int) -> list[DigitMetrics]:

@@ -6,6 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from digits.data import sample
 from digits.errors import RunError, UserError
 from digits.evaluation.evaluate import data_of
+from digits.model.familiarity import RatedNetwork
 from digits.prediction.predict import Images, load
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.files import save
@@ -23,20 +25,21 @@ from digits.runs.find import Trained
 
 CHECKED_DIGITS = 1_000  # of the sample, on which torch and onnxruntime must agree
 MAX_DIFFERENCE = 1e-4  # of a probability; float32 sums in another order differ by 1e-6
+MAX_RELATIVE_DIFFERENCE = 1e-3  # of a familiarity, which is a difference of larger numbers
 CALIBRATION_IMAGES = 500  # for the ranges of the 8-bit values
 
 
-class Probabilities(nn.Module):
-    """A network that outputs probabilities."""
+class Outputs(nn.Module):
+    """A network that outputs probabilities, and how familiar each image is."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: RatedNetwork) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(batch, 28, 28) uint8 to (batch, classes) float32, each row of which sums to 1."""
-        logits: Tensor = self.network(images)
-        return logits.softmax(1)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, 28, 28) uint8 to (batch, classes) float32, each row of which sums to 1, and (batch,) float32."""
+        logits, familiarity = self.network.rate(images)
+        return logits.softmax(1), familiarity
 
 
 def export(trained: Trained, output: Path | None = None, int8: bool = False) -> str:
@@ -73,14 +76,16 @@ def export(trained: Trained, output: Path | None = None, int8: bool = False) -> 
             file = _quantised(file, _calibration(trained, chosen))
             summary.append(_measure_int8(trained, file))
         save(path, file.read_bytes())
-    summary.append(f"Written to {path}, {path.stat().st_size / 1000:,.0f} kB: uint8 (batch, 28, 28) to probabilities")
+    summary.append(
+        f"Written to {path}, {path.stat().st_size / 1000:,.0f} kB: uint8 (batch, 28, 28) to probabilities, familiarity"
+    )
     return "\n".join(summary)
 
 
 def _write_onnx(trained: Trained, file: Path) -> None:
-    trained_network = Checkpoint(trained.checkpoint).network()
-    data = trained_network.data
-    network = Probabilities(trained_network.to(memory_format=torch.contiguous_format)).eval()
+    rated = Checkpoint(trained.checkpoint).rated()
+    data = rated.data
+    network = Outputs(rated.to(memory_format=torch.contiguous_format)).eval()
     example = torch.zeros(2, 28, 28, dtype=torch.uint8)
     with _silent():
         program = torch.onnx.export(
@@ -88,7 +93,7 @@ def _write_onnx(trained: Trained, file: Path) -> None:
             (example,),
             dynamo=True,
             input_names=["images"],
-            output_names=["probabilities"],
+            output_names=["probabilities", "familiarity"],
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
             verbose=False,
         )
@@ -99,6 +104,7 @@ def _write_onnx(trained: Trained, file: Path) -> None:
         file,
         classes=json.dumps(data.classes),
         prepare=data.prepare,
+        thresholds=json.dumps(asdict(rated.thresholds)),
         normalisation=json.dumps({"mean": data.mean, "std": data.std, "of": "pixels / 255; inside the file"}),
         run=str(trained.home),
         test_accuracy=json.dumps(results.test_accuracy if results else None),
@@ -112,13 +118,14 @@ def _check(path: Path, file: Path, images: Images) -> float:
     Raises:
         RunError: If it is too large, or a prediction differs.
     """
-    ours, exported = load(path).probabilities(images), load(file).probabilities(images)
+    (ours, familiarity), (exported, exported_familiarity) = (load(source).outputs(images) for source in (path, file))
     difference = float(np.abs(ours - exported).max())
     different = int((ours.argmax(1) != exported.argmax(1)).sum())
-    if different or not difference <= MAX_DIFFERENCE:
+    apart = float((np.abs(familiarity - exported_familiarity) / (1 + np.abs(familiarity))).max())
+    if different or not (difference <= MAX_DIFFERENCE and apart <= MAX_RELATIVE_DIFFERENCE):
         raise RunError(
             f"the exported network reads {different} of {len(images):,} digits differently, and its probabilities "
-            f"differ by up to {difference:.1e}; nothing was written"
+            f"or familiarity differ by up to {max(difference, apart):.1e}; nothing was written"
         )
     return difference
 

@@ -8,6 +8,7 @@ from typing import Any
 
 DIGITS = tuple("0123456789")
 PREPARATIONS = ("photo", "resize")
+READ, UNSURE, UNFAMILIAR = "read", "unsure", "unfamiliar"
 MAX_CLASSES = 256  # a label is a byte
 
 
@@ -31,6 +32,25 @@ class DataSpec:
     def are_digits(self) -> bool:
         """Whether the classes are the ten digits."""
         return self.classes == DIGITS
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Below which a prediction is not trusted.
+
+    Attributes:
+        probability: Of the likeliest class, 0 to 1: below it, the prediction is unsure.
+        familiarity: Of the image: below it, the image is unlike those that the network has learned.
+    """
+
+    probability: float = 0.5
+    familiarity: float = -math.inf
+
+    def status(self, probability: float, familiarity: float) -> str:
+        """``read``, ``unsure`` or ``unfamiliar``."""
+        if familiarity < self.familiarity:
+            return UNFAMILIAR
+        return UNSURE if probability < self.probability else READ
 
 
 def with_article(name: str) -> str:

@@ -16,15 +16,16 @@ from PIL import Image
 from rich.console import Console
 
 from digits.errors import UserError
+from digits.model.spec import DIGITS, UNFAMILIAR, UNSURE
 from digits.prediction.predict import DigitReader, Images, Prediction
 from digits.preparation import parallel, photo
 from digits.runs.files import save
 
 STANDARD_INPUT = "-"
-MIN_PROBABILITY = 0.6  # below which a prediction is unsure
 SHOWN_SIZE = 280  # pixels per side of what `show` draws
 
-READ, UNSURE, NO_DIGIT, FAILED = "read", "unsure", "no digit", "failed"
+NO_DIGIT, FAILED = "no digit", "failed"
+SEVERAL = 2  # likeliest classes that an unsure answer names
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Answer:
 
     Attributes:
         picture: Its file; ``-`` for standard input.
-        status: ``read``; ``unsure`` if no digit is likely; ``no digit`` if there is none, or there are several;
-            ``failed`` if the file cannot be read.
+        status: That of the prediction, ``read``, ``unsure`` or ``unfamiliar``; ``no digit`` if there is none, or there
+            are several; ``failed`` if the file cannot be read.
         prediction: The network's prediction; None for the last two.
-        note: The reason for one of the last three.
+        note: The reason for any status but ``read``.
         image: The input of the network, (28, 28) uint8; None for the last two.
     """
 
@@ -78,8 +79,6 @@ def prepare(pictures: Sequence[str], how: str = "photo") -> AbstractContextManag
 
 def read(reader: DigitReader, prepared: Iterable[list[parallel.Prepared]]) -> Iterator[Answer]:
     """Read prepared pictures in order."""
-    kind = "digit" if reader.data.are_digits else "class"
-    not_sure = f"unsure: no {kind} has {100 * MIN_PROBABILITY:.0f} %"
     for part in prepared:
         images = [image for _, image, _ in part if image is not None]
         predictions = iter(reader.predict_images(np.stack(images)) if images else [])
@@ -89,8 +88,17 @@ def read(reader: DigitReader, prepared: Iterable[list[parallel.Prepared]]) -> It
                 yield Answer(picture, status, None, str(failure), None)
             else:
                 prediction = next(predictions)
-                sure = prediction.probability >= MIN_PROBABILITY
-                yield Answer(picture, READ if sure else UNSURE, prediction, "" if sure else not_sure, image)
+                yield Answer(picture, prediction.status, prediction, _doubt(prediction), image)
+
+
+def _doubt(prediction: Prediction) -> str:
+    """Why a prediction is not trusted."""
+    if prediction.status == UNFAMILIAR:
+        kind = "a digit" if prediction.classes == DIGITS else "a known class"
+        return f"unfamiliar: not {kind}, or unlike all that the network has learned"
+    if prediction.status == UNSURE:
+        return f"unsure: {' or '.join(prediction.classes[index] for index, _ in prediction.ranking[:SEVERAL])}"
+    return ""
 
 
 def track(answers: Iterable[Answer], number: int) -> Iterator[Answer]:

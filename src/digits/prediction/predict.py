@@ -13,7 +13,7 @@ from PIL import Image
 
 from digits.errors import RunError, UserError, first_line
 from digits.model.geometry import IMAGE_SIZE
-from digits.model.spec import DIGITS, DataSpec, parse_spec
+from digits.model.spec import DIGITS, READ, DataSpec, Thresholds, parse_spec
 from digits.preparation import photo
 from digits.runs.find import find
 
@@ -22,7 +22,9 @@ SILENT = 4  # onnxruntime's log level
 BATCH_SIZE = 500  # images: as fast as more, and little memory
 
 Images = npt.NDArray[np.uint8]
-Probabilities = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32]
+Outputs = tuple[Floats, Floats]
+"""Probabilities, (batch, classes), each row of which sums to 1; familiarity, (batch,), larger for a familiar image."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,13 @@ class Prediction:
     Attributes:
         probabilities: Probability of each class; their sum is 1.
         classes: The name of each class.
+        status: ``read``; ``unfamiliar`` if the image is unlike those that the network has learned, and so perhaps not a
+            digit; ``unsure`` if the probability is lower than for nearly all digits that the network reads right.
     """
 
     probabilities: tuple[float, ...]
     classes: tuple[str, ...] = DIGITS
+    status: str = READ
 
     @property
     def digit(self) -> int:
@@ -62,20 +67,27 @@ class DigitReader:
     """A trained network that reads digits, or names what else it has learned.
 
     Args:
-        compute: From images, (batch, 28, 28) uint8, to probabilities, (batch, classes) float32.
+        compute: From images, (batch, 28, 28) uint8, to `Outputs`.
         source: The file that `load` read it from, by which a pickled reader is loaded again.
         data: The names of the classes, and how a picture is prepared.
+        thresholds: Below which a prediction is not trusted.
 
     Attributes:
         data: The same.
+        thresholds: The same.
     """
 
     def __init__(
-        self, compute: Callable[[Images], Probabilities], source: Path | None = None, data: DataSpec | None = None
+        self,
+        compute: Callable[[Images], Outputs],
+        source: Path | None = None,
+        data: DataSpec | None = None,
+        thresholds: Thresholds | None = None,
     ) -> None:
         self._compute = compute
         self._source = source
         self.data = data or DataSpec()
+        self.thresholds = thresholds or Thresholds()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the name of the file; the process that unpickles it must have the file too."""
@@ -128,18 +140,26 @@ class DigitReader:
             raise UserError(
                 f"images of shape {images.shape} and {images.dtype}; they have to be (batch, 28, 28) uint8."
             )
-        return [Prediction(tuple(row), self.data.classes) for row in self.probabilities(images).tolist()]
+        probabilities, familiarity = (output.tolist() for output in self.outputs(images))
+        return [
+            Prediction(tuple(row), self.data.classes, self.thresholds.status(max(row), familiar))
+            for row, familiar in zip(probabilities, familiarity, strict=True)
+        ]
 
-    def probabilities(self, images: Images) -> Probabilities:
+    def probabilities(self, images: Images) -> Floats:
         """Compute the probabilities, (batch, classes) float32; each row sums to 1."""
+        return self.outputs(images)[0]
+
+    def outputs(self, images: Images) -> Outputs:
+        """Compute the probabilities, and how familiar each image is."""
         if not len(images):
-            return np.zeros((0, len(self.data.classes)), dtype=np.float32)
+            return np.zeros((0, len(self.data.classes)), dtype=np.float32), np.zeros(0, dtype=np.float32)
         images = np.require(images, requirements=["C", "W"])  # torch shares the memory, and accepts no other
         parts = [self._compute(images[start : start + BATCH_SIZE]) for start in range(0, len(images), BATCH_SIZE)]
-        probabilities = np.concatenate(parts)
+        probabilities, familiarity = (np.concatenate(part) for part in zip(*parts, strict=True))
         if not ((probabilities >= 0) & (probabilities <= 1 + ROUNDING_ERROR)).all():  # false for NaN too
             raise RunError("the outputs of the network are not probabilities")
-        return probabilities
+        return probabilities, familiarity
 
 
 def load(source: str | Path = "latest") -> DigitReader:
@@ -154,11 +174,11 @@ def load(source: str | Path = "latest") -> DigitReader:
     """
     if Path(source).suffix == ".onnx":
         file = Path(source)
-        compute, data = _onnx(file)
+        compute, data, thresholds = _onnx(file)
     else:
         file = find(source).checkpoint
-        compute, data = _torch(file)
-    return DigitReader(compute, file.absolute(), data)
+        compute, data, thresholds = _torch(file)
+    return DigitReader(compute, file.absolute(), data, thresholds)
 
 
 def preparation_of(source: str | Path) -> str | None:
@@ -172,22 +192,25 @@ def preparation_of(source: str | Path) -> str | None:
     return how if how in photo.PREPARATIONS else None
 
 
-def _torch(checkpoint: Path) -> tuple[Callable[[Images], Probabilities], DataSpec]:
+Loaded = tuple[Callable[[Images], Outputs], DataSpec, Thresholds]
+
+
+def _torch(checkpoint: Path) -> Loaded:
     import torch
 
     from digits.runs.checkpoint import Checkpoint
 
-    network = Checkpoint(checkpoint).network()
+    network = Checkpoint(checkpoint).rated()
 
-    def compute(images: Images) -> Probabilities:
+    def compute(images: Images) -> Outputs:
         with torch.inference_mode():
-            probabilities: Probabilities = network(torch.from_numpy(images)).softmax(1).numpy()
-        return probabilities
+            logits, familiarity = network.rate(torch.from_numpy(images))
+            return logits.softmax(1).numpy(), familiarity.numpy()
 
-    return compute, network.data
+    return compute, network.data, network.thresholds
 
 
-def _onnx(path: Path) -> tuple[Callable[[Images], Probabilities], DataSpec]:
+def _onnx(path: Path) -> Loaded:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from Python too, no device ID is written and nothing sent
     import onnxruntime
 
@@ -199,18 +222,18 @@ def _onnx(path: Path) -> tuple[Callable[[Images], Probabilities], DataSpec]:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base class
         raise UserError(f"{path} cannot be read as ONNX: {first_line(error)}.") from error
-    (taken, *_), (given, *_) = session.get_inputs(), session.get_outputs()
+    (taken, *_), given = session.get_inputs(), [output.name for output in session.get_outputs()]
     if taken.type != "tensor(uint8)" or taken.shape[1:] != [IMAGE_SIZE, IMAGE_SIZE]:
         raise UserError(
             f"{path} takes {taken.type} of shape {taken.shape}, not uint8 (batch, 28, 28): "
             "it was not written by digits export."
         )
 
-    data = _described(path, session.get_modelmeta().custom_metadata_map)
+    data, thresholds = _described(path, session.get_modelmeta().custom_metadata_map)
 
-    def compute(images: Images) -> Probabilities:
+    def compute(images: Images) -> Outputs:
         try:
-            probabilities: Probabilities = np.asarray(session.run([given.name], {taken.name: images})[0])
+            probabilities, *others = map(np.asarray, session.run(given[:2], {taken.name: images}))
         except Exception as error:  # as above
             raise UserError(f"{path} cannot be computed: {first_line(error)}.") from error
         if probabilities.shape != (len(images), len(data.classes)) or probabilities.dtype != np.float32:
@@ -218,18 +241,24 @@ def _onnx(path: Path) -> tuple[Callable[[Images], Probabilities], DataSpec]:
                 f"{path} gives {probabilities.dtype} of shape {probabilities.shape}, not float32 "
                 f"({len(images)}, {len(data.classes)}): it was not written by digits export."
             )
-        return probabilities
+        familiarity = others[0] if others else np.zeros(len(images), dtype=np.float32)
+        if familiarity.shape != (len(images),):
+            raise UserError(f"{path} gives a familiarity of shape {familiarity.shape}, not ({len(images)},).")
+        return probabilities, familiarity
 
-    return compute, data
+    return compute, data, thresholds
 
 
-def _described(path: Path, about: dict[str, str]) -> DataSpec:
-    """The classes that the metadata of an ONNX file name; digits without them."""
+def _described(path: Path, about: dict[str, str]) -> tuple[DataSpec, Thresholds]:
+    """The classes and the thresholds that the metadata of an ONNX file name; digits without them."""
     try:
         classes = json.loads(about["classes"]) if "classes" in about else DIGITS
-        return parse_spec({"classes": classes, "prepare": about.get("prepare", "photo")})
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} names classes that are not possible: {first_line(error)}.") from error
+        thresholds = Thresholds(
+            **{name: float(value) for name, value in json.loads(about.get("thresholds", "{}")).items()}
+        )
+        return parse_spec({"classes": classes, "prepare": about.get("prepare", "photo")}), thresholds
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} names classes or thresholds that are not possible: {first_line(error)}.") from error
 
 
 def prepared(picture: Any, how: str = "photo") -> Images:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from digits.errors import UserError
+from digits.model.familiarity import RatedNetwork, restored
 from digits.model.geometry import GeometryError, Layer, layers
 from digits.model.network import Network, build_network, parse_model
 from digits.model.spec import DataSpec, parse_spec
@@ -15,6 +16,7 @@ from digits.model.spec import DataSpec, parse_spec
 # Raised by a wrong description of the model, or by wrong weights.
 DAMAGE_ERRORS = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, GeometryError)
 PARTS = ("state_dict", "hyper_parameters")
+STATISTICS = "familiarity"  # of the best checkpoint of a finished training
 NETWORK_PREFIX = "network."  # of the network's weights in the classifier
 
 
@@ -83,6 +85,18 @@ class Checkpoint:
         except DAMAGE_ERRORS as error:
             raise self._not_ours(error) from error
         return network.eval().float().to(memory_format=torch.channels_last)
+
+    def rated(self) -> RatedNetwork:
+        """The same network, which also rates how familiar an image is, if its training has finished.
+
+        Raises:
+            UserError: If it cannot be built.
+        """
+        network = self.network()
+        try:
+            return restored(network, self.content.get(STATISTICS)).eval()
+        except DAMAGE_ERRORS as error:
+            raise self._not_ours(error) from error
 
     def _not_ours(self, error: Exception) -> UserError:
         reason = " ".join(str(error).split())

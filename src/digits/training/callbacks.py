@@ -18,7 +18,7 @@ from torch import Tensor
 
 from digits.console import hush
 from digits.errors import RunError
-from digits.evaluation.evaluate import be_exact
+from digits.model.inference import be_exact
 from digits.runs.files import rounded
 from digits.runs.run import Run
 from digits.training.hardware import speed_up

@@ -33,7 +33,7 @@ from digits.runs.results import FINISHED, Dataset, Results
 from digits.runs.run import Run
 from digits.runs.start import pin
 from digits.signals import interruption_of
-from digits.training import hardware, provenance
+from digits.training import hardware, provenance, thresholds
 from digits.training.resume import latest_checkpoint, read_checkpoint, stopped_early
 from digits.training.start import load_weights
 from digits.training.trainer import build_trainer
@@ -90,7 +90,9 @@ def train(
 def _train(cfg: TrainConfig, run: Run, started: float, callbacks: Sequence[Callback]) -> Results:
     data, precision, device = _fit(cfg, run, callbacks)
     _leave_process_group()
+    data.setup()
     last, best = read_checkpoint(run.last).content, read_checkpoint(run.best)
+    thresholds.add(best, run, data, device)
     results = Results(
         status=FINISHED,
         **_test(cfg, run, best, data, device),
@@ -148,8 +150,7 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
 
 def _test(cfg: TrainConfig, run: Run, best: Checkpoint, data: MNISTDataModule, device: torch.device) -> dict[str, Any]:
     """Test the best checkpoint, write ``evaluation.json``, and return its part of the results."""
-    data.setup()
-    network = best.network()
+    network = best.rated()
     validation = score(network, data.validation_set(), device) if data.description.val else (None, None)
     train_accuracy = score(network, data.training_set(), device)[0] if cfg.evaluate_train else None
     evaluation = measure(network, data.held_out(), device)

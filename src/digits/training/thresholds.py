@@ -1,0 +1,57 @@
+"""Derives the thresholds below which a prediction is not trusted, from images that the training held out."""
+
+import torch
+
+from digits.data import MNISTDataModule
+from digits.model.familiarity import RatedNetwork, fit
+from digits.model.inference import observations
+from digits.model.network import Network
+from digits.model.spec import Thresholds
+from digits.runs.checkpoint import STATISTICS, Checkpoint
+from digits.runs.run import Run
+from digits.training.checkpoints import AtomicCheckpointIO
+
+IMAGES = 5_000  # for each of the two steps
+UNSURE = 0.003  # of the correct predictions: those with the lowest probabilities are called unsure
+UNFAMILIAR = 0.006  # of the correct predictions: those of the least familiar images; about 1 % with both
+
+
+def add(best: Checkpoint, run: Run, data: MNISTDataModule, device: torch.device) -> None:
+    """Add the thresholds to the best checkpoint, unless it has them already.
+
+    Raises:
+        RunError: If it cannot be written. The checkpoint stays as it is.
+    """
+    if STATISTICS not in best.content:
+        best.content[STATISTICS] = derive(best.network(), data, device).statistics()
+        AtomicCheckpointIO(run).save_checkpoint(best.content, run.best)
+
+
+def derive(network: Network, data: MNISTDataModule, device: torch.device) -> RatedNetwork:
+    """Estimate from training images what is usual, and from others which predictions are rare.
+
+    The others are the validation images or, without any, training images that the estimate leaves out: measured with
+    held-out digits, these give nearly the same thresholds.
+    """
+    train, val = data.training_set(), data.validation_set()
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    order = order.to(train.members.device)
+    number = IMAGES if len(val) else min(IMAGES, len(train) // 2)
+    images, labels = train[order[:number]]
+    _, means = observations(network, images, device)
+    rated = fit(network, means, labels.cpu())
+
+    indices = torch.arange(min(len(val), IMAGES), device=val.members.device)
+    images, labels = val[indices] if len(val) else train[order[number : 2 * number]]
+    logits, means = observations(network, images, device)
+    correct = logits.argmax(1) == labels.cpu()
+    chosen = correct if correct.any() else torch.ones_like(correct)
+    logits, means = logits[chosen], means[chosen]
+    energies, distances = logits.logsumexp(1), rated.cpu().distance(means, logits.argmax(1))
+    spread = float(distances.std(correction=0))
+    rated.weight = float(energies.std(correction=0)) / spread if spread else 0.0  # both vary alike
+    rated.thresholds = Thresholds(
+        float(logits.softmax(1).amax(1).quantile(UNSURE)),
+        float((energies - rated.weight * distances).quantile(UNFAMILIAR)),
+    )
+    return rated

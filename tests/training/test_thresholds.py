@@ -1,0 +1,115 @@
+"""The thresholds below which a prediction is not trusted: from held-out digits, in the best checkpoint, once."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+import digits
+from digits.data import MNISTDataModule
+from digits.evaluation import metrics
+from digits.model.familiarity import RatedNetwork
+from digits.runs.checkpoint import STATISTICS, Checkpoint
+from digits.runs.run import Run
+from digits.training import thresholds
+from digits.training.train import train
+
+from ..helpers import Compose, composed
+
+CPU = torch.device("cpu")
+
+
+def flagged(rated: RatedNetwork, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """The fractions of the correct predictions that are called unsure, and unfamiliar."""
+    with torch.inference_mode():
+        logits, familiarity = rated.rate(images)
+    correct = logits.argmax(1) == labels
+    unsure = logits.softmax(1).amax(1) < rated.thresholds.probability
+    unfamiliar = familiarity < rated.thresholds.familiarity
+    return unsure[correct].double().mean().item(), unfamiliar[correct].double().mean().item()
+
+
+def data_of_sample(val_size: int) -> MNISTDataModule:
+    data = MNISTDataModule("sample", Path("data"), val_size=val_size)
+    data.setup()
+    return data
+
+
+@pytest.mark.parametrize("val_size", [1_000, 0])
+def test_a_hundredth_of_the_correct_predictions(val_size: int, sample_run: Path) -> None:
+    """Of the validation digits; without any, of training digits that the estimate leaves out."""
+    network = Checkpoint(sample_run / "checkpoints/best.ckpt").network()
+    data = data_of_sample(val_size)
+    rated = thresholds.derive(network, data, CPU)
+    if val_size:
+        images, labels = data.validation_set()[torch.arange(val_size)]
+    else:
+        part = data.training_set()
+        order = torch.randperm(len(part), generator=torch.Generator().manual_seed(0))
+        images, labels = part[order[len(part) // 2 :]]
+    unsure, unfamiliar = flagged(rated, images, labels)
+    assert unsure == pytest.approx(thresholds.UNSURE, abs=1.1 / len(labels))
+    assert unfamiliar == pytest.approx(thresholds.UNFAMILIAR, abs=1.1 / len(labels))
+
+
+def test_drawings_of_something_else_are_unfamiliar(sample_run: Path) -> None:
+    """Most of 40 crosses, stars of lines and grids, and few digits."""
+    generator = np.random.default_rng(0)
+    drawings = []
+    for number in range(40):
+        picture = Image.new("L", (28, 28))
+        draw = ImageDraw.Draw(picture)
+        for _ in range(4 + number % 4):
+            draw.line([tuple(map(float, point)) for point in generator.uniform(3, 25, (2, 2))], 255, 2)
+        drawings.append(np.asarray(picture))
+    reader = digits.load(sample_run)
+    strange = [prediction.status for prediction in reader.predict_images(np.stack(drawings))]
+    assert strange.count("unfamiliar") > 20
+    images, _ = data_of_sample(0).test_set()[torch.arange(500)]
+    usual = [prediction.status for prediction in reader.predict_images(images.numpy())]
+    assert usual.count("read") > 470
+
+
+def test_the_best_checkpoint_has_them_and_the_evaluation_says_what_they_do(
+    tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tiny("trainer.max_epochs=1"), tmp_path / "run")
+    run = Run(tmp_path / "run")
+    assert STATISTICS in Checkpoint(run.best).content
+    assert STATISTICS not in Checkpoint(run.last).content  # what a training resumes from
+    evaluation = metrics.read(run.path)
+    assert evaluation is not None
+    assert evaluation.untrusted_correct is not None
+    before = run.best.read_bytes()
+    run.results_file.unlink()  # as if it had been killed before it wrote them
+    monkeypatch.setattr(thresholds, "derive", None)
+    train(tiny("trainer.max_epochs=1"), tmp_path / "run")
+    assert run.best.read_bytes() == before
+
+
+def test_the_rest_of_the_checkpoint_stays(tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    add: Callable[..., None] = thresholds.add
+
+    def added(best: Checkpoint, run: Run, *others: object) -> None:
+        written.append(run.best.read_bytes())
+        add(best, run, *others)
+
+    monkeypatch.setattr(thresholds, "add", added)
+    train(tiny("trainer.max_epochs=1"), tmp_path / "run")
+    before = torch.load(io.BytesIO(written[0]), weights_only=True)
+    after = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
+    assert before.keys() | {STATISTICS} == after.keys()
+    torch.testing.assert_close(before["state_dict"], after["state_dict"], rtol=0, atol=0)
+    assert before["hyper_parameters"] == after["hyper_parameters"]
+
+
+def test_a_data_set_of_a_few_pictures(tiny_mnist: Path, tmp_path: Path) -> None:
+    results = train(composed("data.val_size=0", "data.batch_size=60", "trainer.max_epochs=1"), tmp_path / "run")
+    assert results.status == "finished"
+    rated = Checkpoint(tmp_path / "run/checkpoints/best.ckpt").rated()
+    assert 0 < rated.thresholds.probability <= 1
