@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from digits.data import download as files
 from digits.errors import UserError
 from digits.evaluation import metrics as evaluation
-from digits.preparation import photo
+from digits.preparation import opening, photo
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.run import Run
 
@@ -63,7 +63,7 @@ def spoilt(draw: st.DrawFn) -> Spoil:
 @given(spoil=spoilt())
 def test_pictures(kind: str, spoil: Spoil) -> None:
     with refused_in_a_line():
-        picture = photo.read(spoil(encoded(paper(), kind)))
+        picture = opening.read(spoil(encoded(paper(), kind)))
         assert photo.digit(picture).shape == (28, 28)
 
 
@@ -77,7 +77,7 @@ def test_pngs_whose_chunks_are_whole(chunks: list[tuple[bytes, bytes]]) -> None:
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     ]
     with refused_in_a_line():
-        photo.digit(photo.read(whole[:33] + b"".join(made) + whole[33:]))
+        photo.digit(opening.read(whole[:33] + b"".join(made) + whole[33:]))
 
 
 @FEW

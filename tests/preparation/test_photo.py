@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from digits.data import sample
-from digits.preparation import photo
+from digits.preparation import opening, photo
 
 from ..helpers import bomb, encoded, paper
 
@@ -80,8 +80,8 @@ def test_a_small_digit_in_a_large_picture_is_looked_at_closer() -> None:
 def test_every_format(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"seven.{kind.lower()}"
     path.write_bytes(encoded(paper(), kind))
-    assert difference(photo.digit(photo.read(path)), photo.digit(paper())) < 3
-    assert difference(photo.digit(photo.read(path.read_bytes())), photo.digit(paper())) < 3
+    assert difference(photo.digit(opening.read(path)), photo.digit(paper())) < 3
+    assert difference(photo.digit(opening.read(path.read_bytes())), photo.digit(paper())) < 3
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
@@ -94,7 +94,7 @@ def test_every_mode(mode: str) -> None:
     else:
         picture = paper().convert(mode)
     kind = "TIFF" if mode in ("CMYK", "I", "F") else "PNG"
-    assert difference(photo.digit(photo.read(encoded(picture, kind))), photo.digit(paper())) < 12
+    assert difference(photo.digit(opening.read(encoded(picture, kind))), photo.digit(paper())) < 12
 
 
 @pytest.mark.parametrize("mode", ["La", "RGBa"])
@@ -108,15 +108,15 @@ def test_premultiplied_transparency(mode: str) -> None:
 def test_ink_on_transparent_paper(ink: int) -> None:
     cover = Image.fromarray(SEVEN).resize((150, 150))
     picture = Image.merge("LA", (Image.new("L", cover.size, ink), cover))
-    assert difference(photo.digit(photo.read(encoded(picture, "PNG"))), photo.digit(paper())) < 8
+    assert difference(photo.digit(opening.read(encoded(picture, "PNG"))), photo.digit(paper())) < 8
 
 
 def test_a_picture_that_was_taken_sideways() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     turned = encoded(paper().rotate(90, expand=True), "JPEG", exif=exif, quality=95)
-    assert difference(photo.digit(photo.read(turned)), photo.digit(paper())) < 4
-    assert photo.read(turned).size == (WIDTH, HEIGHT)
+    assert difference(photo.digit(opening.read(turned)), photo.digit(paper())) < 4
+    assert opening.read(turned).size == (WIDTH, HEIGHT)
 
 
 def test_a_thin_pen_is_made_as_thick_as_mnists() -> None:
@@ -227,15 +227,15 @@ def test_large_pictures_are_made_smaller_first() -> None:
 def test_what_is_no_picture_is_told(content: bytes, told: str, tmp_path: Path) -> None:
     path = tmp_path / "seven.png"
     path.write_bytes(content)
-    with pytest.raises(photo.PictureError, match=told):
-        photo.read(path)
+    with pytest.raises(opening.PictureError, match=told):
+        opening.read(path)
 
 
 def test_a_file_that_is_not_there_and_one_that_is_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(photo.PictureError, match="no such file"):
-        photo.read(tmp_path / "seven.png")
-    with pytest.raises(photo.PictureError, match="Is a directory"):
-        photo.read(tmp_path)
+    with pytest.raises(opening.PictureError, match="no such file"):
+        opening.read(tmp_path / "seven.png")
+    with pytest.raises(opening.PictureError, match="Is a directory"):
+        opening.read(tmp_path)
 
 
 def test_a_whole_picture() -> None:

@@ -11,7 +11,7 @@ import typer
 
 from digits.cli import options as opt
 from digits.console import ScreenHandler, evaluation_text
-from digits.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, UserError, printable
+from digits.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, UserError
 from digits.signals import Interrupted, importing
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer keeps it
@@ -197,41 +197,24 @@ def evaluate(
 
 @app.command()
 def predict(
-    run: opt.Model, images: opt.Pictures, json: opt.Json = False, csv: opt.Csv = False, show: opt.Show = False
+    run: opt.Model,
+    images: opt.Pictures,
+    row: opt.IsRow = False,
+    json: opt.Json = False,
+    csv: opt.Csv = False,
+    show: opt.Show = False,
 ) -> int:
     """Read the digit in pictures: PNG, JPEG, WebP, BMP, GIF, TIFF.
 
-    One digit per picture, anywhere and of any size, dark on light or light on dark. The status is read; unsure if two
-    digits are likely; unfamiliar if it is perhaps not a digit; no digit if there is none, or there are several; or
-    failed, and then the exit code is 1.
+    One digit per picture, or with --row a row of digits, anywhere and of any size, dark on light or light on dark. The
+    status is read; unsure if two digits are likely; unfamiliar if it is perhaps not a digit; no digit if there is none,
+    or there are several; or failed, and then the exit code is 1.
     """
-    from digits.prediction import formats, pictures
-    from digits.prediction.predict import load, preparation_of
+    from digits.cli import predict as command
 
     if json and csv:
         raise UserError("--json and --csv: choose one.")
-    # The network computes for a moment at a time: its threads must not spin on the cores that decode meanwhile.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    output = formats.as_json if json else formats.as_csv if csv else formats.as_table
-    found = pictures.find(images)
-    failed = 0
-    how = preparation_of(run)
-    reader = None if how else load(run)
-    with pictures.prepare(found, reader.data.prepare if reader else str(how)) as prepared:
-        reader = reader or load(run)
-        with output(reader.data.classes) as write:
-            for answer in pictures.track(pictures.read(reader, prepared), len(found)):
-                write(answer)
-                problem = answer.note if answer.status == pictures.FAILED else ""
-                if show and answer.image is not None:
-                    try:
-                        pictures.show(answer)
-                    except UserError as error:
-                        problem = str(error)
-                if problem:
-                    failed += 1
-                    print(f"Failed: {printable(answer.picture)}: {problem}", file=sys.stderr)
-    return EXIT_FAILED if failed else EXIT_DONE
+    return command.predict(run, images, "json" if json else "csv" if csv else "table", show, row)
 
 
 @app.command()

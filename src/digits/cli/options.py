@@ -62,9 +62,10 @@ Model = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, `lat
 Pictures = Annotated[
     list[str], typer.Argument(metavar="IMAGE...", help="Files, folders, patterns; - for standard input.")
 ]
+IsRow = Annotated[bool, typer.Option("--row", help="Read a row of digits, with - / and . between them.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON array.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
-Show = Annotated[bool, typer.Option("--show", help="Save the network's input of each picture as FILE.seen.png.")]
+Show = Annotated[bool, typer.Option("--show", help="Draw what was read beside each picture, as FILE.seen.png.")]
 Explained = Annotated[
     list[str], typer.Argument(metavar="RUN", help="A run directory, `latest`, a checkpoint; or model=article and such.")
 ]

@@ -1,5 +1,6 @@
 """A folder of pictures, in a folder for each class: prepared once, and kept in one file beside them."""
 
+import functools
 import io
 import json
 import logging
@@ -19,7 +20,7 @@ from rich.progress import track
 from digits.errors import UserError
 from digits.model.geometry import IMAGE_SIZE
 from digits.model.spec import MAX_CLASSES
-from digits.preparation import parallel, photo
+from digits.preparation import opening, parallel, photo
 from digits.runs.files import changed_at, write
 
 log = logging.getLogger(__name__)
@@ -119,9 +120,9 @@ def _list(root: Path, how: str) -> _Listing:
     files: list[list[Any]] = []
     for part in parts:
         for label, name in enumerate(classes):
-            found = list(photo.in_folder(part / name))
+            found = list(opening.in_folder(part / name))
             if not found:
-                raise UserError(f"{part / name} has no pictures; their names end with {', '.join(photo.SUFFIXES)}.")
+                raise UserError(f"{part / name} has no pictures; their names end with {', '.join(opening.SUFFIXES)}.")
             for path in map(Path, found):
                 size = path.stat().st_size if path.exists() else 0  # a broken link is skipped later
                 facts = [label, divided and part.name == TEST, size, changed_at(path)]
@@ -147,7 +148,7 @@ def _prepare(root: Path, listing: _Listing) -> Pictures:
     names: list[str] = []
     skipped = {}
     first: dict[bytes, int] = {}  # of each image, its place
-    with parallel.prepare(list(facts), listing.how) as batches:
+    with parallel.prepare(list(facts), functools.partial(photo.prepare, how=listing.how)) as batches:
         for path, image, error in _progress((one for batch in batches for one in batch), len(facts)):
             name, label, test = facts[path]
             if image is None:

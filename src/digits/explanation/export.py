@@ -18,7 +18,8 @@ from digits.data import sample
 from digits.errors import RunError, UserError
 from digits.evaluation.evaluate import data_of
 from digits.model.familiarity import RatedNetwork
-from digits.prediction.predict import Images, load
+from digits.prediction.exported import Images
+from digits.prediction.predict import load
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.files import save
 from digits.runs.find import Trained

@@ -10,20 +10,14 @@ from typing import Any
 from digits.errors import printable
 from digits.model.spec import DIGITS
 from digits.prediction.pictures import Answer
+from digits.prediction.predict import Prediction
+from digits.prediction.rows import Symbol
 
-COLUMNS = (
-    "picture",
-    "status",
-    "digit",
-    "label",
-    "probability",
-    "second",
-    "second_probability",
-    "third",
-    "third_probability",
-    "note",
-)
+CHANCES = ("probability", "second", "second_probability", "third", "third_probability")
+COLUMNS = ("picture", "status", "digit", "label", *CHANCES, "note")
+ROW_COLUMNS = ("picture", "status", "text", "probability", "note")
 ALTERNATIVES = 2  # classes shown after the likeliest
+TEXT_WIDTH = 14  # of a row
 
 Writer = Callable[[Answer], None]  # prints one answer
 
@@ -33,14 +27,38 @@ def record(answer: Answer) -> dict[str, Any]:
 
     ``digit`` is the index of the class, and ``label`` its name. The alternatives are digits, or else names.
     """
-    values: list[Any] = [None] * (len(COLUMNS) - 3)
-    if prediction := answer.prediction:
-        (first, probability), *others = prediction.ranking[: 1 + ALTERNATIVES]
-        values = [first, prediction.label, round(probability, 6)]
+    prediction = answer.prediction
+    first = (prediction.digit, prediction.label) if prediction else (None, None)
+    values = [answer.picture, answer.status, *first, *_chances(prediction), answer.note]
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def row_record(answer: Answer) -> dict[str, Any]:
+    """The columns of a row; the probability is the lowest of a digit."""
+    row = answer.row
+    values = [answer.picture, answer.status, *((row.text, round(row.probability, 6)) if row else (None, None))]
+    return dict(zip(ROW_COLUMNS, [*values, answer.note], strict=True))
+
+
+def full_row_record(answer: Answer) -> dict[str, Any]:
+    """The same, and each digit and separator with its box: left, upper, right and lower edge in pixels."""
+    return {**row_record(answer), "symbols": [_symbol(symbol) for symbol in answer.row.symbols] if answer.row else []}
+
+
+def _symbol(symbol: Symbol) -> dict[str, Any]:
+    status = symbol.prediction.status if symbol.prediction else None
+    chances = dict(zip(CHANCES, _chances(symbol.prediction), strict=True))
+    return {"text": symbol.text, "box": list(symbol.box), "status": status, **chances}
+
+
+def _chances(prediction: Prediction | None) -> list[Any]:
+    values: list[Any] = []
+    if prediction:
+        (_, probability), *others = prediction.ranking[: 1 + ALTERNATIVES]
+        values = [round(probability, 6)]
         for other, likely in others:
             values += [other if prediction.classes == DIGITS else prediction.classes[other], round(likely, 6)]
-        values += [None] * (len(COLUMNS) - 3 - len(values))
-    return dict(zip(COLUMNS, [answer.picture, answer.status, *values, answer.note], strict=True))
+    return values + [None] * (len(CHANCES) - len(values))
 
 
 @contextmanager
@@ -57,23 +75,35 @@ def as_table(classes: Sequence[str] = DIGITS) -> Iterator[Writer]:
             (_, chance), *others = answer.prediction.ranking[: 1 + ALTERNATIVES]
             label, probability = answer.prediction.label, f"{100 * chance:.2f} %"
             then = ", ".join(f"{classes[other]} {100 * likely:.2f} %" for other, likely in others)
-        note = f"  ({answer.note})" if answer.note else ""
-        print(
-            f"{label:>{width}}  {probability:>11}  {then:<{others_width}}  {printable(answer.picture)}{note}",
-            flush=True,
-        )
+        print(f"{label:>{width}}  {probability:>11}  {then:<{others_width}}  {_named(answer)}", flush=True)
 
     yield write
 
 
 @contextmanager
-def as_json(classes: Sequence[str] = DIGITS) -> Iterator[Writer]:
+def as_row_table(classes: Sequence[str] = DIGITS) -> Iterator[Writer]:
+    """Print a line per picture: the row, and the lowest probability of its digits."""
+    print(f"{'row':<{TEXT_WIDTH}}  {'probability':>11}  picture")
+
+    def write(answer: Answer) -> None:
+        text, probability = (answer.row.text, f"{100 * answer.row.probability:.2f} %") if answer.row else ("–", "")
+        print(f"{text:<{TEXT_WIDTH}}  {probability:>11}  {_named(answer)}", flush=True)
+
+    yield write
+
+
+def _named(answer: Answer) -> str:
+    return f"{printable(answer.picture)}{f'  ({answer.note})' if answer.note else ''}"
+
+
+@contextmanager
+def as_json(recorded: Callable[[Answer], dict[str, Any]] = record) -> Iterator[Writer]:
     """Print a JSON array, with an object per line."""
     separator = "[\n"
 
     def write(answer: Answer) -> None:
         nonlocal separator
-        print(separator + json.dumps(record(answer)), end="", flush=True)
+        print(separator + json.dumps(recorded(answer)), end="", flush=True)
         separator = ",\n"
 
     try:
@@ -83,8 +113,8 @@ def as_json(classes: Sequence[str] = DIGITS) -> Iterator[Writer]:
 
 
 @contextmanager
-def as_csv(classes: Sequence[str] = DIGITS) -> Iterator[Writer]:
+def as_csv(recorded: Callable[[Answer], dict[str, Any]] = record, columns: Sequence[str] = COLUMNS) -> Iterator[Writer]:
     """Print CSV with a header."""
-    writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     writer.writeheader()
-    yield lambda answer: writer.writerow(record(answer))
+    yield lambda answer: writer.writerow(recorded(answer))

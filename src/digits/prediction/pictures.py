@@ -2,7 +2,6 @@
 
 import functools
 import glob
-import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,17 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import rich.progress
-from PIL import Image
 from rich.console import Console
 
 from digits.errors import UserError
 from digits.model.spec import DIGITS, UNFAMILIAR, UNSURE
-from digits.prediction.predict import DigitReader, Images, Prediction
-from digits.preparation import parallel, photo
-from digits.runs.files import save
+from digits.prediction.exported import Images
+from digits.prediction.predict import DigitReader, Prediction
+from digits.prediction.rows import Row, check_rows
+from digits.prediction.rows import read as read_characters
+from digits.preparation import characters, opening, parallel, photo
 
 STANDARD_INPUT = "-"
-SHOWN_SIZE = 280  # pixels per side of what `show` draws
 
 NO_DIGIT, FAILED = "no digit", "failed"
 SEVERAL = 2  # likeliest classes that an unsure answer names
@@ -38,7 +37,8 @@ class Answer:
             are several; ``failed`` if the file cannot be read.
         prediction: The network's prediction; None for the last two.
         note: The reason for any status but ``read``.
-        image: The input of the network, (28, 28) uint8; None for the last two.
+        image: The input of the network, (28, 28) uint8; None for the last two, and for a row.
+        row: What a row says, instead of the prediction.
     """
 
     picture: str
@@ -46,6 +46,7 @@ class Answer:
     prediction: Prediction | None
     note: str
     image: Images | None
+    row: Row | None = None
 
 
 def find(words: Sequence[str]) -> list[str]:
@@ -60,35 +61,59 @@ def find(words: Sequence[str]) -> list[str]:
             raise UserError("an empty name is not a picture.")
         path = Path(word)
         if word != STANDARD_INPUT and path.is_dir():
-            pictures = list(photo.in_folder(path))
+            pictures = list(opening.in_folder(path))
         elif not path.exists() and glob.has_magic(word):
             matches = sorted(glob.glob(word, recursive=True))
-            pictures = [name for name in matches if os.path.isfile(name) and not name.endswith(photo.SHOWN_SUFFIX)]
+            pictures = [name for name in matches if os.path.isfile(name) and not name.endswith(opening.SHOWN_SUFFIX)]
         else:
             pictures = [word]
         if not pictures:
-            raise UserError(f"{word} has no pictures; their names end with {', '.join(photo.SUFFIXES)}.")
+            raise UserError(f"{word} has no pictures; their names end with {', '.join(opening.SUFFIXES)}.")
         found.update(dict.fromkeys(pictures))
     return list(found)
 
 
-def prepare(pictures: Sequence[str], how: str = "photo") -> AbstractContextManager[Iterable[list[parallel.Prepared]]]:
-    """Prepare pictures in batches, as `parallel.prepare` does; ``-`` stands for standard input."""
-    return parallel.prepare(pictures, how, lambda name: _standard_input() if name == STANDARD_INPUT else Path(name))
+def prepare(
+    pictures: Sequence[str], how: str = "photo", are_rows: bool = False
+) -> AbstractContextManager[Iterable[list[parallel.Prepared]]]:
+    """Prepare pictures in batches, as `parallel.prepare` does; ``-`` stands for standard input.
+
+    Raises:
+        UserError: If they are rows, and ``how`` is not ``photo``.
+    """
+    if are_rows:
+        check_rows(how)
+    prepare_one = characters.prepare if are_rows else functools.partial(photo.prepare, how=how)
+    return parallel.prepare(pictures, prepare_one, source_of)
 
 
 def read(reader: DigitReader, prepared: Iterable[list[parallel.Prepared]]) -> Iterator[Answer]:
-    """Read prepared pictures in order."""
+    """Read prepared pictures in order, each with one digit."""
     for part in prepared:
         images = [image for _, image, _ in part if image is not None]
         predictions = iter(reader.predict_images(np.stack(images)) if images else [])
         for picture, image, failure in part:
-            if image is None:
-                status = NO_DIGIT if isinstance(failure, photo.NoDigitError) else FAILED
-                yield Answer(picture, status, None, str(failure), None)
+            if failure:
+                yield _failed(picture, failure)
             else:
                 prediction = next(predictions)
                 yield Answer(picture, prediction.status, prediction, _doubt(prediction), image)
+
+
+def read_rows(reader: DigitReader, prepared: Iterable[list[parallel.Prepared]]) -> Iterator[Answer]:
+    """Read prepared pictures in order, each with a row of digits."""
+    for part in prepared:
+        rows = iter(read_characters(reader, [found for _, found, _ in part if found is not None]))
+        for picture, _, failure in part:
+            if failure:
+                yield _failed(picture, failure)
+            else:
+                row = next(rows)
+                yield Answer(picture, row.status, None, row.note, None, row)
+
+
+def _failed(picture: str, failure: UserError) -> Answer:
+    return Answer(picture, NO_DIGIT if isinstance(failure, photo.NoDigitError) else FAILED, None, str(failure), None)
 
 
 def _doubt(prediction: Prediction) -> str:
@@ -110,26 +135,9 @@ def track(answers: Iterable[Answer], number: int) -> Iterator[Answer]:
     yield from rich.progress.track(answers, "Reading pictures", total=number, console=console)
 
 
-def show(answer: Answer) -> Path:
-    """Save the network's input beside the original, as ``FILE.seen.png`` in the folder of the picture.
-
-    Raises:
-        UserError: If it cannot be written.
-    """
-    assert answer.image is not None
-    if answer.picture == STANDARD_INPUT:
-        path, original = Path(f"standard-input{photo.SHOWN_SUFFIX}"), photo.read(_standard_input())
-    else:
-        path, original = Path(f"{answer.picture}{photo.SHOWN_SUFFIX}"), photo.read(Path(answer.picture))
-    original = original.convert("RGB")
-    original.thumbnail((SHOWN_SIZE, SHOWN_SIZE))
-    seen = Image.fromarray(answer.image).resize((SHOWN_SIZE, SHOWN_SIZE), Image.Resampling.NEAREST)
-    both = Image.new("RGB", (original.width + 16 + SHOWN_SIZE, SHOWN_SIZE), "white")
-    both.paste(original, (0, (SHOWN_SIZE - original.height) // 2))
-    both.paste(seen, (original.width + 16, 0))
-    file = io.BytesIO()
-    both.save(file, "PNG")
-    return save(path, file.getvalue())
+def source_of(picture: str) -> Path | bytes:
+    """The file of a picture, or the content of standard input."""
+    return _standard_input() if picture == STANDARD_INPUT else Path(picture)
 
 
 @functools.cache

@@ -1,30 +1,26 @@
 """Reads digits with a trained network. Imports torch only for networks that torch computes."""
 
-import json
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from digits.errors import RunError, UserError, first_line
+from digits.errors import RunError, UserError
 from digits.model.geometry import IMAGE_SIZE
-from digits.model.spec import DIGITS, READ, DataSpec, Thresholds, parse_spec
-from digits.preparation import photo
+from digits.model.spec import DIGITS, READ, DataSpec, Thresholds
+from digits.prediction.exported import Floats, Images, Loaded, Outputs, read_onnx
+from digits.preparation import opening, photo
 from digits.runs.find import find
 
-ROUNDING_ERROR = 1e-3  # by which a probability of an int8 network may exceed 1
-SILENT = 4  # onnxruntime's log level
-BATCH_SIZE = 500  # images: as fast as more, and little memory
+if TYPE_CHECKING:
+    from digits.prediction.rows import Row
 
-Images = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
-Outputs = tuple[Floats, Floats]
-"""Probabilities, (batch, classes), each row of which sums to 1; familiarity, (batch,), larger for a familiar image."""
+ROUNDING_ERROR = 1e-3  # by which a probability of an int8 network may exceed 1
+BATCH_SIZE = 500  # images: as fast as more, and little memory
 
 
 @dataclass(frozen=True)
@@ -36,11 +32,13 @@ class Prediction:
         classes: The name of each class.
         status: ``read``; ``unfamiliar`` if the image is unlike those that the network has learned, and so perhaps not a
             digit; ``unsure`` if the probability is lower than for nearly all digits that the network reads right.
+        familiarity: How much the image resembles those that the network has learned, in nats; larger is more.
     """
 
     probabilities: tuple[float, ...]
     classes: tuple[str, ...] = DIGITS
     status: str = READ
+    familiarity: float = 0.0
 
     @property
     def digit(self) -> int:
@@ -126,11 +124,27 @@ class DigitReader:
             return self.predict_images(picture)
         return self.predict_images(prepared(picture, self.data.prepare)[None])[0]
 
-    def predict_images(self, images: Images) -> list[Prediction]:
+    def read_row(self, picture: Image.Image | Path | str | npt.NDArray[np.uint8]) -> "Row":
+        """Read a row of digits from left to right, with the separators ``-``, ``/`` and ``.``.
+
+        Args:
+            picture: A path, a PIL image, or an array, (height, width) or (height, width, 3) uint8.
+
+        Raises:
+            PictureError: If a file cannot be read as a picture.
+            NoDigitError: If a picture has no digit, or several rows.
+            UserError: If an array has another shape or type, or the network reads whole pictures.
+        """
+        from digits.prediction.rows import read_row
+
+        return read_row(self, picture)
+
+    def predict_images(self, images: Images, views: Sequence[Images] = ()) -> list[Prediction]:
         """Read digits as in MNIST.
 
         Args:
             images: (batch, 28, 28) uint8, bright strokes on 0.
+            views: Copies of the images whose probabilities are averaged, each of the same shape; by default the images.
 
         Raises:
             UserError: If the array has another shape or type.
@@ -140,10 +154,12 @@ class DigitReader:
             raise UserError(
                 f"images of shape {images.shape} and {images.dtype}; they have to be (batch, 28, 28) uint8."
             )
-        probabilities, familiarity = (output.tolist() for output in self.outputs(images))
+        probabilities, familiarity = self.outputs(images)
+        if views:
+            probabilities = np.mean([self.probabilities(view) for view in views], axis=0)
         return [
-            Prediction(tuple(row), self.data.classes, self.thresholds.status(max(row), familiar))
-            for row, familiar in zip(probabilities, familiarity, strict=True)
+            Prediction(tuple(row), self.data.classes, self.thresholds.status(max(row), familiar), familiar)
+            for row, familiar in zip(probabilities.tolist(), familiarity.tolist(), strict=True)
         ]
 
     def probabilities(self, images: Images) -> Floats:
@@ -174,7 +190,7 @@ def load(source: str | Path = "latest") -> DigitReader:
     """
     if Path(source).suffix == ".onnx":
         file = Path(source)
-        compute, data, thresholds = _onnx(file)
+        compute, data, thresholds = read_onnx(file)
     else:
         file = find(source).checkpoint
         compute, data, thresholds = _torch(file)
@@ -192,9 +208,6 @@ def preparation_of(source: str | Path) -> str | None:
     return how if how in photo.PREPARATIONS else None
 
 
-Loaded = tuple[Callable[[Images], Outputs], DataSpec, Thresholds]
-
-
 def _torch(checkpoint: Path) -> Loaded:
     import torch
 
@@ -208,57 +221,6 @@ def _torch(checkpoint: Path) -> Loaded:
             return logits.softmax(1).numpy(), familiarity.numpy()
 
     return compute, network.data, network.thresholds
-
-
-def _onnx(path: Path) -> Loaded:
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from Python too, no device ID is written and nothing sent
-    import onnxruntime
-
-    if not path.is_file():
-        raise UserError(f"there is no file {path}.")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = SILENT  # errors are raised
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no common base class
-        raise UserError(f"{path} cannot be read as ONNX: {first_line(error)}.") from error
-    (taken, *_), given = session.get_inputs(), [output.name for output in session.get_outputs()]
-    if taken.type != "tensor(uint8)" or taken.shape[1:] != [IMAGE_SIZE, IMAGE_SIZE]:
-        raise UserError(
-            f"{path} takes {taken.type} of shape {taken.shape}, not uint8 (batch, 28, 28): "
-            "it was not written by digits export."
-        )
-
-    data, thresholds = _described(path, session.get_modelmeta().custom_metadata_map)
-
-    def compute(images: Images) -> Outputs:
-        try:
-            probabilities, *others = map(np.asarray, session.run(given[:2], {taken.name: images}))
-        except Exception as error:  # as above
-            raise UserError(f"{path} cannot be computed: {first_line(error)}.") from error
-        if probabilities.shape != (len(images), len(data.classes)) or probabilities.dtype != np.float32:
-            raise UserError(
-                f"{path} gives {probabilities.dtype} of shape {probabilities.shape}, not float32 "
-                f"({len(images)}, {len(data.classes)}): it was not written by digits export."
-            )
-        familiarity = others[0] if others else np.zeros(len(images), dtype=np.float32)
-        if familiarity.shape != (len(images),):
-            raise UserError(f"{path} gives a familiarity of shape {familiarity.shape}, not ({len(images)},).")
-        return probabilities, familiarity
-
-    return compute, data, thresholds
-
-
-def _described(path: Path, about: dict[str, str]) -> tuple[DataSpec, Thresholds]:
-    """The classes and the thresholds that the metadata of an ONNX file name; digits without them."""
-    try:
-        classes = json.loads(about["classes"]) if "classes" in about else DIGITS
-        thresholds = Thresholds(
-            **{name: float(value) for name, value in json.loads(about.get("thresholds", "{}")).items()}
-        )
-        return parse_spec({"classes": classes, "prepare": about.get("prepare", "photo")}), thresholds
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} names classes or thresholds that are not possible: {first_line(error)}.") from error
 
 
 def prepared(picture: Any, how: str = "photo") -> Images:
@@ -276,7 +238,7 @@ def prepared(picture: Any, how: str = "photo") -> Images:
     elif isinstance(picture, str | Path):
         try:
             return photo.prepare(Path(picture), how)
-        except (photo.PictureError, photo.NoDigitError) as error:
+        except (opening.PictureError, photo.NoDigitError) as error:
             raise type(error)(f"{picture}: {error}") from error
     if not isinstance(picture, Image.Image):
         raise UserError(f"a picture is an array, a path or a PIL image, not {type(picture).__name__}.")

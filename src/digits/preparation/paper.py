@@ -24,15 +24,16 @@ EIGHT = np.ones((3, 3))  # pixels are connected at their corners too
 NORMAL = 1.4826  # standard deviation over median absolute deviation of a normal distribution
 
 
-def grey_of(picture: Image.Image) -> Grey:
+def grey_of(picture: Image.Image, size: int = WORKING_SIZE) -> Grey:
     """Project to one channel at working size: the colour axis with the largest variance, oriented towards brighter.
 
     Ink of any colour then keeps its contrast with the paper, even at the same brightness.
 
     Args:
         picture: Mode ``L`` or ``RGB``.
+        size: Largest longer side of the result, in pixels.
     """
-    picture = picture.reduce(math.ceil(max(picture.size) / WORKING_SIZE))
+    picture = picture.reduce(math.ceil(max(picture.size) / size))
     pixels = np.asarray(picture, dtype=np.float32)
     if pixels.ndim == 2:
         return pixels
@@ -43,14 +44,19 @@ def grey_of(picture: Image.Image) -> Grey:
     return grey
 
 
-def stands_out(grey: Grey) -> Grey:
-    """How far each pixel stands out from the paper around it: positive for ink, whether dark or bright."""
-    coarse = _coarse(grey)
+def stands_out(grey: Grey, size: int | None = None) -> Grey:
+    """How far each pixel stands out from the paper around it: positive for ink, whether dark or bright.
+
+    Args:
+        grey: (height, width) float32, from `grey_of`.
+        size: Pixels than which a stroke is narrower, in a row of digits; None for a third of the longer side.
+    """
+    coarse = _coarse(grey, min(grey.shape) if size else max(grey.shape))
     dark_ink = _is_dark_on_light(coarse - _light(coarse), coarse)
     if dark_ink:
         grey = -grey
-    # Removes what is narrower than a third of the picture, which is a stroke; keeps shadows and stains of the paper.
-    size = max(3, max(grey.shape) // 3) | 1
+    # Removes what is narrower than this, which is a stroke; keeps shadows and stains of the paper.
+    size = max(3, size or max(grey.shape) // 3) | 1
     margin = size // 2  # the paper continues outside the picture
     wide = np.pad(grey, margin, mode="edge")
     paper = ndimage.grey_opening(wide, size)[margin:-margin, margin:-margin]
@@ -109,8 +115,8 @@ def sheet(grey: Grey) -> Sheet | None:
     return Sheet((left, upper, right, lower), is_surrounded)
 
 
-def _coarse(grey: Grey) -> Grey:
-    return np.asarray(Image.fromarray(grey).reduce(math.ceil(max(grey.shape) / COARSE_SIZE)))
+def _coarse(grey: Grey, side: int | None = None) -> Grey:
+    return np.asarray(Image.fromarray(grey).reduce(math.ceil((side or max(grey.shape)) / COARSE_SIZE)))
 
 
 def _light(coarse: Grey) -> Grey:

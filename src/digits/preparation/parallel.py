@@ -11,24 +11,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from digits.errors import RunError, UserError
-from digits.preparation import photo
+from digits.preparation import opening, photo
 from digits.signals import STOP_SIGNALS, replace_handlers
 
 BATCH_SIZE = 64  # pictures; so few are prepared before other processes would have started
 PREFETCH_BATCHES = 32  # prepared before they are asked for, in the seconds that a network takes to load
 
-Prepared = tuple[str, npt.NDArray[np.uint8] | None, UserError | None]
-"""A picture's name, its image, (28, 28) uint8, or why there is none."""
+Prepared = tuple[str, Any, UserError | None]
+"""A picture's name, what was prepared, such as an image, (28, 28) uint8, or why there is nothing (then it is None)."""
 
 
 @contextlib.contextmanager
 def prepare(
-    pictures: Sequence[str], how: str, source: Callable[[str], Path | bytes] = Path
+    pictures: Sequence[str], prepare_one: Callable[[Path | bytes], Any], source: Callable[[str], Path | bytes] = Path
 ) -> Iterator[Iterable[list[Prepared]]]:
     """Prepare pictures, batch by batch. Many pictures are prepared on all processor cores, ahead of use.
 
@@ -36,7 +34,7 @@ def prepare(
 
     Args:
         pictures: Names of files.
-        how: One of `photo.PREPARATIONS`.
+        prepare_one: Prepares a file, or its content; a function that can be pickled.
         source: Turns a name into the file, or its content.
 
     Raises:
@@ -46,7 +44,7 @@ def prepare(
         [(picture, source(picture)) for picture in pictures[start : start + BATCH_SIZE]]
         for start in range(0, len(pictures), BATCH_SIZE)
     )
-    prepare_batch = functools.partial(_prepare, how)
+    prepare_batch = functools.partial(_prepare, prepare_one)
     if len(pictures) <= BATCH_SIZE:
         yield map(prepare_batch, batches)
         return
@@ -69,12 +67,12 @@ def prepare(
             pool.shutdown(cancel_futures=True)
 
 
-def _prepare(how: str, sources: Sequence[tuple[str, Path | bytes]]) -> list[Prepared]:
+def _prepare(prepare_one: Callable[[Path | bytes], Any], sources: Sequence[tuple[str, Path | bytes]]) -> list[Prepared]:
     prepared: list[Prepared] = []
     for picture, source in sources:
         try:
-            prepared.append((picture, photo.prepare(source, how), None))
-        except (photo.PictureError, photo.NoDigitError) as error:
+            prepared.append((picture, prepare_one(source), None))
+        except (opening.PictureError, photo.NoDigitError) as error:
             prepared.append((picture, None, error))
     return prepared
 

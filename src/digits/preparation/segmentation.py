@@ -1,6 +1,7 @@
 """Separates a digit's ink from the paper."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -20,6 +21,7 @@ FEW_FAINT, MOST_FAINT = 3, 0.35  # pieces, and fraction of the strong ink; more 
 SMALL = 80  # pixels of the longer side of a picture in which the edges of strokes are one pixel wide, not two
 
 NOTHING = "blank: nothing stands out from the paper"
+TOO_SMALL = "blank: too few pixels for a digit"
 
 
 class NoDigitError(UserError):
@@ -37,10 +39,14 @@ class Ink:
     Attributes:
         strength: (height, width) float32, how far each pixel stands out from the paper.
         mask: (height, width) bool, the pixels of the digit.
+        removed: (height, width) bool, printed lines that were as dark as ink; None without any.
+        steps: What was done to find it, for people.
     """
 
     strength: Grey
     mask: Mask
+    removed: Mask | None = None
+    steps: tuple[str, ...] = ()
 
     @property
     def box(self) -> tuple[slice, slice]:
@@ -59,7 +65,7 @@ def find(grey: Grey, near: Mask | None = None) -> Ink:
         NoDigitError: If the picture has no digit, or several.
     """
     if min(grey.shape) < MIN_SIZE:
-        raise BlankError("blank: too few pixels for a digit")
+        raise BlankError(TOO_SMALL)
     if near is not None:
         return _find(grey, near)
     try:
@@ -76,17 +82,19 @@ def find(grey: Grey, near: Mask | None = None) -> Ink:
 def find_filling(grey: Grey, spread: float = strokes.CLEAR) -> Ink | None:
     """Segment a thick digit that fills the picture, as `strokes.filling` does; None if it may show something else."""
     found = strokes.filling(grey, spread) if min(grey.shape) >= MIN_SIZE else None
-    return Ink(*found) if found else None
+    return Ink(*found, steps=("fills the picture",)) if found else None
 
 
 def _find(grey: Grey, near: Mask | None = None) -> Ink:
-    strength, ink, lines, with_lines = _ink(grey)
-    mask = _digit_of(ink if near is None else ink & near)
-    if near is None and printed.is_printed(mask, with_lines, strength):
+    found = _ink(grey)
+    mask = _digit_of(found.ink if near is None else found.ink & near)
+    if near is None and printed.is_printed(mask, found.with_lines, found.strength):
         raise BlankError("blank: nothing but printed lines")
-    if not strokes.are_strokes(strength, mask):
+    if not strokes.are_strokes(found.strength, mask):
         raise BlankError("blank: a shadow, a stain, a line or a speck, but no strokes of a pen")
-    return Ink(np.where(lines, np.float32(0), strength), mask)
+    if not found.lines.any():
+        return Ink(found.strength, mask, steps=found.steps)
+    return Ink(np.where(found.lines, np.float32(0), found.strength), mask, found.lines, found.steps)
 
 
 def _is_like_border(grey: Grey, mask: Mask) -> bool:
@@ -95,29 +103,64 @@ def _is_like_border(grey: Grey, mask: Mask) -> bool:
     return abs(float(np.median(paper.border(grey))) - ink) < 0.5 * abs(ink - rest)
 
 
-def _ink(grey: Grey) -> tuple[Grey, Mask, Mask, Mask]:
-    """Separate ink from paper.
+class _Separated(NamedTuple):
+    """Ink and paper.
+
+    Attributes:
+        strength: How far each pixel stands out from the paper.
+        ink: The ink, without what is printed.
+        lines: The printed lines that are as dark as ink.
+        with_lines: The ink and all printed lines.
+        steps: What was done, for people.
+    """
+
+    strength: Grey
+    ink: Mask
+    lines: Mask
+    with_lines: Mask
+    steps: tuple[str, ...]
+
+
+def _ink(grey: Grey) -> _Separated:
+    """Separate ink from paper."""
+    strength = paper.stands_out(grey)
+    smooth, lowest, threshold, _ = threshold_of(strength)
+    strong = smooth > threshold
+    faint = smooth > max(lowest, FAINT * threshold)
+    with_lines = smooth > max(lowest, FAINT_LINES * threshold)
+    inside = printed.inside_box(smooth > lowest)
+    if inside is not None and (strong & inside).any():
+        ink = _joined(strong & inside, faint & inside)
+        return _Separated(strength, ink, np.zeros_like(strong), with_lines, ("without the printed box",))
+    lines = printed.lines(strong)
+    strong &= ~lines
+    steps: tuple[str, ...] = ("without the printed lines",) if lines.any() else ()
+    if printed.has_many_lines(with_lines):
+        return _Separated(strength, strong, lines, with_lines, steps)
+    joined = _joined(strong, faint)
+    steps += ("faint strokes added",) if (joined & ~strong).any() else ()
+    return _Separated(strength, joined, lines, with_lines, steps)
+
+
+def threshold_of(strength: Grey) -> tuple[Grey, float, float, float]:
+    """Find the threshold between paper and ink.
+
+    Args:
+        strength: (height, width) float32, how far each pixel stands out from the paper.
 
     Returns:
-        How far each pixel stands out from the paper; the ink, without what is printed; the printed lines that are as
-        dark as ink; the ink and all printed lines.
+        The strength without noise, the smallest one that is not noise, the threshold, and the mean of the ink.
+
+    Raises:
+        BlankError: If nothing stands out.
     """
-    strength = paper.stands_out(grey)
     noise = paper.NORMAL * quantile(np.abs(strength[::2, ::2]), 0.5)
     smooth = paper.smoothed(strength) if noise > 1 else strength
     lowest = max(MIN_CONTRAST / 2, 2.5 * noise)
     threshold, full = _threshold(smooth[smooth > lowest])
     if full < max(MIN_CONTRAST, MIN_SIGNAL_TO_NOISE * noise):
         raise BlankError(NOTHING)
-    strong = smooth > threshold
-    faint = smooth > max(lowest, FAINT * threshold)
-    with_lines = smooth > max(lowest, FAINT_LINES * threshold)
-    inside = printed.inside_box(smooth > lowest)
-    if inside is not None and (strong & inside).any():
-        return strength, _joined(strong & inside, faint & inside), np.zeros_like(strong), with_lines
-    lines = printed.lines(strong)
-    strong &= ~lines
-    return strength, strong if printed.has_many_lines(with_lines) else _joined(strong, faint), lines, with_lines
+    return smooth, lowest, threshold, full
 
 
 def _threshold(values: Grey) -> tuple[float, float]:
@@ -191,7 +234,7 @@ def _digit_of(mask: Mask) -> Mask:
         gap = max(gap_x, gap_y)
         tall = min(heights[other], heights[main]) > 0.6 * max(heights[other], heights[main])
         if tall and areas[other + 1] > 0.25 * areas[main + 1] and gap > 0.1 * size:
-            raise NoDigitError("several digits: write one, or cut the others off")
+            raise NoDigitError("several digits: read them as a row with --row, or cut the others off")
         if gap < 0.2 * size and areas[other + 1] > 0.02 * areas[main + 1]:
             keep.append(other)
     chosen = np.zeros(count + 1, dtype=bool)

@@ -1,0 +1,162 @@
+"""Reads a row of digits: a postcode, a phone number, a date."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+
+from digits.errors import UserError
+from digits.model.spec import READ, UNFAMILIAR, UNSURE
+from digits.preparation import characters as preparation
+from digits.preparation import opening, photo
+from digits.preparation.characters import Box, Character
+
+if TYPE_CHECKING:
+    from digits.prediction.predict import DigitReader, Prediction
+
+ANGLES = (-12, -6, 0, 6, 12)  # degrees; the probabilities of turned and smaller copies of a digit are averaged
+SCALES = (1.0, 0.88)
+ADVANTAGE = 5.0  # nats of familiarity: two digits are read instead of one if both are more familiar by this
+TOUCHING = 1.3  # width over the usual height of a digit: something wider that is not read may be digits that touch
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A digit or a separator of a row.
+
+    Attributes:
+        text: The digit, or ``-``, ``/`` or ``.``.
+        box: Left, upper, right and lower edge, in pixels of the picture as a viewer shows it.
+        prediction: The network's prediction; None for a separator.
+        image: The input of the network, (28, 28) uint8; None for a separator.
+        is_at_edge: Whether it touches the left or right edge of the picture, and so may be cut off.
+    """
+
+    text: str
+    box: Box
+    prediction: "Prediction | None"
+    image: npt.NDArray[np.uint8] | None
+    is_at_edge: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row says.
+
+    Attributes:
+        symbols: From left to right.
+        note: Why it is not trusted; empty if it is.
+    """
+
+    symbols: tuple[Symbol, ...]
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """The digits and separators."""
+        return "".join(symbol.text for symbol in self.symbols)
+
+    @property
+    def predictions(self) -> "list[Prediction]":
+        """The predictions of its digits."""
+        return [symbol.prediction for symbol in self.symbols if symbol.prediction]
+
+    @property
+    def probability(self) -> float:
+        """The lowest probability of a digit."""
+        return min(prediction.probability for prediction in self.predictions)
+
+    @property
+    def status(self) -> str:
+        """``read`` if every digit is; else ``unfamiliar`` if one is, or ``unsure``, also if one may be cut off."""
+        if any(prediction.status == UNFAMILIAR for prediction in self.predictions):
+            return UNFAMILIAR
+        return UNSURE if self.note else READ
+
+
+def read_row(reader: "DigitReader", picture: Any) -> Row:
+    """Read one picture of a row; `DigitReader.read_row` describes it."""
+    check_rows(reader.data.prepare)
+    if isinstance(picture, str | Path):
+        try:
+            found = preparation.prepare(Path(picture))
+        except (opening.PictureError, photo.NoDigitError) as error:
+            raise type(error)(f"{picture}: {error}") from error
+    else:
+        if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size:
+            picture = Image.fromarray(picture)
+        if not isinstance(picture, Image.Image):
+            raise UserError(f"a picture is an array of uint8, a path or a PIL image, not {type(picture).__name__}.")
+        found = preparation.characters(picture)
+    (row,) = read(reader, [found])
+    return row
+
+
+def check_rows(how: str) -> None:
+    """Raise UserError if a network's pictures are prepared in another way than as photos of digits."""
+    if how != "photo":
+        raise UserError("this network reads whole pictures, and no rows in them.")
+
+
+def read(reader: "DigitReader", rows: Sequence[Sequence[Character]]) -> list[Row]:
+    """Read prepared rows, all digits together."""
+    digits = list(_digits(character for row in rows for character in row))
+    if not digits:
+        return []
+    images = np.stack([image for digit in digits if (image := digit.image) is not None])
+    predictions = reader.predict_images(images, views(images))
+    predicted = dict(zip(map(id, digits), predictions, strict=True))
+    return [_row(row, predicted) for row in rows]
+
+
+def views(images: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
+    """Turned and smaller copies of images, (n, 28, 28) uint8 each."""
+    middle = (images.shape[1] - 1) / 2
+    found = []
+    for angle in np.radians(ANGLES):
+        for scale in SCALES:
+            cosine, sine = np.cos(angle) / scale, np.sin(angle) / scale
+            matrix = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+            offset = np.array([0, middle, middle]) - matrix @ [0, middle, middle]
+            turned = ndimage.affine_transform(images.astype(np.float32), matrix, offset, order=1)
+            found.append(turned.clip(0, 255).astype(np.uint8))
+    return found
+
+
+def _digits(characters: Iterable[Character]) -> Iterator[Character]:
+    """The digits, and the halves that they may consist of."""
+    for character in characters:
+        if character.image is not None:
+            yield character
+        yield from _digits(character.halves)
+
+
+def _row(characters: Sequence[Character], predicted: dict[int, "Prediction"]) -> Row:
+    symbols = [symbol for character in characters for symbol in _symbols(character, predicted)]
+    height = float(np.median([symbol.box[3] - symbol.box[1] for symbol in symbols if symbol.prediction]))
+    notes = []
+    for symbol in symbols:
+        left, _, right, _ = symbol.box
+        if symbol.prediction and symbol.prediction.status != READ:
+            doubt = "digits that touch?" if right - left > TOUCHING * height else symbol.prediction.status
+            notes.append(f"{symbol.text} at {left}: {doubt}")
+        elif symbol.is_at_edge:
+            notes.append(f"{symbol.text} at {left}: at the picture's edge, perhaps cut off")
+    return Row(tuple(symbols), "; ".join(notes))
+
+
+def _symbols(character: Character, predicted: dict[int, "Prediction"]) -> list[Symbol]:
+    """A character as one symbol, or as those of its halves if they are much more familiar."""
+    if character.image is None:
+        return [Symbol(character.separator, character.box, None, None)]
+    own = predicted[id(character)]
+    if character.halves:
+        parts = [symbol for half in character.halves for symbol in _symbols(half, predicted)]
+        if min(part.prediction.familiarity for part in parts if part.prediction) > own.familiarity + ADVANTAGE:
+            return parts
+    return [Symbol(own.label, character.box, own, character.image, character.is_at_edge)]
