@@ -1,18 +1,21 @@
 """How many pictures are read correctly: MNIST's test digits, drawn as people might photograph or draw them.
 
-Also how many sheets without a digit are refused, and how many pictures of 256×256 `digits predict` reads a second. With
-a network that it trains for that, model=compact.
+Also how many sheets without a digit are refused, how many letters and shapes are not trusted, how many rows are read,
+and how many pictures of 256×256 `digits predict` reads a second. With a network that it trains for that,
+experiment=compact.
 
 python benchmarks/photos.py
 """
 
 import csv
 import io
+import json
 import tempfile
 from pathlib import Path
 
 import numpy as np
 from common import QUICK, machine, official, run, write
+from others import letter, row, shape
 from pictures import BLUE, HARD_KINDS, PAPERS, USUAL, USUAL_KINDS, blank, jpeg, pasted, shaded, textured
 from PIL import Image
 
@@ -21,6 +24,8 @@ from digits.data.download import parse_idx
 PICTURES = 100  # of each usual kind
 HARD_PICTURES = 200  # of each other kind
 SHEETS = 25  # of each paper
+OTHERS = 200  # letters and shapes
+ROWS = 500
 MANY = 5_000
 
 
@@ -37,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         trained = str(folder / "run")
-        run("train.py", "model=compact", f"hydra.run.dir={trained}")
+        run("train.py", "experiment=compact", f"hydra.run.dir={trained}")
         for kinds, each in ((USUAL_KINDS, PICTURES), (HARD_KINDS, HARD_PICTURES)):
             for number, (kind, draw) in enumerate(kinds.items()):
                 place = folder / kind
@@ -54,6 +59,26 @@ def main() -> None:
                 _save(blank(paper, rng), place / f"{paper.__name__}-{number}")
         answers = _answers(trained, place)
         figures["sheets without a digit, refused"] = float(np.mean([row["status"] == "no digit" for row in answers]))
+
+        place = folder / "others"
+        place.mkdir()
+        for number in range(OTHERS):
+            _save((shape if number % 4 == 0 else letter)(rng), place / str(number))
+        answers = _answers(trained, place)
+        figures["letters and shapes, not trusted"] = float(np.mean([answer["status"] != "read" for answer in answers]))
+        evaluation = json.loads((folder / "run/evaluation.json").read_text())
+        figures["correct test digits, not trusted"] = evaluation["untrusted_correct"]
+        figures["wrong test digits, not trusted"] = evaluation["untrusted_wrong"]
+
+        place = folder / "rows"
+        place.mkdir()
+        for number in range(ROWS):
+            text, picture = row(digits, labels, rng)
+            _save(picture, place / f"{number}-{text}")
+        texts = [
+            answer["text"] == Path(answer["picture"]).stem.split("-")[1] for answer in _answers(trained, place, "--row")
+        ]
+        figures["rows read completely right"] = float(np.mean(texts))
 
         place = folder / "many"
         place.mkdir()
@@ -81,8 +106,8 @@ def _right(trained: str, folder: Path) -> list[bool]:
     return [row["digit"] == Path(row["picture"]).stem.split("-")[1] for row in _answers(trained, folder)]
 
 
-def _answers(trained: str, folder: Path) -> list[dict[str, str]]:
-    output = run("-m", "digits", "predict", trained, str(folder), "--csv").output
+def _answers(trained: str, folder: Path, *options: str) -> list[dict[str, str]]:
+    output = run("-m", "digits", "predict", trained, str(folder), "--csv", *options).output
     return list(csv.DictReader(io.StringIO(output)))
 
 

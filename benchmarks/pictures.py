@@ -229,7 +229,7 @@ def broken(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Imag
         near = np.hypot(y - middle[0], x - middle[1]) < 0.2 * max(strength.shape)
         gap = rng.uniform(0.02, 0.05) * max(strength.shape)
         strength = np.where(near & (across < gap), strength * rng.uniform(0.15, 0.3), strength)
-    return _plainly(_sized(strength, height), rng)
+    return plainly(_sized(strength, height), rng)
 
 
 def fading(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
@@ -239,7 +239,7 @@ def fading(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Imag
     field = Image.fromarray(rng.normal(0, 1, (4, 4)).astype(np.float32))
     values = np.asarray(field.resize(strength.shape[::-1], Image.Resampling.BICUBIC))
     values = (values - values.min()) / (np.ptp(values) or 1)
-    return _plainly(_sized(strength * (0.25 + 0.75 * values), height), rng)
+    return plainly(_sized(strength * (0.25 + 0.75 * values), height), rng)
 
 
 def _sized(strength: Strength, height: float) -> Strength:
@@ -249,7 +249,7 @@ def _sized(strength: Strength, height: float) -> Strength:
     return np.asarray(Image.fromarray(strength.astype(np.float32)).resize(size, Image.Resampling.BOX))
 
 
-def _plainly(strength: Strength, rng: np.random.Generator) -> Image.Image:
+def plainly(strength: Strength, rng: np.random.Generator) -> Image.Image:
     """On plain paper, with a margin of 15 to 60 % of the digit."""
     margin = round(rng.uniform(0.15, 0.6) * max(strength.shape))
     height, width = (side + 2 * margin for side in strength.shape)
@@ -280,7 +280,7 @@ def narrow(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Imag
     strength = stroke(digit, 200, rng)
     height = rng.uniform(60, 250)
     size = round(height / rng.uniform(2.6, 3.6)), round(height)
-    return _plainly(np.asarray(Image.fromarray(strength).resize(size, Image.Resampling.BOX)), rng)
+    return plainly(np.asarray(Image.fromarray(strength).resize(size, Image.Resampling.BOX)), rng)
 
 
 def drawn(paper: Paper, ink: Colour, heights: tuple[float, float] = USUAL) -> Kind:
