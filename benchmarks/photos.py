@@ -58,7 +58,9 @@ def main() -> None:
             for number in range(SHEETS):
                 _save(blank(paper, rng), place / f"{paper.__name__}-{number}")
         answers = _answers(trained, place)
-        figures["sheets without a digit, refused"] = float(np.mean([row["status"] == "no digit" for row in answers]))
+        figures["sheets without a digit, refused"] = float(
+            np.mean([answer["status"] == "no digit" for answer in answers])
+        )
 
         place = folder / "others"
         place.mkdir()
@@ -75,10 +77,7 @@ def main() -> None:
         for number in range(ROWS):
             text, picture = row(digits, labels, rng)
             _save(picture, place / f"{number}-{text}")
-        texts = [
-            answer["text"] == Path(answer["picture"]).stem.split("-")[1] for answer in _answers(trained, place, "--row")
-        ]
-        figures["rows read completely right"] = float(np.mean(texts))
+        figures["rows read completely right"] = float(np.mean(_right(trained, place, "text", "--row")))
 
         place = folder / "many"
         place.mkdir()
@@ -102,8 +101,9 @@ def _save(picture: Image.Image, name: Path) -> None:
         picture.save(name.with_suffix(".png"))
 
 
-def _right(trained: str, folder: Path) -> list[bool]:
-    return [row["digit"] == Path(row["picture"]).stem.split("-")[1] for row in _answers(trained, folder)]
+def _right(trained: str, folder: Path, column: str = "digit", *options: str) -> list[bool]:
+    answers = _answers(trained, folder, *options)
+    return [answer[column] == Path(answer["picture"]).stem.split("-")[1] for answer in answers]
 
 
 def _answers(trained: str, folder: Path, *options: str) -> list[dict[str, str]]:

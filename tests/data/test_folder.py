@@ -57,9 +57,9 @@ def test_pictures_are_prepared_once(root: Path, monkeypatch: pytest.MonkeyPatch)
     prepared: list[str] = []
     prepare = folder.parallel.prepare
 
-    def counted(names: Any, how: str) -> Any:
+    def counted(names: Any, prepare_one: Any) -> Any:
         prepared.extend(names)
-        return prepare(names, how)
+        return prepare(names, prepare_one)
 
     monkeypatch.setattr(folder.parallel, "prepare", counted)
     assert same(folder.read(root, "photo"), first)

@@ -15,7 +15,7 @@ import digits
 from digits.data import sample
 from digits.errors import UserError
 from digits.model.spec import READ, UNFAMILIAR, UNSURE, Thresholds
-from digits.prediction import formats, pictures
+from digits.prediction import formats, pictures, showing
 from digits.prediction.pictures import FAILED, NO_DIGIT, Answer
 from digits.prediction.predict import DigitReader, Prediction
 from digits.preparation import parallel
@@ -130,17 +130,18 @@ def test_standard_input(reader: DigitReader, tmp_path: Path, monkeypatch: pytest
     (answer,) = read(reader, ["-"])
     assert answer.prediction == reader.predict(path)
     monkeypatch.chdir(tmp_path)
-    assert pictures.show(answer) == Path("standard-input.seen.png")
+    assert showing.show(answer) == Path("standard-input.seen.png")
     pictures._standard_input.cache_clear()
 
 
 def test_what_the_network_saw_is_saved_beside_the_picture(reader: DigitReader, tmp_path: Path) -> None:
     (answer,) = read(reader, [draw(tmp_path / "seven.png", 7)])
-    path = pictures.show(answer)
+    path = showing.show(answer)
     assert path == tmp_path / "seven.png.seen.png"
+    assert path is not None
     with Image.open(path) as shown:
-        assert shown.height == 280
-        seen = np.asarray(shown.convert("L"))[5::10, -275::10]
+        assert shown.height >= 280
+        seen = np.asarray(shown.convert("L"))[5:280:10, -275::10]
     assert answer.image is not None
     np.testing.assert_array_equal(seen, answer.image)
 
@@ -170,7 +171,7 @@ def test_answers_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     }
     assert (second["picture"], second["digit"], second["note"]) == ("b ü.png", None, "blank: nothing")
     clothes = Prediction((0.1, 0.2, 0.7), ("coat", "bag", "ankle boot"))
-    with formats.as_json(clothes.classes) as write:
+    with formats.as_json() as write:
         write(Answer("c.png", READ, clothes, "", IMAGES[0]))
     (third,) = json.loads(capsys.readouterr().out)
     assert (third["digit"], third["label"], third["second"], third["third"]) == (2, "ankle boot", "bag", "coat")
@@ -208,3 +209,26 @@ def test_without_semaphores_one_process_prepares_them(
     monkeypatch.setattr(parallel, "ProcessPoolExecutor", refuse)
     names = [draw(tmp_path / f"{number}.png", 10 * number) for number in range(BATCH_SIZE + 1)]
     assert [answer.picture for answer in read(reader, names)] == names
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_what_was_done_is_written_below(lines: bool, reader: DigitReader, tmp_path: Path) -> None:
+    """And lines that were removed are blue."""
+    picture = Image.new("RGB", (200, 200), "white")
+    digit = Image.fromarray(IMAGES[40]).resize((150, 150), Image.Resampling.BICUBIC)
+    picture.paste("black", (25, 25), digit)
+    for place in (8, 186) if lines else ():
+        picture.paste((40, 40, 40), (0, place, picture.width, place + 3))
+    picture.save(tmp_path / "seven.png")
+    (answer,) = read(reader, [str(tmp_path / "seven.png")])
+    shown = showing.show(answer)
+    assert shown is not None
+    with Image.open(shown) as drawing:
+        assert drawing.height == 280 + 18 * lines
+        pixels = np.asarray(drawing.convert("RGB")).reshape(-1, 3)
+    assert (pixels == showing.INK).all(1).sum() > 100  # the outline of the digit
+    assert (pixels == showing.LINES).all(1).any() == lines
+
+
+def test_nothing_is_drawn_where_nothing_was_read(reader: DigitReader, tmp_path: Path) -> None:
+    assert showing.show(ANSWERS[1]) is None

@@ -17,7 +17,7 @@ from digits.data import sample
 from digits.errors import RunError, UserError
 from digits.prediction import predict as prediction
 from digits.prediction.predict import DigitReader, Prediction
-from digits.preparation.photo import PictureError
+from digits.preparation.opening import PictureError
 from digits.runs.checkpoint import Checkpoint
 
 from ..helpers import draw

@@ -208,7 +208,7 @@ def test_pictures_in_floats(factor: float, offset: float) -> None:
 
 def test_large_pictures_are_made_smaller_first() -> None:
     large = paper().convert("RGBA").resize((4800, 4000))
-    assert photo._upright(large).size == (2400, 2000)
+    assert opening.upright(large).size == (2400, 2000)
     assert difference(photo.digit(large), photo.digit(paper())) < 6
 
 

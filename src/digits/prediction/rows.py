@@ -1,7 +1,7 @@
 """Reads a row of digits: a postcode, a phone number, a date."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ class Symbol:
     text: str
     box: Box
     prediction: "Prediction | None"
-    image: npt.NDArray[np.uint8] | None
+    image: npt.NDArray[np.uint8] | None = field(compare=False)
     is_at_edge: bool = False
 
 
