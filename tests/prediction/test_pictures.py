@@ -214,11 +214,11 @@ def test_without_semaphores_one_process_prepares_them(
 @pytest.mark.parametrize("lines", [False, True])
 def test_what_was_done_is_written_below(lines: bool, reader: DigitReader, tmp_path: Path) -> None:
     """And lines that were removed are blue."""
-    picture = Image.new("RGB", (200, 200), "white")
+    picture = Image.new("RGB", (400, 400), "white")
     digit = Image.fromarray(IMAGES[40]).resize((150, 150), Image.Resampling.BICUBIC)
-    picture.paste("black", (25, 25), digit)
-    for place in (8, 186) if lines else ():
-        picture.paste((40, 40, 40), (0, place, picture.width, place + 3))
+    picture.paste("black", (125, 125), digit)
+    for place in (60, 330) if lines else ():
+        picture.paste((40, 40, 40), (0, place, picture.width, place + 6))
     picture.save(tmp_path / "seven.png")
     (answer,) = read(reader, [str(tmp_path / "seven.png")])
     shown = showing.show(answer)
