@@ -96,7 +96,7 @@ def evaluation_text(evaluation: "Evaluation") -> str:
         f"{evaluation.noun} of {evaluation.dataset} wrong",
         f"95 % interval for {such}{evaluation.noun} in general: {100 * low:.2f} to {100 * high:.2f} %",
         f"Loss {evaluation.test_loss:.4f}, calibration error {100 * evaluation.calibration_error:.2f} %",
-        *([f"Called unsure or unfamiliar: {evaluation.untrusted}"] if evaluation.untrusted else []),
+        *([f"Unsure or unfamiliar: {evaluation.untrusted}"] if evaluation.untrusted else []),
         "",
         f"{'class' if such else 'digit':>{width}}  images  precision    recall        F1",
     ]

@@ -86,7 +86,7 @@ class Evaluation:
         """How many predictions are called unsure or unfamiliar; empty for an ensemble."""
         parts = ((self.untrusted_correct, "correct"), (self.untrusted_wrong, "wrong"))
         shown = [f"{100 * part:.1f} % of the {name}" for part, name in parts if part is not None]
-        return f"{' and '.join(shown)} predictions" if shown else ""
+        return f"{', '.join(shown)} predictions" if shown else ""
 
     @property
     def noun(self) -> str:

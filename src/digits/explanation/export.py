@@ -77,9 +77,7 @@ def export(trained: Trained, output: Path | None = None, int8: bool = False) -> 
             file = _quantised(file, _calibration(trained, chosen))
             summary.append(_measure_int8(trained, file))
         save(path, file.read_bytes())
-    summary.append(
-        f"Written to {path}, {path.stat().st_size / 1000:,.0f} kB: uint8 (batch, 28, 28) to probabilities, familiarity"
-    )
+    summary.append(f"Written to {path}, {path.stat().st_size / 1000:,.0f} kB: uint8 (batch, 28, 28) to probabilities")
     return "\n".join(summary)
 
 

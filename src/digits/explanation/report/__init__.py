@@ -64,7 +64,7 @@ def _page(run: Run, results: Results, evaluation: Evaluation) -> str:
             with_article=with_article,
             kind="digit" if evaluation.noun == "digits" else "class",
             most_confused=_largest_beside_the_diagonal(evaluation.confusion_matrix),
-            facts=_facts(results),
+            facts=_facts(results, evaluation),
             curves=[drawing.svg(figure) for figure in _curves(run.read_metrics())],
             reliability=drawing.svg(
                 plots.reliability([(part.confidence, part.accuracy, part.images) for part in evaluation.reliability])
@@ -88,12 +88,14 @@ def _largest_beside_the_diagonal(matrix: Sequence[Sequence[int]]) -> int:
     return max((count for digit, row in enumerate(matrix) for answer, count in enumerate(row) if answer != digit))
 
 
-def _facts(results: Results) -> Iterator[tuple[str, str]]:
+def _facts(results: Results, evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     yield "test accuracy", f"{100 * results.test_accuracy:.2f} % of {results.dataset['test']:,} images, used once"
     if results.val_accuracy is not None:
         yield "validation accuracy", f"{100 * results.val_accuracy:.2f} % of {results.dataset['val']:,} images"
     yield "test loss", f"{results.test_loss:.4f} nats"
     yield "calibration error", f"{100 * results.calibration_error:.2f} %"
+    if evaluation.untrusted:
+        yield "unsure or unfamiliar", evaluation.untrusted
     yield "data set", f"{results.dataset['name']}, {results.dataset['train']:,} images to train"
     yield "parameters", f"{results.parameters:,}"
     yield "trained", f"{results.epochs} epochs, {results.steps:,} steps; epoch {results.best_epoch + 1} was tested"
