@@ -24,6 +24,7 @@ from digits.data import sample
 
 from ..helpers import (
     QUICK,
+    ROOT,
     TRAIN,
     Done,
     Forked,
@@ -381,3 +382,25 @@ def test_runs_are_found_by_their_tags(here: Path, call: Callable[..., Done]) -> 
     assert [f"outputs/{number}" in call("runs").stdout for number in range(3)] == [True] * 3
     assert [f"outputs/{number}" in call("runs", "--tag", "good").stdout for number in range(3)] == [True, True, False]
     assert call("runs", "--number", "1").stdout.count("outputs/") == 1
+
+
+@pytest.mark.parametrize("options", ["", "--json", "--csv", "--show"])
+def test_a_row_of_digits(options: str, sample_run: Path, call: Callable[..., Done], tmp_path: Path) -> None:
+    shutil.copy(ROOT / "docs/row.jpg", tmp_path / "row.jpg")
+    done = call("predict", str(sample_run), str(tmp_path / "row.jpg"), "--row", *options.split())
+    assert done.returncode == 0, done.stderr
+    if options == "--json":
+        (record,) = json.loads(done.stdout)
+        text = record["text"]
+        assert [symbol["text"] for symbol in record["symbols"]] == list(text)
+    elif options == "--csv":
+        (record,) = csv.DictReader(io.StringIO(done.stdout))
+        text = record["text"]
+    else:
+        text = done.stdout.splitlines()[1].split()[0]
+        assert max(map(len, done.stdout.splitlines()[:1])) <= 80
+    assert [character for character in text if not character.isdigit()] == ["/", "-"]
+    assert len(text) == 10
+    assert (tmp_path / "row.jpg.seen.png").exists() == (options == "--show")
+    several = call("predict", str(sample_run), str(tmp_path / "row.jpg"))
+    assert "several digits: read them as a row (--row)" in several.stdout

@@ -93,7 +93,7 @@ def test_checkpoints(spoil: Spoil, sample_run: Path, tmp_path: Path) -> None:
     path = tmp_path / "spoilt.ckpt"
     path.write_bytes(spoil((sample_run / "checkpoints/best.ckpt").read_bytes()))
     with refused_in_a_line():
-        Checkpoint(path).network()
+        Checkpoint(path).rated()
 
 
 @FEW

@@ -83,6 +83,9 @@ def test_statistics_survive_a_checkpoint() -> None:
     for name, value in {"means": torch.ones(3, 2), "whitening": torch.eye(3), "probability": "x"}.items():
         with pytest.raises(ValueError, match=r"of shape|could not convert"):
             restored(net, {**rated.statistics(), name: value})
+    for name, value in {"familiarity": math.nan, "probability": 7.0, "weight": math.inf}.items():
+        with pytest.raises(ValueError, match=r"^(thresholds|a weight) of"):
+            restored(net, {**rated.statistics(), name: value})
     with pytest.raises(ValueError, match="not finite"):
         restored(net, {**rated.statistics(), "means": torch.full((2, 2), math.nan)})
 

@@ -67,8 +67,11 @@ def test_what_is_not_a_row(reader: DigitReader, tmp_path: Path) -> None:
         reader.read_row(tmp_path / "blank.png")
     with pytest.raises(PictureError, match=r"gone\.png: no such file"):
         reader.read_row("gone.png")
-    with pytest.raises(UserError, match="an array of uint8, a path or a PIL image, not ndarray"):
-        reader.read_row(np.zeros((90, 300)))
+    for wrong in (np.zeros((90, 300)), np.zeros((3, 28, 28), np.uint8), np.zeros((0, 9), np.uint8)):
+        with pytest.raises(UserError, match="is not a picture: it has to be uint8"):
+            reader.read_row(wrong)
+    with pytest.raises(UserError, match="a picture is an array, a path or a PIL image, not int"):
+        reader.read_row(7)  # type: ignore[arg-type]
     whole = DigitReader(reader.outputs, data=DataSpec(prepare="resize"))
     with pytest.raises(UserError, match="this network reads whole pictures, and no rows"):
         whole.read_row(tmp_path / "blank.png")
@@ -151,6 +154,7 @@ def test_rows_as_json_csv_and_a_table(capsys: pytest.CaptureFixture[str]) -> Non
     seven, hyphen = first["symbols"]
     assert (seven["text"], seven["box"], seven["status"], seven["probability"]) == ("7", [1, 2, 3, 4], "read", 0.9)
     assert (seven["second"], seven["second_probability"]) == (6, 0.1)
+    assert (seven["at_edge"], seven["familiarity"], hyphen["familiarity"]) == (False, 0.0, None)
     assert (hyphen["text"], hyphen["box"], hyphen["probability"]) == ("-", [5, 2, 9, 4], None)
     assert (second["text"], second["symbols"], second["note"]) == (None, [], "blank: nothing")
     with formats.as_csv(formats.row_record, formats.ROW_COLUMNS) as write:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from digits.data import sample
 from digits.preparation import characters, photo
@@ -165,3 +165,52 @@ def test_boxes_are_in_pixels_of_the_file_as_a_viewer_shows_it(tmp_path: Path) ->
     assert [each.box[0] for each in characters.prepare(file.getvalue())] == pytest.approx(
         [left for left, _ in edges], abs=6
     )
+
+
+@pytest.mark.parametrize("size", [(4, 4), (400, 5), (5, 400), (61, 40), (1_000, 700)])
+def test_noise_is_refused_or_cut_within_a_moment(size: tuple[int, int]) -> None:
+    generator = np.random.default_rng(0)
+    for kind in range(4):
+        pixels = generator.integers(0, 256, size[::-1], dtype=np.uint8)
+        if kind % 2:
+            pixels = np.where(pixels > 250, 0, 255).astype(np.uint8)  # specks
+        picture = Image.fromarray(pixels)
+        if kind > 1:
+            picture = picture.filter(ImageFilter.GaussianBlur(2))
+        try:
+            found = cut(picture)
+        except photo.NoDigitError:
+            continue
+        assert len(found) <= 100
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (30, 1), (30, 2)])
+def test_a_speck_on_clean_paper_is_no_row(size: tuple[int, int]) -> None:
+    picture = Image.new("L", (400, 160), 235)
+    picture.paste(20, (200, 80, 200 + size[0], 80 + size[1]))
+    with pytest.raises(photo.NoDigitError, match="blank"):
+        cut(picture)
+
+
+def test_a_tight_crop_with_a_hyphen() -> None:
+    picture, edges = written("12-05")
+    tight = picture.crop((LEFT - 10, TOP + 4, edges[-1][1] + 10, TOP + HEIGHT - 4))
+    assert separators(cut(tight)) == "dd-dd"
+
+
+def test_boxes_of_a_large_picture_in_memory() -> None:
+    picture, edges = written("27182")
+    large = picture.resize((6300, 1190), Image.Resampling.BICUBIC)
+    for character, (left, right) in zip(cut(large), edges, strict=True):
+        assert (character.box[0] / 7, character.box[2] / 7) == pytest.approx((left, right), abs=6)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG", "PNG"])
+def test_boxes_of_a_turned_picture(kind: str) -> None:
+    picture, edges = written("27182")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    file = io.BytesIO()
+    picture.rotate(90, expand=True).save(file, kind, exif=exif)
+    found = characters.prepare(file.getvalue())
+    assert [each.box[0] for each in found] == pytest.approx([left for left, _ in edges], abs=6)

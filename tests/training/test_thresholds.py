@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw
 
 import digits
 from digits.data import MNISTDataModule
+from digits.data.batches import Digits
+from digits.errors import RunError
 from digits.evaluation import metrics
 from digits.model.familiarity import RatedNetwork
 from digits.runs.checkpoint import STATISTICS, Checkpoint
@@ -49,11 +51,12 @@ def test_a_hundredth_of_the_correct_predictions(val_size: int, sample_run: Path)
         images, labels = data.validation_set()[torch.arange(val_size)]
     else:
         part = data.training_set()
+        part = Digits(part.images, part.labels, torch.unique(part.members))
         order = torch.randperm(len(part), generator=torch.Generator().manual_seed(0))
         images, labels = part[order[len(part) // 2 :]]
     unsure, unfamiliar = flagged(rated, images, labels)
-    assert unsure == pytest.approx(thresholds.UNSURE, abs=1.1 / len(labels))
-    assert unfamiliar == pytest.approx(thresholds.UNFAMILIAR, abs=1.1 / len(labels))
+    assert unsure == pytest.approx(thresholds.UNSURE_FRACTION, abs=1.1 / len(labels))
+    assert unfamiliar == pytest.approx(thresholds.UNFAMILIAR_FRACTION, abs=1.1 / len(labels))
 
 
 def test_drawings_of_something_else_are_unfamiliar(sample_run: Path) -> None:
@@ -113,3 +116,31 @@ def test_a_data_set_of_a_few_pictures(tiny_mnist: Path, tmp_path: Path) -> None:
     assert results.status == "finished"
     rated = Checkpoint(tmp_path / "run/checkpoints/best.ckpt").rated()
     assert 0 < rated.thresholds.probability <= 1
+
+
+def test_a_folder_whose_pictures_are_repeated_in_an_epoch(sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No picture is in both parts."""
+    network = Checkpoint(sample_run / "checkpoints/best.ckpt").network()
+    data = data_of_sample(0)
+    few = data.training_set()
+    repeated = Digits(few.images, few.labels, few.members[:60].repeat(35))
+    monkeypatch.setattr(data, "training_set", lambda: repeated)
+    seen: list[torch.Tensor] = []
+    observe = thresholds.observations
+
+    def observed(network: object, images: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(images)
+        return observe(network, images, device)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(thresholds, "observations", observed)
+    thresholds.derive(network, data, CPU)
+    one, other = ({image.numpy().tobytes() for image in images} for images in seen)
+    assert (len(one), len(other)) == (30, 30)
+    assert not one & other
+
+
+def test_a_network_with_infinite_outputs_ends_in_a_clear_error(sample_run: Path) -> None:
+    network = Checkpoint(sample_run / "checkpoints/best.ckpt").network()
+    network.blocks[0].get_parameter("conv.weight").data *= 1e38
+    with pytest.raises(RunError, match="not a finite number"):
+        thresholds.derive(network, data_of_sample(0), CPU)

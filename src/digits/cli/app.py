@@ -273,7 +273,8 @@ def report(run: opt.Source) -> int:
 def export(run: opt.Source, output: opt.Output = None, int8: opt.Int8 = False) -> int:
     """Export a network to ONNX, and compare it with torch.
 
-    It takes uint8 (batch, 28, 28), bright strokes on 0, and returns probabilities (batch, classes).
+    It takes uint8 (batch, 28, 28), bright strokes on 0, and returns probabilities (batch, classes), and how familiar
+    each image is (batch,).
     """
     from digits.runs.find import find
 

@@ -39,7 +39,7 @@ def predict(run: str, images: Sequence[str], form: str, show: bool, are_rows: bo
                 problem = answer.note if answer.status == pictures.FAILED else ""
                 if show and not problem:
                     try:
-                        showing.show(answer)
+                        showing.show(answer, reader.data.prepare)
                     except UserError as error:
                         problem = str(error)
                 if problem:
@@ -53,4 +53,4 @@ def _output(form: str, classes: Sequence[str], are_rows: bool) -> AbstractContex
         return formats.as_json(formats.full_row_record if are_rows else formats.record)
     if form == "csv":
         return formats.as_csv(formats.row_record, formats.ROW_COLUMNS) if are_rows else formats.as_csv()
-    return (formats.as_row_table if are_rows else formats.as_table)(classes)
+    return formats.as_row_table() if are_rows else formats.as_table(classes)

@@ -77,13 +77,14 @@ class Evaluation:
     tta: Annotated[bool, "whether shifted copies were used (test-time augmentation)"] = False
 
     untrusted_correct: Annotated[
-        Fraction | None, "of the correct predictions, those called unsure or unfamiliar; None for an ensemble"
+        Fraction | None,
+        "of the correct predictions, those called unsure or unfamiliar; None for several networks or copies",
     ] = None
     untrusted_wrong: Annotated[Fraction | None, "the same of the wrong ones; None without any"] = None
 
     @property
     def untrusted(self) -> str:
-        """How many predictions are called unsure or unfamiliar; empty for an ensemble."""
+        """How many predictions are called unsure or unfamiliar; empty if that is not known."""
         parts = ((self.untrusted_correct, "correct"), (self.untrusted_wrong, "wrong"))
         shown = [f"{100 * part:.1f} % of the {name}" for part, name in parts if part is not None]
         return f"{', '.join(shown)} predictions" if shown else ""

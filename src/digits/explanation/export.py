@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from digits.data import sample
 from digits.errors import RunError, UserError
 from digits.evaluation.evaluate import data_of
 from digits.model.familiarity import RatedNetwork
-from digits.prediction.exported import Images
+from digits.prediction.exported import FAMILIARITY, Images
 from digits.prediction.predict import load
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.files import save
@@ -92,18 +93,18 @@ def _write_onnx(trained: Trained, file: Path) -> None:
             (example,),
             dynamo=True,
             input_names=["images"],
-            output_names=["probabilities", "familiarity"],
+            output_names=["probabilities", FAMILIARITY],
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
             verbose=False,
         )
     assert program is not None
     program.save(file)
-    results = trained.results()
+    results, thresholds = trained.results(), asdict(rated.thresholds)
     _describe(
         file,
         classes=json.dumps(data.classes),
         prepare=data.prepare,
-        thresholds=json.dumps(asdict(rated.thresholds)),
+        thresholds=json.dumps({name: value for name, value in thresholds.items() if math.isfinite(value)}),
         normalisation=json.dumps({"mean": data.mean, "std": data.std, "of": "pixels / 255; inside the file"}),
         run=str(trained.home),
         test_accuracy=json.dumps(results.test_accuracy if results else None),
@@ -112,7 +113,7 @@ def _write_onnx(trained: Trained, file: Path) -> None:
 
 
 def _check(path: Path, file: Path, images: Images) -> float:
-    """The largest difference of a probability between torch and onnxruntime.
+    """The largest difference of a probability between torch and onnxruntime; compares the familiarity too.
 
     Raises:
         RunError: If it is too large, or a prediction differs.

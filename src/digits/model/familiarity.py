@@ -6,6 +6,7 @@ et al., "A simple unified framework for detecting out-of-distribution samples an
 benchmarks/README.md compares them with others.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -132,4 +133,7 @@ def restored(network: Network, statistics: Mapping[str, Any] | None) -> RatedNet
     if not (means.isfinite().all() and whitening.isfinite().all()):
         raise ValueError("statistics that are not finite")
     thresholds = Thresholds(float(statistics["probability"]), float(statistics["familiarity"]))
-    return RatedNetwork(network, means.float(), whitening.float(), float(statistics["weight"]), thresholds)
+    weight = float(statistics["weight"])
+    if not math.isfinite(weight):
+        raise ValueError(f"a weight of {weight}")
+    return RatedNetwork(network, means.float(), whitening.float(), weight, thresholds)

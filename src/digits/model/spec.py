@@ -46,6 +46,11 @@ class Thresholds:
     probability: float = 0.5
     familiarity: float = -math.inf
 
+    def __post_init__(self) -> None:
+        """Raise ValueError if one is not possible."""
+        if not 0 <= self.probability <= 1 or math.isnan(self.familiarity):
+            raise ValueError(f"thresholds of {self.probability} and {self.familiarity}")
+
     def status(self, probability: float, familiarity: float) -> str:
         """``read``, ``unsure`` or ``unfamiliar``."""
         if familiarity < self.familiarity:

@@ -13,6 +13,7 @@ from digits.model.geometry import IMAGE_SIZE
 from digits.model.spec import DIGITS, DataSpec, Thresholds, parse_spec
 
 SILENT = 4  # onnxruntime's log level
+FAMILIARITY = "familiarity"  # the second output; older files have none
 
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -49,9 +50,11 @@ def read_onnx(path: Path) -> Loaded:
 
     data, thresholds = _described(path, session.get_modelmeta().custom_metadata_map)
 
+    wanted = [given[0], *(name for name in given[1:] if name == FAMILIARITY)]
+
     def compute(images: Images) -> Outputs:
         try:
-            probabilities, *others = map(np.asarray, session.run(given[:2], {taken.name: images}))
+            probabilities, *others = map(np.asarray, session.run(wanted, {taken.name: images}))
         except Exception as error:  # as above
             raise UserError(f"{path} cannot be computed: {first_line(error)}.") from error
         if probabilities.shape != (len(images), len(data.classes)) or probabilities.dtype != np.float32:

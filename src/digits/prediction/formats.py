@@ -48,7 +48,9 @@ def full_row_record(answer: Answer) -> dict[str, Any]:
 def _symbol(symbol: Symbol) -> dict[str, Any]:
     status = symbol.prediction.status if symbol.prediction else None
     chances = dict(zip(CHANCES, _chances(symbol.prediction), strict=True))
-    return {"text": symbol.text, "box": list(symbol.box), "status": status, **chances}
+    familiarity = round(symbol.prediction.familiarity, 3) if symbol.prediction else None
+    place = {"text": symbol.text, "box": list(symbol.box), "at_edge": symbol.is_at_edge}
+    return {**place, "status": status, "familiarity": familiarity, **chances}
 
 
 def _chances(prediction: Prediction | None) -> list[Any]:
@@ -81,7 +83,7 @@ def as_table(classes: Sequence[str] = DIGITS) -> Iterator[Writer]:
 
 
 @contextmanager
-def as_row_table(classes: Sequence[str] = DIGITS) -> Iterator[Writer]:
+def as_row_table() -> Iterator[Writer]:
     """Print a line per picture: the row, and the lowest probability of its digits."""
     print(f"{'row':<{TEXT_WIDTH}}  {'probability':>11}  picture")
 

@@ -1,6 +1,7 @@
 """Reads digits with a trained network. Imports torch only for networks that torch computes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -135,9 +136,17 @@ class DigitReader:
             NoDigitError: If a picture has no digit, or several rows.
             UserError: If an array has another shape or type, or the network reads whole pictures.
         """
-        from digits.prediction.rows import read_row
+        from digits.prediction import rows
+        from digits.preparation import characters
 
-        return read_row(self, picture)
+        rows.check_rows(self.data.prepare)
+        if isinstance(picture, str | Path):
+            with _named(picture):
+                found = characters.prepare(Path(picture))
+        else:
+            found = characters.characters(_as_picture(picture))
+        (row,) = rows.read(self, [found])
+        return row
 
     def predict_images(self, images: Images, views: Sequence[Images] = ()) -> list[Prediction]:
         """Read digits as in MNIST.
@@ -155,12 +164,11 @@ class DigitReader:
                 f"images of shape {images.shape} and {images.dtype}; they have to be (batch, 28, 28) uint8."
             )
         probabilities, familiarity = self.outputs(images)
+        statuses = map(self.thresholds.status, probabilities.max(1, initial=0).tolist(), familiarity.tolist())
         if views:
             probabilities = np.mean([self.probabilities(view) for view in views], axis=0)
-        return [
-            Prediction(tuple(row), self.data.classes, self.thresholds.status(max(row), familiar), familiar)
-            for row, familiar in zip(probabilities.tolist(), familiarity.tolist(), strict=True)
-        ]
+        rows = zip(probabilities.tolist(), statuses, familiarity.tolist(), strict=True)
+        return [Prediction(tuple(row), self.data.classes, status, familiar) for row, status, familiar in rows]
 
     def probabilities(self, images: Images) -> Floats:
         """Compute the probabilities, (batch, classes) float32; each row sums to 1."""
@@ -230,19 +238,35 @@ def prepared(picture: Any, how: str = "photo") -> Images:
         picture: An array of this shape is returned as it is.
         how: One of `photo.PREPARATIONS`.
     """
+    if isinstance(picture, np.ndarray) and picture.shape == (IMAGE_SIZE, IMAGE_SIZE) and picture.dtype == np.uint8:
+        return picture
+    if isinstance(picture, str | Path):
+        with _named(picture):
+            return photo.prepare(Path(picture), how)
+    return photo.PREPARATIONS[how](_as_picture(picture))
+
+
+@contextmanager
+def _named(picture: str | Path) -> Iterator[None]:
+    """Put the name of a file before the message of an error."""
+    try:
+        yield
+    except (opening.PictureError, photo.NoDigitError) as error:
+        raise type(error)(f"{picture}: {error}") from error
+
+
+def _as_picture(picture: Any) -> Image.Image:
+    """An array or a PIL image as a PIL image.
+
+    Raises:
+        UserError: If it is something else, or an array of another shape or type.
+    """
     if isinstance(picture, np.ndarray):
         _check(picture)
-        if picture.shape == (IMAGE_SIZE, IMAGE_SIZE):
-            return picture
-        picture = Image.fromarray(picture)
-    elif isinstance(picture, str | Path):
-        try:
-            return photo.prepare(Path(picture), how)
-        except (opening.PictureError, photo.NoDigitError) as error:
-            raise type(error)(f"{picture}: {error}") from error
+        return Image.fromarray(picture)
     if not isinstance(picture, Image.Image):
         raise UserError(f"a picture is an array, a path or a PIL image, not {type(picture).__name__}.")
-    return photo.PREPARATIONS[how](picture)
+    return picture
 
 
 def _check(picture: npt.NDArray[Any]) -> None:

@@ -2,18 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from scipy import ndimage
 
 from digits.errors import UserError
 from digits.model.spec import READ, UNFAMILIAR, UNSURE
-from digits.preparation import characters as preparation
-from digits.preparation import opening, photo
 from digits.preparation.characters import Box, Character
 
 if TYPE_CHECKING:
@@ -21,8 +17,8 @@ if TYPE_CHECKING:
 
 ANGLES = (-12, -6, 0, 6, 12)  # degrees; the probabilities of turned and smaller copies of a digit are averaged
 SCALES = (1.0, 0.88)
-ADVANTAGE = 5.0  # nats of familiarity: two digits are read instead of one if both are more familiar by this
-TOUCHING = 1.3  # width over the usual height of a digit: something wider that is not read may be digits that touch
+ADVANTAGE = 5.0  # nats: two digits are read instead of one if both are more familiar by this; chosen with compact
+TOUCHING = 1.3  # of the row's height: if a wider digit is not trusted, it may be several that touch
 
 
 @dataclass(frozen=True)
@@ -73,28 +69,10 @@ class Row:
 
     @property
     def status(self) -> str:
-        """``read`` if every digit is; else ``unfamiliar`` if one is, or ``unsure``, also if one may be cut off."""
+        """``unfamiliar`` if a digit is; else ``unsure`` if one is, or may be cut off; else ``read``."""
         if any(prediction.status == UNFAMILIAR for prediction in self.predictions):
             return UNFAMILIAR
         return UNSURE if self.note else READ
-
-
-def read_row(reader: "DigitReader", picture: Any) -> Row:
-    """Read one picture of a row; `DigitReader.read_row` describes it."""
-    check_rows(reader.data.prepare)
-    if isinstance(picture, str | Path):
-        try:
-            found = preparation.prepare(Path(picture))
-        except (opening.PictureError, photo.NoDigitError) as error:
-            raise type(error)(f"{picture}: {error}") from error
-    else:
-        if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size:
-            picture = Image.fromarray(picture)
-        if not isinstance(picture, Image.Image):
-            raise UserError(f"a picture is an array of uint8, a path or a PIL image, not {type(picture).__name__}.")
-        found = preparation.characters(picture)
-    (row,) = read(reader, [found])
-    return row
 
 
 def check_rows(how: str) -> None:

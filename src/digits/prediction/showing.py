@@ -25,11 +25,15 @@ LINE = 18  # pixels of a line of text
 INK, LINES, TRUSTED, DOUBTED = (220, 30, 30), (30, 90, 230), (0, 130, 60), (200, 90, 0)
 
 
-def show(answer: Answer) -> Path | None:
+def show(answer: Answer, how: str = "photo") -> Path | None:
     """Save a drawing as ``FILE.seen.png`` in the folder of the picture, for a picture in which something was found.
 
     For a digit: the picture with the outline of its ink in red and removed lines in blue, the network's input, and what
     was done to find it. For a row: the box and the input of each digit.
+
+    Args:
+        answer: What was read.
+        how: How the picture was prepared, one of `photo.PREPARATIONS`.
 
     Raises:
         UserError: If it cannot be written.
@@ -38,22 +42,20 @@ def show(answer: Answer) -> Path | None:
         return None
     source = pictures.source_of(answer.picture)
     name = answer.picture if isinstance(source, Path) else "standard-input"
-    drawn = _row(source, answer.row) if answer.row else _digit(source, answer.image)
+    drawn = _row(source, answer.row) if answer.row else _digit(source, answer.image, how)
     file = io.BytesIO()
     drawn.save(file, "PNG")
     return save(Path(f"{name}{opening.SHOWN_SUFFIX}"), file.getvalue())
 
 
-def _digit(source: Path | bytes, image: npt.NDArray[np.uint8] | None) -> Image.Image:
+def _digit(source: Path | bytes, image: npt.NDArray[np.uint8] | None, how: str) -> Image.Image:
     picture = opening.read(source)
     original = _scaled(picture.convert("RGB"), SIZE / max(picture.size))
-    try:
+    steps: tuple[str, ...] = ()
+    if how == "photo":
         found = photo.find(picture)
-    except photo.NoDigitError:  # it was read as a whole
-        found = None
-    if found:
         original = _outlined(original, found, SIZE / max(picture.size))
-    steps = list(found.steps) if found else []
+        steps = found.steps
     drawn = Image.new("RGB", (original.width + GAP + SIZE, SIZE + LINE * len(steps)), "white")
     drawn.paste(original, (0, (SIZE - original.height) // 2))
     assert image is not None
@@ -91,7 +93,8 @@ def _row(source: Path | bytes, row: Row) -> Image.Image:
     draw = ImageDraw.Draw(drawn)
     for symbol in row.symbols:
         left, upper, right, lower = (round(scale * edge) for edge in symbol.box)
-        colour = TRUSTED if not symbol.prediction or symbol.prediction.status == READ else DOUBTED
+        is_read = not symbol.prediction or symbol.prediction.status == READ
+        colour = TRUSTED if is_read and not symbol.is_at_edge else DOUBTED
         draw.rectangle((left, upper + LINE, right, lower + LINE), outline=colour)
         _write(drawn, (left, upper), symbol.text, colour)
     for number, symbol in enumerate(digits):

@@ -68,8 +68,8 @@ def characters(picture: Image.Image, size: tuple[int, int] | None = None) -> lis
         NoDigitError: If nothing stands out from the paper, or there are several rows.
         PictureError: If the file of a PIL image is damaged.
     """
+    width, height = size or opening.turned_size(picture)
     picture = opening.upright(picture)
-    width, height = size or picture.size
     row = find(paper.grey_of(picture, ROW_SIZE))
     scale = height / row.pieces.shape[0], width / row.pieces.shape[1]
     members = groups(row)
@@ -145,7 +145,7 @@ def _slant(digits: Sequence[Ink]) -> float:
     slopes = []
     for ink in digits:
         y, x = np.nonzero(ink.mask[ink.box])
-        slopes.append(float(np.cov(x, y)[0, 1] / max(y.var(), 1)))
+        slopes.append(float(((x - x.mean()) * (y - y.mean())).mean() / max(y.var(), 1)))
     return float((np.mean(slopes) - SLOPE) * len(slopes) / (len(slopes) + SURE)) if slopes else 0.0
 
 
@@ -175,7 +175,7 @@ def _halves(row: RowInk, ink: Ink) -> Iterator[Ink]:
     if wide <= WIDE * row.height:
         return
     amounts = ndimage.uniform_filter1d(inside.sum(0).astype(np.float32), 3)
-    first, last = round(0.25 * wide), round(0.75 * wide)
+    first, last = max(1, round(0.25 * wide)), round(0.75 * wide)
     cut = first + int(np.argmin(amounts[first:last]))
     if amounts[cut] > THINNEST * row.stroke:
         return

@@ -47,8 +47,14 @@ def read(source: Path | bytes, size: int = 3 * paper.WORKING_SIZE) -> Image.Imag
 def size_of(source: Path | bytes) -> tuple[int, int]:
     """The width and height of a picture as a viewer shows it; raises what `read` raises."""
     with _opened(source) as picture:
-        width, height = picture.size
-        return (height, width) if picture.getexif().get(ExifTags.Base.Orientation, 1) in TURNED else (width, height)
+        return turned_size(picture)
+
+
+def turned_size(picture: Image.Image) -> tuple[int, int]:
+    """The width and height of an opened picture as a viewer shows it; Pillow has turned those of TIFF already."""
+    width, height = picture.size
+    is_turned = picture.format != "TIFF" and picture.getexif().get(ExifTags.Base.Orientation, 1) in TURNED
+    return (height, width) if is_turned else (width, height)
 
 
 @contextmanager

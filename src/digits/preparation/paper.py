@@ -49,7 +49,7 @@ def stands_out(grey: Grey, size: int | None = None) -> Grey:
 
     Args:
         grey: (height, width) float32, from `grey_of`.
-        size: Pixels than which a stroke is narrower, in a row of digits; None for a third of the longer side.
+        size: For a row of digits, the largest width of a stroke in pixels; None for a third of the longer side.
     """
     coarse = _coarse(grey, min(grey.shape) if size else max(grey.shape))
     dark_ink = _is_dark_on_light(coarse - _light(coarse), coarse)
@@ -146,7 +146,7 @@ def _surface(shape: tuple[int, int]) -> tuple[npt.NDArray[np.float64], npt.NDArr
 def _is_dark_on_light(rest: Grey, coarse: Grey) -> bool:
     """Decide by the skewness of the residuals, and of the differences from local medians, which follow shadows."""
     few = np.asarray(Image.fromarray(coarse).reduce(2))
-    around = ndimage.median_filter(few, max(3, max(few.shape) // 3 | 1), mode="nearest")
+    around = ndimage.median_filter(few, max(3, min(max(few.shape) // 3, COARSE_SIZE // 6) | 1), mode="nearest")
     return _skewness(rest) + _skewness(few - around) < 0
 
 

@@ -30,7 +30,7 @@ def prepare(
 ) -> Iterator[Iterable[list[Prepared]]]:
     """Prepare pictures, batch by batch. Many pictures are prepared on all processor cores, ahead of use.
 
-    However many there are, two thousand of them are in memory at a time, as 28×28 bytes.
+    However many there are, the results of two thousand of them are in memory at a time.
 
     Args:
         pictures: Names of files.

@@ -15,12 +15,16 @@ ROW_SIZE = 1_000  # largest longer side in working pixels; a digit of a row of t
 WIDEST = 0.8  # of the height of a digit: strokes are narrower
 LOCAL = 0.5  # of the strongest ink nearby: weaker pixels are paper
 FAINTEST = 0.2  # of the usual strength: fainter pixels are paper anywhere
+LEVEL = 0.5  # of the row's height: largest distance of a digit at the edge from the middle of the row
 TALL = 0.5  # of the tallest piece: lower pieces are parts, separators or dirt
 SPECK = 0.12  # of the row's height: a smaller piece is dirt
 FLAT = 0.4  # of the row's height: a lower character is a hyphen, a dot or dirt
 ABOVE_EACH_OTHER, STACKED = 0.5, 0.15  # of the narrower piece, overlap: pieces belong together; if vertically apart too
 TALLEST = 1.3  # of the row's height: of two pieces above each other together, and of a digit at the picture's edge
 CLOSE = (0.04, 0.15)  # of the row's height: the gap, to the side and up, to a flat piece that belongs to a digit
+
+WIDE_AT_EDGE = 2.0  # width over height: what is wider at the picture's edge is no digit
+MOST = 100  # tall pieces; more are no row of digits
 
 SEVERAL_ROWS = "several rows: cut one out"
 
@@ -69,20 +73,34 @@ def find(grey: Grey) -> RowInk:
     if not count:
         raise BlankError(segmentation.NOTHING)
     spans = np.array([(r.start, r.stop, c.start, c.stop) for r, c in ndimage.find_objects(pieces)])
-    inside = (spans > 0).all(1) & (spans[:, [1, 3]] < mask.shape).all(1)
-    if not inside.any():
-        inside = np.ones(count, dtype=bool)
     heights, widths = spans[:, 1] - spans[:, 0], spans[:, 3] - spans[:, 2]
+    inside = _inside(spans, mask.shape)
     tall = inside & (heights >= TALL * heights[inside].max())
     height = float(np.median(heights[tall]))
+    if tall.sum() > MOST:
+        raise NoDigitError(f"more than {MOST} pieces of ink: no row of digits")
+    if height < segmentation.MIN_SIZE:
+        raise BlankError(segmentation.TOO_SMALL)
     _check_that_it_is_one(spans[tall], height)
     slope, start = _middle(spans[tall])
     away = abs(spans[:, :2].mean(1) - start - slope * spans[:, 2:].mean(1)) / height
-    at_edge = ~inside & (heights > TALL * height) & (heights < TALLEST * height) & (widths < heights) & (away < TALL)
+    is_level = (heights > TALL * height) & (heights < TALLEST * height) & (away < LEVEL)
+    at_edge = ~inside & is_level & (widths < WIDE_AT_EDGE * heights)
     kept = np.flatnonzero((inside & (away <= 1) & (np.maximum(heights, widths) >= SPECK * height)) | at_edge)
     outline = mask & ~ndimage.binary_erosion(mask)
     stroke = 2 * float(mask.sum()) / max(int(outline.sum()), 1)
     return RowInk(strength, pieces, spans, kept.tolist(), height, (slope, start), stroke)
+
+
+def _inside(spans: Spans, shape: tuple[int, ...]) -> Mask:
+    """Which pieces do not touch the picture's edge; in a tight crop, only its left and right edge counts."""
+    beside = (spans[:, 2] > 0) & (spans[:, 3] < shape[1])
+    inside = beside & (spans[:, 0] > 0) & (spans[:, 1] < shape[0])
+    heights = spans[:, 1] - spans[:, 0]
+    cropped = heights[beside & ~inside & (heights > spans[:, 3] - spans[:, 2])]
+    if len(cropped) and heights[inside].max(initial=0) < TALL * np.median(cropped):
+        return beside
+    return inside if inside.any() else np.ones(len(spans), dtype=bool)
 
 
 def _ink(grey: Grey) -> tuple[Grey, Mask]:
@@ -94,9 +112,8 @@ def _ink(grey: Grey) -> tuple[Grey, Mask]:
     for _ in range(2):  # the second time with the height of the digits
         strength = paper.stands_out(grey, round(WIDEST * side))
         smooth, lowest, threshold, full = segmentation.threshold_of(strength)
-        heights = [
-            rows.stop - rows.start for rows, _ in ndimage.find_objects(ndimage.label(smooth > threshold, EIGHT)[0])
-        ]
+        places = ndimage.find_objects(ndimage.label(smooth > threshold, EIGHT)[0])
+        heights = [rows.stop - rows.start for rows, _ in places]
         side = int(np.median([height for height in heights if height >= TALL * max(heights)]))
     side = max(side // 2, 3) | 1
     nearby = ndimage.uniform_filter(ndimage.maximum_filter(smooth, side), side)

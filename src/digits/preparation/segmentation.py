@@ -234,7 +234,7 @@ def _digit_of(mask: Mask) -> Mask:
         gap = max(gap_x, gap_y)
         tall = min(heights[other], heights[main]) > 0.6 * max(heights[other], heights[main])
         if tall and areas[other + 1] > 0.25 * areas[main + 1] and gap > 0.1 * size:
-            raise NoDigitError("several digits: read them as a row with --row, or cut the others off")
+            raise NoDigitError("several digits: read them as a row (--row), or cut the others off")
         if gap < 0.2 * size and areas[other + 1] > 0.02 * areas[main + 1]:
             keep.append(other)
     chosen = np.zeros(count + 1, dtype=bool)

@@ -87,7 +87,7 @@ class Checkpoint:
         return network.eval().float().to(memory_format=torch.channels_last)
 
     def rated(self) -> RatedNetwork:
-        """The same network, which also rates how familiar an image is, if its training has finished.
+        """The same network, which also rates how familiar an image is; only a finished training has derived thresholds.
 
         Raises:
             UserError: If it cannot be built.

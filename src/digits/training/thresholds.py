@@ -1,8 +1,11 @@
 """Derives the thresholds below which a prediction is not trusted, from images that the training held out."""
 
 import torch
+from torch import Tensor
 
 from digits.data import MNISTDataModule
+from digits.data.batches import Digits
+from digits.errors import RunError
 from digits.model.familiarity import RatedNetwork, fit
 from digits.model.inference import observations
 from digits.model.network import Network
@@ -12,8 +15,8 @@ from digits.runs.run import Run
 from digits.training.checkpoints import AtomicCheckpointIO
 
 IMAGES = 5_000  # for each of the two steps
-UNSURE = 0.003  # of the correct predictions: those with the lowest probabilities are called unsure
-UNFAMILIAR = 0.006  # of the correct predictions: those of the least familiar images; about 1 % with both
+UNSURE_FRACTION = 0.003  # of the correct predictions: those with the lowest probabilities are called unsure
+UNFAMILIAR_FRACTION = 0.006  # of the correct predictions: those of the least familiar images; about 1 % with both
 
 
 def add(best: Checkpoint, run: Run, data: MNISTDataModule, device: torch.device) -> None:
@@ -31,19 +34,25 @@ def derive(network: Network, data: MNISTDataModule, device: torch.device) -> Rat
     """Estimate from training images what is usual, and from others which predictions are rare.
 
     The others are the validation images or, without any, training images that the estimate leaves out: measured with
-    held-out digits, these give nearly the same thresholds.
+    held-out digits, these give nearly the same thresholds. Of n such images, no fraction below 1 / n can be measured.
+
+    Raises:
+        RunError: If an output of the network is not finite.
     """
     train, val = data.training_set(), data.validation_set()
+    train = Digits(train.images, train.labels, torch.unique(train.members))  # a small folder is repeated in an epoch
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
     order = order.to(train.members.device)
     number = IMAGES if len(val) else min(IMAGES, len(train) // 2)
     images, labels = train[order[:number]]
     _, means = observations(network, images, device)
+    _check(means)
     rated = fit(network, means, labels.cpu())
 
     indices = torch.arange(min(len(val), IMAGES), device=val.members.device)
     images, labels = val[indices] if len(val) else train[order[number : 2 * number]]
     logits, means = observations(network, images, device)
+    _check(logits)
     correct = logits.argmax(1) == labels.cpu()
     chosen = correct if correct.any() else torch.ones_like(correct)
     logits, means = logits[chosen], means[chosen]
@@ -51,7 +60,12 @@ def derive(network: Network, data: MNISTDataModule, device: torch.device) -> Rat
     spread = float(distances.std(correction=0))
     rated.weight = float(energies.std(correction=0)) / spread if spread else 0.0  # both vary alike
     rated.thresholds = Thresholds(
-        float(logits.softmax(1).amax(1).quantile(UNSURE)),
-        float((energies - rated.weight * distances).quantile(UNFAMILIAR)),
+        float(logits.softmax(1).amax(1).quantile(UNSURE_FRACTION)),
+        float((energies - rated.weight * distances).quantile(UNFAMILIAR_FRACTION)),
     )
     return rated
+
+
+def _check(values: Tensor) -> None:
+    if not values.isfinite().all():
+        raise RunError("an output of the network is not a finite number; it cannot be tested")
