@@ -27,7 +27,7 @@ SHAPES = ("triangle", "square", "star", "arrow", "cross", "heart", "house", "hex
 FONTS = sorted(
     path for path in Path(matplotlib.get_data_path(), "fonts/ttf").glob("DejaVuS*.ttf") if "Display" not in path.name
 )
-RUNS = (2, 10)  # digits of a row
+LENGTHS = (2, 10)  # digits of a row
 
 
 def letter(rng: np.random.Generator) -> Image.Image:
@@ -85,7 +85,7 @@ def row(
     Returns:
         What the row says, and its picture.
     """
-    chosen = rng.integers(len(digits), size=int(rng.integers(RUNS[0], RUNS[1] + 1)))
+    chosen = rng.integers(len(digits), size=int(rng.integers(LENGTHS[0], LENGTHS[1] + 1)))
     height, spacing = rng.uniform(28, 90), rng.uniform(0.08, 0.6)
     slant, drift = rng.uniform(-0.3, 0.3), rng.uniform(-0.06, 0.06)
     strokes = [_slanted(stroke(digits[index], height * rng.uniform(0.8, 1.2), rng), slant) for index in chosen]

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+import digits
 from digits.cli import app as cli
 from digits.console import evaluation_text
 from digits.data import download as files
@@ -41,6 +42,21 @@ def test_the_accuracy_is_that_of_the_training(sample_run: Path, tested: evaluati
     for name in ("test_accuracy", "test_loss", "calibration_error"):
         assert getattr(tested, name) == getattr(results, name)
     assert tested == evaluation.read(sample_run)  # what the training left
+
+
+def test_how_many_predictions_are_not_trusted(sample_run: Path, tested: evaluation.Evaluation) -> None:
+    """As many as `digits predict` calls unsure or unfamiliar."""
+    test = testing.data_of(Checkpoint(sample_run / "checkpoints/best.ckpt")).test_set()
+    found = digits.load(sample_run).predict_images(test.images.numpy())
+    correct = np.array([each.digit == label for each, label in zip(found, test.labels.tolist(), strict=True)])
+    doubted = np.array([each.status != "read" for each in found])
+    assert tested.untrusted_correct == pytest.approx(doubted[correct].mean(), abs=1e-6)
+    assert tested.untrusted_wrong == pytest.approx(doubted[~correct].mean(), abs=1e-6)
+    line = next(line for line in evaluation_text(tested).splitlines() if line.startswith("Unsure or unfamiliar"))
+    assert f"{100 * doubted[correct].mean():.1f} % of the correct" in line
+    several = testing.evaluate(find(sample_run), find(sample_run))
+    assert (several.untrusted_correct, several.untrusted_wrong) == (None, None)
+    assert "unfamiliar" not in evaluation_text(several)
 
 
 def test_under_slurm_no_checkpoint_that_lies_about_is_tested(

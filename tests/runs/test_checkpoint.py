@@ -88,3 +88,15 @@ def test_a_checkpoint_of_something_else(content: dict[str, Any], tmp_path: Path,
     torch.save(content, tmp_path / "other.ckpt")
     with pytest.raises(UserError, match="not a checkpoint of this version's networks"):
         Checkpoint(tmp_path / "other.ckpt").network()
+
+
+@pytest.mark.parametrize(
+    "statistics",
+    [7, {}, {"means": [1, 2]}, {"means": torch.zeros(10, 3), "whitening": torch.zeros(3, 3)}, "means"],
+)
+def test_a_checkpoint_with_damaged_statistics(content: dict[str, Any], tmp_path: Path, statistics: object) -> None:
+    content["familiarity"] = statistics
+    torch.save(content, tmp_path / "damaged.ckpt")
+    with pytest.raises(UserError, match="not a checkpoint of this version's networks"):
+        Checkpoint(tmp_path / "damaged.ckpt").rated()
+    Checkpoint(tmp_path / "damaged.ckpt").network()  # which does not need them

@@ -31,7 +31,7 @@ MAX_RELATIVE_DIFFERENCE = 1e-3  # of a familiarity, which is a difference of lar
 CALIBRATION_IMAGES = 500  # for the ranges of the 8-bit values
 
 
-class Outputs(nn.Module):
+class Exported(nn.Module):
     """A network that outputs probabilities, and how familiar each image is."""
 
     def __init__(self, network: RatedNetwork) -> None:
@@ -85,7 +85,7 @@ def export(trained: Trained, output: Path | None = None, int8: bool = False) -> 
 def _write_onnx(trained: Trained, file: Path) -> None:
     rated = Checkpoint(trained.checkpoint).rated()
     data = rated.data
-    network = Outputs(rated.to(memory_format=torch.contiguous_format)).eval()
+    network = Exported(rated.to(memory_format=torch.contiguous_format)).eval()
     example = torch.zeros(2, 28, 28, dtype=torch.uint8)
     with _silent():
         program = torch.onnx.export(

@@ -15,16 +15,15 @@ from rich.console import Console
 
 from digits.errors import UserError
 from digits.model.spec import DIGITS, UNFAMILIAR, UNSURE
+from digits.prediction import rows
 from digits.prediction.exported import Images
 from digits.prediction.predict import DigitReader, Prediction
-from digits.prediction.rows import Row, check_rows
-from digits.prediction.rows import read as read_characters
 from digits.preparation import characters, opening, parallel, photo
 
 STANDARD_INPUT = "-"
 
 NO_DIGIT, FAILED = "no digit", "failed"
-SEVERAL = 2  # likeliest classes that an unsure answer names
+LIKELY = 2  # likeliest classes that an unsure answer names
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Answer:
     prediction: Prediction | None
     note: str
     image: Images | None
-    row: Row | None = None
+    row: rows.Row | None = None
 
 
 def find(words: Sequence[str]) -> list[str]:
@@ -82,7 +81,7 @@ def prepare(
         UserError: If they are rows, and ``how`` is not ``photo``.
     """
     if are_rows:
-        check_rows(how)
+        rows.check_rows(how)
     prepare_one = characters.prepare if are_rows else functools.partial(photo.prepare, how=how)
     return parallel.prepare(pictures, prepare_one, source_of)
 
@@ -103,12 +102,12 @@ def read(reader: DigitReader, prepared: Iterable[list[parallel.Prepared]]) -> It
 def read_rows(reader: DigitReader, prepared: Iterable[list[parallel.Prepared]]) -> Iterator[Answer]:
     """Read prepared pictures in order, each with a row of digits."""
     for part in prepared:
-        rows = iter(read_characters(reader, [found for _, found, _ in part if found is not None]))
+        found = iter(rows.read(reader, [row for _, row, _ in part if row is not None]))
         for picture, _, failure in part:
             if failure:
                 yield _failed(picture, failure)
             else:
-                row = next(rows)
+                row = next(found)
                 yield Answer(picture, row.status, None, row.note, None, row)
 
 
@@ -122,7 +121,7 @@ def _doubt(prediction: Prediction) -> str:
         kind = "a digit" if prediction.classes == DIGITS else "a known class"
         return f"unfamiliar: not {kind}, or unlike all that the network has learned"
     if prediction.status == UNSURE:
-        return f"unsure: {' or '.join(prediction.classes[index] for index, _ in prediction.ranking[:SEVERAL])}"
+        return f"unsure: {' or '.join(prediction.classes[index] for index, _ in prediction.ranking[:LIKELY])}"
     return ""
 
 

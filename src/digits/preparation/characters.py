@@ -20,6 +20,7 @@ ROUND = 0.6  # smallest fraction of its box that a dot inks
 FAINT_SEPARATOR = 0.6  # of the usual strength: fainter ones are the paper's texture
 SLASH, FEW = 1.2, 0.6  # a slash is taller than the tallest other character by this factor; more among few characters
 LEANING, STRAIGHT = 0.15, 0.4  # of a slash: least slope, and largest deviation from a line in widths of a stroke
+UPRIGHT = 0.15  # width over height: what is narrower is no slash
 WIDE = 0.9  # of the row's height: wider ink may be two digits that touch
 NEAR = 0.15  # of the row's height: the gap between the pieces of a broken digit
 SLOPE, SURE = -0.113, 4  # mean slope of MNIST's digits; number of digits from which the slope of a row counts half
@@ -111,11 +112,11 @@ def _separator(row: RowInk, ink: Ink, span: Spans, others: Spans) -> str | None:
     if tall >= FLAT * row.height:
         least = SLASH + FEW / (len(others) + 1)
         tallest = (others[:, 1] - others[:, 0]).max(initial=0) or row.height
-        if tall > least * tallest and 0.15 * tall < wide < tall and _is_slash(inside):
+        if tall > least * tallest and UPRIGHT * tall < wide < tall and _is_slash(inside):
             return "/"
         return "" if inside.sum() > SPECK * row.height * 2 * row.stroke else None
     usual = quantile(row.strength[row.pieces > 0], 0.5)
-    if inside.sum() < ROUND * row.stroke**2 or quantile(row.strength[ink.mask], 0.6) < FAINT_SEPARATOR * usual:
+    if inside.sum() < ROUND * row.stroke**2 or quantile(row.strength[ink.mask], 0.5) < FAINT_SEPARATOR * usual:
         return None
     if wide > LONG * tall and abs(below) < LEVEL:
         return "-"

@@ -1,0 +1,64 @@
+"""ONNX files: those of earlier versions, without familiarity, and those that cannot be used."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import digits
+from digits.errors import UserError
+from digits.model.spec import Thresholds
+
+IMAGES = np.zeros((3, 28, 28), np.uint8)
+
+
+def network(path: Path, familiarity: str | None = None, **about: str) -> Path:
+    """A file that finds every class equally likely; its second output has the shape of another one of its values."""
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["pixels"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"]),
+    ]
+    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 10])]
+    if familiarity:
+        nodes.append(helper.make_node("Identity", [familiarity], ["familiarity"]))
+        outputs.append(helper.make_tensor_value_info("familiarity", TensorProto.FLOAT, None))
+    graph = helper.make_graph(
+        nodes,
+        "even",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 28, 28])],
+        outputs,
+        [numpy_helper.from_array(np.zeros((784, 10), np.float32), "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, about)
+    onnx.save(model, path)
+    return path
+
+
+def test_a_file_without_familiarity(tmp_path: Path) -> None:
+    reader = digits.load(network(tmp_path / "old.onnx"))
+    assert reader.thresholds == Thresholds()
+    assert [(each.status, each.familiarity) for each in reader.predict_images(IMAGES)] == [("unsure", 0)] * 3
+
+
+def test_thresholds_of_a_file(tmp_path: Path) -> None:
+    about = {"thresholds": json.dumps({"probability": 0.05, "familiarity": 3.5})}
+    reader = digits.load(network(tmp_path / "new.onnx", **about))
+    assert [each.status for each in reader.predict_images(IMAGES)] == ["unfamiliar"] * 3
+
+
+@pytest.mark.parametrize("thresholds", ["[]", "7", '{"probability": 7}', '{"other": 1}', '{"familiarity": NaN}', "{"])
+def test_thresholds_that_are_not_possible(thresholds: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="names classes or thresholds that are not possible"):
+        digits.load(network(tmp_path / "wrong.onnx", thresholds=thresholds))
+
+
+def test_a_familiarity_of_another_shape(tmp_path: Path) -> None:
+    reader = digits.load(network(tmp_path / "wrong.onnx", "logits"))
+    with pytest.raises(UserError, match=r"gives a familiarity of shape \(3, 10\), not \(3,\)"):
+        reader.predict_images(IMAGES)
