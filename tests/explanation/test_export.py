@@ -32,9 +32,9 @@ def exported(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 def test_it_computes_what_torch_computes(exported: tuple[Path, str], sample_run: Path) -> None:
-    path, told = exported
-    assert "Agrees with torch on 1,000 digits" in told
-    assert str(path) in told
+    path, summary = exported
+    assert "Agrees with torch on 1,000 digits" in summary
+    assert str(path) in summary
     for number in (1, 3, 700):  # any batch size
         ours = digits.load(sample_run).probabilities(IMAGES[:number])
         np.testing.assert_allclose(digits.load(path).probabilities(IMAGES[:number]), ours, atol=1e-5)
@@ -112,13 +112,13 @@ def test_where_it_cannot_be_written(sample_run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_eight_bits_and_what_they_cost(sample_run: Path, exported: tuple[Path, str], tmp_path: Path) -> None:
-    told = export.export(find(sample_run), tmp_path / "small.onnx", int8=True)
+    summary = export.export(find(sample_run), tmp_path / "small.onnx", int8=True)
     results = Run(sample_run).results()
     assert results is not None
-    assert f"Test accuracy {100 * results.test_accuracy:.2f} % with 32 bits" in told
+    assert f"Test accuracy {100 * results.test_accuracy:.2f} % with 32 bits" in summary
     small = onnx.load(tmp_path / "small.onnx")
     about = {item.key: item.value for item in small.metadata_props}
-    assert f"{100 * json.loads(about['test_accuracy']):.2f} % with 8" in told
+    assert f"{100 * json.loads(about['test_accuracy']):.2f} % with 8" in summary
     assert about["run"] == str(sample_run)
     arrays = [onnx.numpy_helper.to_array(initializer) for initializer in small.graph.initializer]
     largest = max(np.abs(array.astype(int)).max() for array in arrays if array.dtype == np.int8 and array.ndim)

@@ -213,7 +213,7 @@ def test_large_pictures_are_made_smaller_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "not a picture"),
         (b"seven", "not a picture"),
@@ -224,10 +224,10 @@ def test_large_pictures_are_made_smaller_first() -> None:
         (encoded(paper(), "PNG")[:60] + b"\0" * 400, "cannot be read"),
     ],
 )
-def test_what_is_no_picture_is_told(content: bytes, told: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_picture(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "seven.png"
     path.write_bytes(content)
-    with pytest.raises(opening.PictureError, match=told):
+    with pytest.raises(opening.PictureError, match=message):
         opening.read(path)
 
 

@@ -75,7 +75,6 @@ class Evaluation:
     )
     classes: Annotated[Sequence[str], "the name of each class"] = field(default_factory=lambda: list(DIGITS))
     tta: Annotated[bool, "whether shifted copies were used (test-time augmentation)"] = False
-
     untrusted_correct: Annotated[
         Fraction | None,
         "of the correct predictions, those called unsure or unfamiliar; None for several networks or copies",

@@ -65,7 +65,11 @@ class RatedNetwork(nn.Module):
         """
         logits, means = observe(self.network, images)
         logits, means = logits.float(), means.float()
-        return logits, logits.logsumexp(1) - self.weight * self.distance(means, logits.argmax(1))
+        return logits, self.familiarity(logits, means)
+
+    def familiarity(self, logits: Tensor, means: Tensor) -> Tensor:
+        """The familiarity, (batch,), of what `observe` returns: the energy less the weighted distance."""
+        return logits.logsumexp(1) - self.weight * self.distance(means, logits.argmax(1))
 
     def distance(self, means: Tensor, classes: Tensor) -> Tensor:
         """The Mahalanobis distance, (batch,), of means of feature maps, (batch, maps), from those of a class."""
@@ -126,9 +130,9 @@ def restored(network: Network, statistics: Mapping[str, Any] | None) -> RatedNet
         return RatedNetwork(network)
     means, whitening = statistics["means"], statistics["whitening"]
     maps = sum(len(block.get_parameter("conv.weight")) for block in network.blocks)
-    if means.shape not in ((len(network.data.classes), maps), (len(network.data.classes), 0)):
+    if means.shape != (len(network.data.classes), maps):
         raise ValueError(f"means of feature maps of shape {tuple(means.shape)}")
-    if whitening.shape != (means.shape[1], means.shape[1]):
+    if whitening.shape != (maps, maps):
         raise ValueError(f"a covariance of shape {tuple(whitening.shape)}")
     if not (means.isfinite().all() and whitening.isfinite().all()):
         raise ValueError("statistics that are not finite")

@@ -153,7 +153,7 @@ class DigitReader:
 
         Args:
             images: (batch, 28, 28) uint8, bright strokes on 0.
-            views: Copies of the images whose probabilities are averaged, each of the same shape; by default the images.
+            views: Changed copies of the images, each of the same shape, whose probabilities are averaged with theirs.
 
         Raises:
             UserError: If the array has another shape or type.
@@ -166,7 +166,7 @@ class DigitReader:
         probabilities, familiarity = self.outputs(images)
         statuses = map(self.thresholds.status, probabilities.max(1, initial=0).tolist(), familiarity.tolist())
         if views:
-            probabilities = np.mean([self.probabilities(view) for view in views], axis=0)
+            probabilities = np.mean([probabilities, *map(self.probabilities, views)], axis=0)
         rows = zip(probabilities.tolist(), statuses, familiarity.tolist(), strict=True)
         return [Prediction(tuple(row), self.data.classes, status, familiar) for row, status, familiar in rows]
 

@@ -98,6 +98,8 @@ def views(images: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
     found = []
     for angle in np.radians(ANGLES):
         for scale in SCALES:
+            if (angle, scale) == (0, 1):  # the images themselves
+                continue
             cosine, sine = np.cos(angle) / scale, np.sin(angle) / scale
             matrix = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
             offset = np.array([0, middle, middle]) - matrix @ [0, middle, middle]

@@ -38,17 +38,20 @@ def show(answer: Answer, how: str = "photo") -> Path | None:
     Raises:
         UserError: If it cannot be written.
     """
-    if answer.image is None and answer.row is None:
-        return None
     source = pictures.source_of(answer.picture)
+    if answer.row:
+        drawn = _row(source, answer.row)
+    elif answer.image is not None:
+        drawn = _digit(source, answer.image, how)
+    else:
+        return None
     name = answer.picture if isinstance(source, Path) else "standard-input"
-    drawn = _row(source, answer.row) if answer.row else _digit(source, answer.image, how)
     file = io.BytesIO()
     drawn.save(file, "PNG")
     return save(Path(f"{name}{opening.SHOWN_SUFFIX}"), file.getvalue())
 
 
-def _digit(source: Path | bytes, image: npt.NDArray[np.uint8] | None, how: str) -> Image.Image:
+def _digit(source: Path | bytes, image: npt.NDArray[np.uint8], how: str) -> Image.Image:
     picture = opening.read(source)
     original = _scaled(picture.convert("RGB"), SIZE / max(picture.size))
     steps: tuple[str, ...] = ()
@@ -58,7 +61,6 @@ def _digit(source: Path | bytes, image: npt.NDArray[np.uint8] | None, how: str) 
         steps = found.steps
     drawn = Image.new("RGB", (original.width + GAP + SIZE, SIZE + LINE * len(steps)), "white")
     drawn.paste(original, (0, (SIZE - original.height) // 2))
-    assert image is not None
     drawn.paste(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.NEAREST), (original.width + GAP, 0))
     for number, step in enumerate(steps):
         _write(drawn, (4, SIZE + LINE * number), step, "black")

@@ -142,7 +142,7 @@ PREPARATIONS = {"photo": digit, "resize": resized}
 
 
 def prepare(source: Path | bytes, how: str) -> npt.NDArray[np.uint8]:
-    """Open and prepare a picture, (28, 28) uint8, in one of the `PREPARATIONS`; raises what both raise."""
+    """Open a picture and prepare it by one of the `PREPARATIONS`, (28, 28) uint8; raises what these two steps raise."""
     return PREPARATIONS[how](opening.read(source))
 
 

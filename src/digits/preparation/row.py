@@ -23,8 +23,8 @@ ABOVE_EACH_OTHER, STACKED = 0.5, 0.15  # of the narrower piece, overlap: pieces 
 TALLEST = 1.3  # of the row's height: of two pieces above each other together, and of a digit at the picture's edge
 CLOSE = (0.04, 0.15)  # of the row's height: the gap, to the side and up, to a flat piece that belongs to a digit
 
-WIDE_AT_EDGE = 2.0  # width over height: what is wider at the picture's edge is no digit
-MOST = 100  # tall pieces; more are no row of digits
+WIDE_AT_EDGE = 2.0  # width over height: a wider piece at the picture's edge is not a digit
+MOST = 100  # tall pieces of ink in a row of digits
 
 SEVERAL_ROWS = "several rows: cut one out"
 
@@ -78,7 +78,7 @@ def find(grey: Grey) -> RowInk:
     tall = inside & (heights >= TALL * heights[inside].max())
     height = float(np.median(heights[tall]))
     if tall.sum() > MOST:
-        raise NoDigitError(f"more than {MOST} pieces of ink: no row of digits")
+        raise NoDigitError(f"more than {MOST} pieces of ink: not a row of digits")
     if height < segmentation.MIN_SIZE:
         raise BlankError(segmentation.TOO_SMALL)
     _check_that_it_is_one(spans[tall], height)

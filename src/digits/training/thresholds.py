@@ -61,7 +61,7 @@ def derive(network: Network, data: MNISTDataModule, device: torch.device) -> Rat
     rated.weight = float(energies.std(correction=0)) / spread if spread else 0.0  # both vary alike
     rated.thresholds = Thresholds(
         float(logits.softmax(1).amax(1).quantile(UNSURE_FRACTION)),
-        float((energies - rated.weight * distances).quantile(UNFAMILIAR_FRACTION)),
+        float(rated.familiarity(logits, means).quantile(UNFAMILIAR_FRACTION)),
     )
     return rated
 
