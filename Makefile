@@ -43,11 +43,15 @@ test-faults: $(VENV)/.installed-dev ## interrupt trainings in six ways, 300 time
 test-hydra: $(VENV)-hydra/.installed ## check the command line with the next Hydra, in a separate environment without torch
 	$(VENV)-hydra/bin/python -m pytest -m "not alone" tests/test_overrides.py tests/test_config.py tests/test_validation.py tests/test_errors.py
 
+# Node.js: the system's, or that of the Python package.
+NPX = $(shell command -v npx || echo $(BIN)/npx)
+
 lint: $(VENV)/.installed-dev ## check format, style, types and imports
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(NPX) --yes --package typescript@5.9.3 -- tsc --project src/digits/explanation/draw
 
 format: $(VENV)/.installed-dev ## correct the format, and the style where possible
 	$(BIN)/ruff format

@@ -207,11 +207,12 @@ class _Monitor:
 
 @dataclass
 class CheckpointConfig(_Monitor):
-    """Which checkpoint is the best one, and how often to save within an epoch."""
+    """Which checkpoint is the best one, how often to save within an epoch, and whether to keep each epoch's weights."""
 
     monitor: Metric = "val/accuracy"
     every_n_steps: Annotated[Annotated[int, Ge(1)] | None, "optimizer steps"] = None
     every_n_seconds: Annotated[Annotated[float, Gt(0)] | None, "seconds"] = 60.0
+    every_epoch: Annotated[bool, "keep the weights of every epoch, for digits draw"] = False
 
 
 @dataclass

@@ -38,8 +38,8 @@ from ..helpers import (
 )
 
 IMAGES, LABELS = sample.load()
-COMMANDS = ["train", "evaluate", "predict", "explain", "report", "export", "leaderboard", "search", "runs", "data"]
-AFTER = ["evaluate", "predict", "explain", "report", "export"]
+AFTER = ["evaluate", "predict", "explain", "report", "draw", "export"]
+COMMANDS = ["train", *AFTER, "leaderboard", "search", "runs", "data"]
 
 
 def digits(*words: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -100,6 +100,7 @@ def test_the_whole_chain_offline_on_the_sample(tmp_path: Path) -> None:
         ["report", "latest"],
         ["explain", "outputs/first", "--digit", "7"],
         ["explain", "outputs/first/checkpoints/last.ckpt", "--image", "pictures/3-1500.png"],
+        ["draw", "outputs/first"],
         ["export", "outputs/first"],
         ["export", "outputs/first", "--int8"],
         ["predict", "outputs/first", "pictures", "--show"],
@@ -121,6 +122,7 @@ def test_the_whole_chain_offline_on_the_sample(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "outputs/first").iterdir() if path.name[0] != "."} == {
         "checkpoints",
         "config.yaml",
+        "draw",
         "evaluation.json",
         "explanation",
         "metrics.csv",
@@ -288,6 +290,7 @@ def test_evaluating_another_checkpoint_leaves_the_evaluation_of_the_run(here: Pa
         ("evaluate run", "run", 0o500, r"run/evaluation\.json cannot be written: Permission denied"),
         ("explain run --digit 3", "run", 0o500, r"run/explanation cannot be written: Permission denied"),
         ("report run", "run", 0o500, r"run/report/index\.html cannot be written: Permission denied"),
+        ("draw run", "run", 0o500, r"run/draw/index\.html cannot be written: Permission denied"),
         ("export run", "run", 0o500, r"run/model\.onnx cannot be written: Permission denied"),
         ("predict run seven.png", "run/checkpoints/best.ckpt", 0, r"best\.ckpt: Permission denied"),
         ("evaluate run/checkpoints/best.ckpt", "run/checkpoints", 0, r"best\.ckpt: Permission denied"),

@@ -227,30 +227,11 @@ def explain(
     layer, the filters, and the importance of pixels, into the folder explanation of the run; with --augment, the
     augmentation of its training.
     """
-    from digits.explanation import explain as explanation
-    from digits.runs.find import find
+    from digits.cli import explain as command
 
-    drawing = image is not None or digit is not None
     if image is not None and digit is not None:
         raise UserError("--image and --digit: choose one.")
-    if "=" in run[0] and not os.path.exists(run[0]):
-        if drawing:
-            raise UserError(f"{' '.join(run)} is not a trained network to draw; name a run.")
-        cfg = explanation.configuration(run)
-        print(explanation.table_of_configuration(cfg))
-        if augment:
-            print(f"Drawn: {explanation.draw_augmentation(cfg.data.augment, Path())}")
-        return EXIT_DONE
-    if len(run) > 1:
-        raise UserError(f"explain takes one run, not {len(run)}: {' '.join(run)}")
-    trained = find(run[0])
-    pixels = explanation.pixels_of(trained, image, digit) if drawing else None
-    print(explanation.table_of(trained))
-    if pixels is not None:
-        for path in explanation.explain(trained, pixels):
-            print(f"Drawn: {path}")
-    if augment:
-        print(f"Drawn: {explanation.draw_augmentation(explanation.augmentation_of(trained), trained.home)}")
+    command.explain(run, image, digit, augment)
     return EXIT_DONE
 
 
@@ -266,6 +247,24 @@ def report(run: opt.Source) -> int:
         from digits.explanation.report import write
 
     print(f"Written to {write(*find(run).finished_run())}")
+    return EXIT_DONE
+
+
+@app.command()
+def draw(run: opt.Source, browse: opt.Open = False) -> int:
+    """Write draw/index.html: a page on which the network reads what you draw, and shows every number.
+
+    With callbacks.checkpoint.every_epoch=true in the training, it also shows how the network learned.
+    """
+    from digits.runs.find import find
+
+    with importing():
+        from digits.explanation.draw import write
+
+    path = write(find(run))
+    print(f"Written to {path}")
+    if browse and typer.launch(str(path)):
+        raise UserError(f"there is no browser to open {path} with.")
     return EXIT_DONE
 
 

@@ -76,3 +76,4 @@ Output = Annotated[
     Path | None, typer.Option(parser=_path, help="The file to write; model.onnx in the run directory by default.")
 ]
 Int8 = Annotated[bool, typer.Option("--int8", help="Quantise to 8 bits, and measure the loss of accuracy.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]

@@ -31,6 +31,7 @@ IGNORED_KEYS = (
     "data.mirrors",
     "callbacks.checkpoint.every_n_steps",
     "callbacks.checkpoint.every_n_seconds",
+    "callbacks.checkpoint.every_epoch",
     "report",
     "tags",
     "notes",
@@ -64,6 +65,17 @@ class Run:
         self.best = self.checkpoints / "best.ckpt"
         self.last = self.checkpoints / "last.ckpt"
         self.previous = self.checkpoints / "previous.ckpt"
+        self.epochs = self.checkpoints / "epochs"
+
+    def epoch_file(self, epochs: int) -> Path:
+        """Where the weights after so many epochs are kept, with ``callbacks.checkpoint.every_epoch``; 0: before any."""
+        return self.epochs / f"{epochs}.ckpt"
+
+    def epoch_files(self) -> list[Path]:
+        """The weights that were kept, in the order of the epochs."""
+        return sorted(
+            (file for file in self.epochs.glob("*.ckpt") if file.stem.isdigit()), key=lambda file: int(file.stem)
+        )
 
     def results(self) -> Results | None:
         """The results of a finished run, or None.
@@ -259,10 +271,11 @@ class Run:
 
     def _tidy(self) -> None:
         """Remove incomplete files of a training that was killed."""
-        for folder in (self.path, self.checkpoints, self.path / "report"):
+        for folder in (self.path, self.checkpoints, self.epochs, self.path / "report", self.path / "draw"):
             for file in folder.glob(".*"):
                 unfinished = UNFINISHED_FILE.fullmatch(file.name)
-                if unfinished and unfinished[1] in OWN_FILES and file.is_file():
+                is_own = unfinished and (unfinished[1] in OWN_FILES or folder == self.epochs)
+                if is_own and file.is_file():
                     file.unlink(missing_ok=True)
 
     def _status(self) -> "Status":

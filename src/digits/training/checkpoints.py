@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from digits.config import CheckpointConfig
 from digits.errors import RunError, UserError
+from digits.runs.checkpoint import PARTS
 from digits.runs.files import atomic
 from digits.runs.run import Run
 from digits.signals import raise_if_interrupted, remember, replace_handlers, restore_handlers
@@ -64,6 +65,8 @@ class Checkpoints(Checkpoint):
             )
         if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
             self._previous_handlers = replace_handlers(self._handle)
+        if trainer.global_step == 0:
+            self._keep(trainer, 0)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -83,6 +86,7 @@ class Checkpoints(Checkpoint):
         if score is None or self.best is None or (score - self.best) * (1 if self.config.mode == "max" else -1) > 0:
             self.best = score
             self._save(trainer, self.run.best)
+        self._keep(trainer, trainer.current_epoch + 1)
         self._save(trainer, self.run.last)
         self._stop_on_signal(trainer)
 
@@ -122,6 +126,11 @@ class Checkpoints(Checkpoint):
     def _save(self, trainer: Trainer, path: Path) -> None:
         trainer.save_checkpoint(path)
         self._save_time = time.monotonic()
+
+    def _keep(self, trainer: Trainer, epochs: int) -> None:
+        """Keep the weights after so many epochs; a run that resumes within an epoch keeps the same again."""
+        if self.config.every_epoch:
+            self._save(trainer, self.run.epoch_file(epochs))
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._signal and time.monotonic() >= self._signal_time + SAME_SIGNAL_SECONDS:
@@ -176,6 +185,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         if path.name.startswith("hpc_ckpt_"):
             return
+        if path.parent == self.run.epochs:  # the averaged weights, if there is an average; nothing to resume from
+            checkpoint = {key: checkpoint[key] for key in (*PARTS, "epoch")}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic(path, keep=self.run.previous if path == self.run.last else None) as file:

@@ -1,0 +1,42 @@
+"""``digits explain``: prints the layers of a network, and draws what they do to a digit."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from digits.errors import UserError
+from digits.explanation import explain as explanation
+from digits.runs.find import find
+
+
+def explain(named: Sequence[str], image: Path | None, digit: int | None, augment: bool) -> None:
+    """Print the layer table, and draw what is asked for.
+
+    Args:
+        named: A run, or overrides of a configuration.
+        image: A picture to follow through the network.
+        digit: Index of a class, of which an example is followed instead.
+        augment: Whether to draw the augmentation of the training.
+
+    Raises:
+        UserError: If there is no such network, or there is nothing to draw.
+    """
+    if "=" in named[0] and not os.path.exists(named[0]):
+        if image is not None or digit is not None:
+            raise UserError(f"{' '.join(named)} is not a trained network to draw; name a run.")
+        cfg = explanation.configuration(named)
+        print(explanation.table_of_configuration(cfg))
+        if augment:
+            print(f"Drawn: {explanation.draw_augmentation(cfg.data.augment, Path())}")
+        return
+    if len(named) > 1:
+        raise UserError(f"explain takes one run, not {len(named)}: {' '.join(named)}")
+    trained = find(named[0])
+    is_drawn = image is not None or digit is not None
+    pixels = explanation.pixels_of(trained, image, digit) if is_drawn else None
+    print(explanation.table_of(trained))
+    if pixels is not None:
+        for path in explanation.explain(trained, pixels):
+            print(f"Drawn: {path}")
+    if augment:
+        print(f"Drawn: {explanation.draw_augmentation(explanation.augmentation_of(trained), trained.home)}")

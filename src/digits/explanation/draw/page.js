@@ -1,0 +1,213 @@
+// The page: reads its data, listens, and shows what the network computes.
+
+/** Computes everything again, and shows it. */
+function update() {
+  state.changes++;
+  const { strokes, example } = state;
+  const prepare = DATA.wholePicture ? preparedWhole : preparedDigit;
+  state.prepared = example
+    ? { pixels: example, problem: "" }
+    : strokes.length
+      ? prepare(rasterised(strokes))
+      : { pixels: null, problem: "" };
+  const { pixels } = state.prepared;
+  state.outputs = pixels ? forward(DATA.steps, currentWeights(), pixels) : [];
+  showAnswer();
+  showSeen();
+  drawLayers();
+  showPlace();
+  setTimeout(showWhy, PAUSE, state.changes);
+}
+
+let isScheduled = false;
+
+/** Updates before the next frame; several changes until then count as one. */
+function schedule() {
+  if (isScheduled) return;
+  isScheduled = true;
+  requestAnimationFrame(() => {
+    isScheduled = false;
+    drawPaper();
+    update();
+  });
+}
+
+/** Shows the answer and the bars. */
+function showAnswer() {
+  const chances = probabilities();
+  byId("says").textContent = answerInWords();
+  [...byId("bars").children].forEach((row, number) => {
+    const [, bar, percent] = row.children;
+    const chance = chances ? chances[number] : 0;
+    /** @type {HTMLElement} */ (bar.firstElementChild).style.width = `${100 * chance}%`;
+    percent.textContent = chances ? `${(100 * chance).toFixed(1)} %` : "";
+  });
+}
+
+/** Shows the image that the network gets. */
+function showSeen() {
+  showImage(canvasById("seen"), state.prepared.pixels ?? new Uint8Array(28 * 28), 0);
+}
+
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {ArrayLike<number>} values - 28×28
+ * @param {number} most - as in imageOf
+ */
+function showImage(canvas, values, most) {
+  canvas.width = canvas.height = 28;
+  contextOf(canvas).drawImage(imageOf(values, 28, most), 0, 0);
+}
+
+/**
+ * Computes and shows which pixels mattered, unless something has changed meanwhile.
+ * @param {number} change
+ */
+async function showWhy(change) {
+  const isCurrent = () => change === state.changes;
+  if (!isCurrent()) return;
+  byId("spoken").textContent = answerInWords();
+  const [chances, { pixels }] = [probabilities(), state.prepared];
+  const text = byId("whyText");
+  if (!pixels || !chances) {
+    showImage(canvasById("why"), new Float64Array(28 * 28), 1);
+    text.textContent = "Which pixels mattered";
+    return;
+  }
+  const answer = chances.indexOf(Math.max(...chances));
+  text.textContent = "Which pixels mattered: computing …";
+  const losses = await occlusion(DATA.steps, currentWeights(), pixels, answer, isCurrent);
+  if (!losses || !isCurrent()) return;
+  showImage(canvasById("why"), losses, largest(losses));
+  const name = DATA.classes[answer];
+  text.textContent = `Which pixels mattered: without the orange ones, ${name} loses up to ${shown(largest(losses))} of its lead`;
+}
+
+/** Draws the strokes, or the chosen test image. */
+function drawPaper() {
+  const paper = canvasById("paper");
+  const side = Math.round(paper.clientWidth * devicePixelRatio);
+  if (paper.width !== side) paper.width = paper.height = side;
+  const context = contextOf(paper);
+  context.fillStyle = "white";
+  context.fillRect(0, 0, side, side);
+  if (state.example) {
+    const image = imageOf(state.example.map((value) => 255 - value), 28, 0);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(image, 0, 0, side, side);
+  }
+  drawStrokes(context, state.strokes, side, "black");
+}
+
+/** Fits everything to the width of the page. */
+function layOut() {
+  for (const { maps, section } of views) maps?.layOut(section.clientWidth);
+  drawScales();
+  drawPaper();
+  drawLayers();
+}
+
+/**
+ * Builds the buttons of some images.
+ * @param {string} id
+ * @param {Example[]} examples
+ */
+function buildExamples(id, examples) {
+  for (const { pixels, label, title } of examples) {
+    const image = bytesOf(pixels);
+    const canvas = document.createElement("canvas");
+    showImage(canvas, image, 0);
+    const button = element("button", "", "", [canvas, element("span", "", label)]);
+    button.title = title;
+    button.setAttribute("type", "button");
+    button.setAttribute("aria-label", title);
+    button.addEventListener("click", () => {
+      state.strokes = [];
+      state.example = image;
+      schedule();
+    });
+    byId(id).append(button);
+  }
+}
+
+/** Removes the last stroke, or the chosen image. */
+function undo() {
+  if (state.example) state.example = null;
+  else state.strokes.pop();
+  schedule();
+}
+
+/** Builds the slider of the epochs. */
+function buildEpochs() {
+  const last = DATA.networks.length - 1;
+  byId("epochs").hidden = !last;
+  const slider = inputById("epoch");
+  slider.max = String(last);
+  slider.value = String(last);
+  const name = () => (byId("epochName").textContent = DATA.networks[state.network].name);
+  slider.addEventListener("input", () => {
+    state.network = Number(slider.value);
+    name();
+    schedule();
+  });
+  name();
+  byId("leftOut").textContent = DATA.leftOut;
+}
+
+/** Listens to everything but the maps. */
+function listen() {
+  const brush = inputById("brush");
+  listenToPen(
+    canvasById("paper"),
+    () => Number(brush.value) / 100,
+    (stroke) => {
+      state.example = null;
+      state.strokes.push(stroke);
+      schedule();
+    },
+    schedule,
+  );
+  byId("undo").addEventListener("click", undo);
+  byId("clear").addEventListener("click", () => {
+    state.strokes = [];
+    state.example = null;
+    schedule();
+  });
+  byId("close").addEventListener("click", () => point(null, false));
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") point(null, false);
+    if (event.key === "z" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      undo();
+    }
+  });
+  let timer = 0;
+  addEventListener("resize", () => {
+    clearTimeout(timer);
+    timer = setTimeout(layOut, PAPER_PAUSE);
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    layOut();
+    update();
+  });
+}
+
+/** Builds the page. */
+function start() {
+  byId("says").dataset.empty = byId("says").textContent ?? "";
+  for (const name of DATA.classes) {
+    const bar = element("div", "bar", "", [document.createElement("i")]);
+    byId("bars").append(element("li", "", "", [element("span", "", name), bar, element("span")]));
+  }
+  buildExamples("digits", DATA.digits);
+  buildExamples("errors", DATA.errors);
+  byId("errorsTitle").hidden = !DATA.errors.length;
+  buildEpochs();
+  buildLayers();
+  listen();
+  layOut();
+  watchVisibility();
+  update();
+}
+
+start();

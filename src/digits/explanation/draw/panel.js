@@ -1,0 +1,138 @@
+// The panel that shows how one value was computed.
+
+const SHOWN_CHANNELS = 3; // whose patches are drawn; of the others, the sums
+
+/**
+ * Creates an element.
+ * @param {string} tag
+ * @param {string} [className]
+ * @param {string} [text]
+ * @param {Node[]} [children]
+ * @returns {HTMLElement}
+ */
+function element(tag, className = "", text = "", children = []) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text) made.textContent = text;
+  made.append(...children);
+  return made;
+}
+
+/**
+ * Shows an account in the panel.
+ * @param {HTMLElement} panel
+ * @param {string} title
+ * @param {Account} explained
+ * @param {number} kernel - pixels per side of the kernel, or the window of a pooling
+ */
+function showAccount(panel, title, explained, kernel) {
+  const parts = [element("h3", "", title)];
+  for (const line of explained.lines) {
+    if (line.products) parts.push(...productParts(line.products, kernel));
+    if (line.terms) parts.push(termTable(line.terms));
+    if (line.values) parts.push(numberGrid(line.values, kernel, line.values.indexOf(line.value)));
+    parts.push(element("p", "equation", line.text));
+  }
+  panel.replaceChildren(...parts);
+  panel.dataset.value = String(explained.value);
+}
+
+/**
+ * @param {Product[]} products
+ * @param {number} kernel
+ * @returns {HTMLElement[]}
+ */
+function productParts(products, kernel) {
+  const parts = products.slice(0, SHOWN_CHANNELS).map((product) => {
+    const multiplied = product.kernel.map((factor, number) => factor * (product.patch[number] ?? 0));
+    return element("div", "product", "", [
+      element("p", "", products.length > 1 ? `channel ${product.channel + 1}` : ""),
+      element("div", "grids", "", [
+        labelled("patch", numberGrid(product.patch, kernel)),
+        element("span", "sign", "×"),
+        labelled("kernel", numberGrid(product.kernel, kernel)),
+        element("span", "sign", "="),
+        labelled("products", numberGrid(multiplied, kernel)),
+      ]),
+      element("p", "sum", `sum ${shown(product.sum)}`),
+    ]);
+  });
+  const others = products.slice(SHOWN_CHANNELS);
+  if (others.length) {
+    const sums = others.map(({ channel, sum }) => `${channel + 1}: ${shown(sum)}`).join(", ");
+    parts.push(element("details", "", "", [element("summary", "", `the sums of ${others.length} more channels`), element("p", "", sums)]));
+  }
+  return parts;
+}
+
+/**
+ * @param {string} label
+ * @param {HTMLElement} grid
+ * @returns {HTMLElement}
+ */
+function labelled(label, grid) {
+  return element("figure", "", "", [element("figcaption", "", label), grid]);
+}
+
+/**
+ * Numbers in a grid, each on its colour; small kernels only have room for the numbers.
+ * @param {(number | null)[]} values
+ * @param {number} columns
+ * @param {number} [marked] - index of the one that won
+ * @returns {HTMLElement}
+ */
+function numberGrid(values, columns, marked = -1) {
+  const grid = element("div", "numbers");
+  grid.style.gridTemplateColumns = `repeat(${columns}, 1fr)`;
+  const most = largest(values.map((value) => value ?? 0));
+  values.forEach((value, number) => {
+    const cell = element("span", number === marked ? "won" : "", value === null ? "0" : short(value));
+    const colour = colourOf((value ?? 0) / most, SIGNED[theme()]);
+    cell.style.background = `rgb(${colour.join(" ")})`;
+    cell.style.color = luminance(colour) > 0.3 ? "#000" : "#fff";
+    if (value === null) cell.className = "padding";
+    cell.title = value === null ? "padding" : String(value);
+    grid.append(cell);
+  });
+  return grid;
+}
+
+/**
+ * A number for a small cell: at most two digits after the point.
+ * @param {number} value
+ * @returns {string}
+ */
+function short(value) {
+  const size = Math.abs(value);
+  const text = value.toFixed(size >= 9.95 ? 0 : size >= 0.995 ? 1 : 2);
+  return text.replace(/^(-?)0\./, "$1.").replace(/^-?\.00$/, "0").replace("-", "−");
+}
+
+/**
+ * The relative luminance of a colour, 0 to 1, as WCAG defines it.
+ * @param {Colour} colour
+ * @returns {number}
+ */
+function luminance(colour) {
+  const [red, green, blue] = colour.map((part) => (part / 255) ** 2.2);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+
+/**
+ * @param {Term[]} terms
+ * @returns {HTMLElement}
+ */
+function termTable(terms) {
+  const head = ["value of", "value", "weight", "product"].map((name) => element("th", "", name));
+  const rows = terms.map(({ place, value, weight, product }) =>
+    element("tr", "", "", [
+      element("td", "", placeName(place)),
+      ...[value, weight, product].map((number) => element("td", "number", shown(number))),
+    ]),
+  );
+  return element("table", "", "", [
+    element("caption", "", "The largest products"),
+    element("tr", "", "", head),
+    ...rows,
+  ]);
+}

@@ -1,0 +1,248 @@
+"""Describes a network as a list of steps with numbers, from which a page computes what torch computes."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from digits.model.geometry import IMAGE_SIZE, formula, output_size
+from digits.model.network import ACTIVATIONS, Flatten, Network
+
+ACTIVATION_NAMES = {
+    "relu": "ReLU",
+    "leaky_relu": "leaky ReLU",
+    "elu": "ELU",
+    "gelu": "GELU",
+    "silu": "SiLU",
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+}
+LARGE = 4 * 2**20  # bytes of float32 weights, above which filters and matrices become float16
+LARGEST_HALF = 65504.0  # of float16
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one layer does; one row of the page.
+
+    Attributes:
+        kind: The function of the page that computes it.
+        title: The layer in words.
+        shape: Of its output: (channels, height, width), or (features,).
+        formula: How its height and width follow from those of the step before; empty if they stay the same.
+        note: What a learner wants to know of it.
+        options: Numbers and words that the computation needs.
+        arrays: Its weights, by torch's names.
+    """
+
+    kind: str
+    title: str
+    shape: tuple[int, ...]
+    formula: str = ""
+    note: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def describe(network: Network) -> list[Step]:
+    """Describe every layer of a network, from the pixels to the probabilities."""
+    data = network.data
+    shape: tuple[int, ...] = (1, IMAGE_SIZE, IMAGE_SIZE)
+    steps = [
+        Step("input", "Input", shape, note="The pixels, from 0 (black) to 255."),
+        Step(
+            "normalise",
+            "Normalised pixels",
+            shape,
+            note=f"Each pixel, divided by 255, less the mean {data.mean:g} of the training pixels, divided by their "
+            f"standard deviation {data.std:g}.",
+            options={"mean": 255 * data.mean, "std": 255 * data.std},
+        ),
+    ]
+    for place, layer in _layers(network):
+        step = DESCRIPTIONS[type(layer)](layer, steps[-1].shape)
+        if step:
+            steps.append(Step(step.kind, place + step.title, *list(step.__dict__.values())[2:]))
+    note = "e to the power of each output, divided by the sum of all: probabilities, whose sum is 1."
+    return [*steps, Step("softmax", "Softmax", steps[-1].shape, note=note)]
+
+
+def _layers(network: Network) -> Iterator[tuple[str, nn.Module]]:
+    blocks: Any = network.blocks  # torch does not type its content
+    for number, block in enumerate(blocks, 1):
+        for layer in block.children():
+            yield f"Block {number}: ", layer
+    for layer in network.head.children():
+        yield "", layer
+
+
+def _convolution(layer: nn.Conv2d, shape: tuple[int, ...]) -> Step:
+    channels, size, _ = shape
+    kernel, stride, dilation = layer.kernel_size[0], layer.stride[0], layer.dilation[0]
+    spread = dilation * (kernel - 1)
+    if layer.padding == "same":
+        before, out, how = spread // 2, size, f"padding same keeps the size: {size}"
+    else:
+        before = 0 if isinstance(layer.padding, str) else layer.padding[0]
+        out = output_size(size, kernel, stride, before, dilation)
+        how = f"{formula(size, kernel, stride, before, dilation)} = {out}"
+    parameters = sum(weight.numel() for weight in layer.parameters())
+    maps = f"{channels} channel" if channels == 1 else f"all {channels} channels"
+    biased = " and a bias" if layer.bias is not None else ""
+    padding = layer.padding if isinstance(layer.padding, str) else before
+    dilated = f", dilation {dilation}" if dilation > 1 else ""
+    return Step(
+        "convolution",
+        f"convolution {kernel}×{kernel}",
+        (layer.out_channels, out, out),
+        how,
+        f"{layer.out_channels} filters make {layer.out_channels} feature maps. Each filter spans {maps} of its input: "
+        f"{channels}·{kernel}·{kernel} weights{biased}, "
+        f"{parameters:,} parameters in all. Stride {stride}, padding {padding}{dilated}.",
+        {"kernel": kernel, "stride": stride, "before": before, "dilation": dilation},
+        _arrays(layer, "weight", "bias"),
+    )
+
+
+def _pooling(layer: nn.MaxPool2d | nn.AvgPool2d, shape: tuple[int, ...]) -> Step:
+    channels, size, _ = shape
+    kernel, stride = (int(one if isinstance(one, int) else one[0]) for one in (layer.kernel_size, layer.stride))
+    largest = isinstance(layer, nn.MaxPool2d)
+    out = output_size(size, kernel, stride)
+    return Step(
+        "max" if largest else "average",
+        f"{'max' if largest else 'average'} pooling {kernel}×{kernel}",
+        (channels, out, out),
+        f"{formula(size, kernel, stride)} = {out}",
+        f"The {'largest value' if largest else 'mean'} of each window of {kernel}×{kernel}; stride {stride}. "
+        "It has no parameters.",
+        {"kernel": kernel, "stride": stride, "before": 0, "dilation": 1},
+    )
+
+
+def _batch_norm(layer: nn.BatchNorm2d, shape: tuple[int, ...]) -> Step:
+    return Step(
+        "norm",
+        "batch normalisation",
+        shape,
+        note="Each map, less its mean in training, divided by its standard deviation there; then times a learned "
+        "scale, plus a learned shift.",
+        options={"eps": layer.eps},
+        arrays=_arrays(layer, "running_mean", "running_var", "weight", "bias"),
+    )
+
+
+def _activation(layer: nn.Module, shape: tuple[int, ...]) -> Step:
+    name = next(name for name, kind in ACTIVATIONS.items() if type(layer) is kind)
+    note = "Negative values become 0." if name == "relu" else "The same function of each value."
+    return Step("activation", ACTIVATION_NAMES[name], shape, note=note, options={"function": name})
+
+
+def _flatten(layer: nn.Module, shape: tuple[int, ...]) -> Step:
+    channels, height, width = shape
+    return Step(
+        "flatten",
+        "Flatten",
+        (channels * height * width,),
+        f"{channels}·{height}·{width} = {channels * height * width}",
+        "All values of all maps in one list, pixel by pixel.",
+    )
+
+
+def _dropout(layer: nn.Dropout, shape: tuple[int, ...]) -> Step:
+    note = f"In training it sets {100 * layer.p:g} % of the values to 0 at random. In reading it does nothing."
+    return Step("dropout", f"Dropout {layer.p:g}", shape, note=note)
+
+
+def _linear(layer: nn.Linear, shape: tuple[int, ...]) -> Step:
+    parameters = sum(weight.numel() for weight in layer.parameters())
+    return Step(
+        "linear",
+        f"Fully connected layer, {layer.in_features:,} → {layer.out_features:,}",
+        (layer.out_features,),
+        note=f"Each unit multiplies each of the {layer.in_features:,} values by a weight of its own, and adds a bias: "
+        f"{parameters:,} parameters.",
+        arrays=_arrays(layer, "weight", "bias"),
+    )
+
+
+def _arrays(layer: nn.Module, *names: str) -> dict[str, Tensor]:
+    arrays = {name: getattr(layer, name) for name in names}
+    return {name: array.detach() for name, array in arrays.items() if array is not None}
+
+
+DESCRIPTIONS: dict[type[nn.Module], Callable[[Any, tuple[int, ...]], Step]] = {
+    nn.Conv2d: _convolution,
+    nn.MaxPool2d: _pooling,
+    nn.AvgPool2d: _pooling,
+    nn.BatchNorm2d: _batch_norm,
+    Flatten: _flatten,
+    nn.Dropout: _dropout,
+    nn.Linear: _linear,
+    **dict.fromkeys(ACTIVATIONS.values(), _activation),
+}
+
+
+def is_large(steps: list[Step]) -> bool:
+    """Whether the weights are embedded as float16."""
+    return sum(4 * array.numel() for step in steps for array in step.arrays.values()) > LARGE
+
+
+def pack(steps: list[Step]) -> bytes:
+    """The weights of all steps, one after the other, little-endian: float32; of large networks, filters float16."""
+    half = is_large(steps)
+    return b"".join(_encoded(array, half and array.dim() > 1) for step in steps for array in step.arrays.values())
+
+
+def _encoded(array: Tensor, half: bool) -> bytes:
+    values = array.contiguous().numpy()
+    encoded: bytes = (
+        values.clip(-LARGEST_HALF, LARGEST_HALF).astype("<f2") if half else values.astype("<f4")
+    ).tobytes()
+    return encoded
+
+
+def layout(steps: list[Step]) -> list[dict[str, Any]]:
+    """The steps in plain values: for each weight its place in what `pack` returns, in bytes."""
+    half, at, described = is_large(steps), 0, []
+    for step in steps:
+        arrays = {}
+        for name, array in step.arrays.items():
+            narrow = half and array.dim() > 1
+            arrays[name] = {"at": at, "length": array.numel(), "half": narrow}
+            at += array.numel() * (2 if narrow else 4)
+        described.append(
+            {
+                "kind": step.kind,
+                "title": step.title[0].upper() + step.title[1:],
+                "shape": step.shape if len(step.shape) == 3 else (*step.shape, 1, 1),
+                "formula": step.formula,
+                "note": step.note,
+                "arrays": arrays,
+                **step.options,
+            }
+        )
+    return described
+
+
+def embedded(network: Network) -> Network:
+    """The network with the weights that the page has: a copy whose filters are rounded, if it is large."""
+    half = is_large(describe(network))
+    weights = {
+        name: value.clamp(-LARGEST_HALF, LARGEST_HALF).half().float() if half and value.dim() > 1 else value
+        for name, value in network.state_dict().items()
+    }
+    rounded = copy.deepcopy(network)
+    rounded.load_state_dict(weights)
+    return rounded
+
+
+def largest_difference(network: Network, images: np.ndarray) -> float:
+    """The largest difference of a logit that the rounding of the weights makes on some images, (n, 28, 28) uint8."""
+    with torch.inference_mode():
+        both = [net(torch.from_numpy(images.copy())) for net in (network, embedded(network))]
+    return float((both[0] - both[1]).abs().max())

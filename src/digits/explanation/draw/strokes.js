@@ -1,0 +1,103 @@
+// The drawing: strokes of a pen as lists of points, so that they can be undone and drawn at any size.
+
+const RASTER = 280; // pixels per side of the drawing that the network's image is made of
+
+/**
+ * @typedef {object} Stroke
+ * @property {number} width - fraction of the canvas
+ * @property {[number, number][]} points - x and y, fractions of the canvas
+ */
+
+/**
+ * Draws strokes; a stroke of one point is a dot.
+ * @param {CanvasRenderingContext2D} context
+ * @param {Stroke[]} strokes
+ * @param {number} side - pixels of the square canvas
+ * @param {string} colour
+ */
+function drawStrokes(context, strokes, side, colour) {
+  context.strokeStyle = colour;
+  context.lineCap = "round";
+  context.lineJoin = "round";
+  for (const { width, points } of strokes) {
+    context.lineWidth = width * side;
+    context.beginPath();
+    context.moveTo(points[0][0] * side, points[0][1] * side);
+    for (const [x, y] of points.length > 1 ? points.slice(1) : points) context.lineTo(x * side, y * side);
+    context.stroke();
+  }
+}
+
+/**
+ * The drawing as grey values, bright ink on 0.
+ * @param {Stroke[]} strokes
+ * @returns {Plane}
+ */
+function rasterised(strokes) {
+  const context = rasterContext();
+  context.fillStyle = "black";
+  context.fillRect(0, 0, RASTER, RASTER);
+  drawStrokes(context, strokes, RASTER, "white");
+  const { data } = context.getImageData(0, 0, RASTER, RASTER);
+  const values = new Float64Array(RASTER * RASTER);
+  for (let place = 0; place < values.length; place++) values[place] = data[4 * place];
+  return { width: RASTER, height: RASTER, values };
+}
+
+/** @type {CanvasRenderingContext2D | undefined} */
+let raster;
+
+/** @returns {CanvasRenderingContext2D} */
+function rasterContext() {
+  if (!raster) {
+    const canvas = document.createElement("canvas");
+    canvas.width = canvas.height = RASTER;
+    raster = contextOf(canvas, { willReadFrequently: true });
+  }
+  return raster;
+}
+
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {CanvasRenderingContext2DSettings} [settings]
+ * @returns {CanvasRenderingContext2D}
+ */
+function contextOf(canvas, settings) {
+  const context = canvas.getContext("2d", settings);
+  if (!context) throw new Error("this browser draws no canvas");
+  return context;
+}
+
+/**
+ * Calls back while a mouse, finger or pen draws on a canvas.
+ * @param {HTMLCanvasElement} canvas
+ * @param {() => number} brush - the width of a new stroke, a fraction of the canvas
+ * @param {(stroke: Stroke) => void} onStart
+ * @param {() => void} onMove
+ */
+function listenToPen(canvas, brush, onStart, onMove) {
+  /** @type {Stroke | null} */
+  let stroke = null;
+  const add = (/** @type {PointerEvent} */ event) => {
+    const box = canvas.getBoundingClientRect();
+    stroke?.points.push([(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height]);
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    if (event.button || stroke) return;
+    canvas.setPointerCapture(event.pointerId);
+    stroke = { width: brush(), points: [] };
+    add(event);
+    onStart(stroke);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (!stroke) return;
+    const events = event.getCoalescedEvents();
+    (events.length ? events : [event]).forEach(add);
+    onMove();
+  });
+  const end = () => {
+    stroke = null;
+  };
+  canvas.addEventListener("pointerup", end);
+  canvas.addEventListener("pointercancel", end);
+}

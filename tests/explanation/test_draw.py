@@ -1,0 +1,519 @@
+"""The page on which a network reads what its user draws: it computes what torch computes, and is usable."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from digits.errors import UserError
+from digits.explanation import draw
+from digits.explanation.draw import steps
+from digits.model.network import Network, build_network
+from digits.preparation import photo
+from digits.runs.find import Trained, find
+from digits.training.train import train
+
+from ..helpers import Compose, composed, sample_digits
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+MODELS = ["article", "compact", "deep", "mlp", "strided", "unpadded"]
+
+BLOCK = {"channels": 3, "kernel_size": 3, "pool": {"kind": "none"}}
+ODD = {
+    "dilation": [{**BLOCK, "dilation": 3, "padding": 2}],
+    "an even kernel, same": [{**BLOCK, "kernel_size": 4}],
+    "stride and padding": [{**BLOCK, "stride": 3, "padding": 1, "kernel_size": 5}],
+    "overlapping windows": [{**BLOCK, "pool": {"kind": "max", "kernel_size": 3, "stride": 2}}],
+    "a mean": [{**BLOCK, "pool": {"kind": "average", "kernel_size": 4, "stride": 3}}],
+    "pooling first": [{**BLOCK, "normalisation": "batch", "pool": {"kind": "average", "first": True}}],
+    **{
+        activation: [{**BLOCK, "activation": activation}, {**BLOCK, "padding": "valid"}]
+        for activation in ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "none")
+    },
+}
+
+
+def write_checkpoint(path: Path, model: dict[str, Any], data: dict[str, Any] | None = None) -> Network:
+    """Write a network with random weights, and with statistics of normalisation that are not 0 and 1."""
+    torch.manual_seed(0)
+    network = build_network(model, data).eval()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            for values in (layer.running_mean, layer.bias.data):
+                torch.nn.init.normal_(values)
+            for values in (layer.running_var, layer.weight.data):
+                torch.nn.init.uniform_(values, 0.5, 2)
+    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": weights, "hyper_parameters": {"model": model, "data": data}}, path)
+    return network
+
+
+@pytest.fixture
+def opened(browser: "Browser") -> Iterator[Callable[..., "Page"]]:
+    """Opens pages; each must have said nothing on the console, and loaded nothing but itself."""
+    contexts, messages = [], []
+
+    def open_page(file: Path, **options: Any) -> "Page":
+        context = browser.new_context(**{"viewport": {"width": 1400, "height": 1000}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("request", lambda request: request.url == file.as_uri() or messages.append(request.url))
+        page.goto(file.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert messages == []
+
+
+@pytest.fixture(scope="module")
+def page_file(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("draw") / "run"
+    shutil.copytree(sample_run, run)
+    return draw.write(find(run))
+
+
+def wait(page: "Page", condition: str) -> None:
+    """Wait until it is true; playwright's own way needs eval, which the page forbids."""
+    deadline = time.monotonic() + 20
+    while not page.evaluate(f"Boolean({condition})"):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(20)
+
+
+LOGITS = """(images) => images.map((image) => {
+    const outputs = forward(DATA.steps, currentWeights(), bytesOf(image));
+    return [...outputs[outputs.length - 2]];
+})"""
+
+
+def logits_of(page: "Page", images: np.ndarray) -> np.ndarray:
+    return np.array(page.evaluate(LOGITS, [base64.b64encode(image.tobytes()).decode() for image in images]))
+
+
+def assert_same(logits: np.ndarray, network: Network, images: np.ndarray) -> None:
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(images.copy())).numpy()
+    allowed = 1e-4 * np.maximum(1, np.abs(expected).max(1))
+    second, first = np.sort(expected, 1)[:, -2:].T
+    clear = first - second > 2 * allowed  # a network with random weights has near ties
+    assert clear.mean() > 0.9
+    assert (logits.argmax(1) == expected.argmax(1))[clear].all()
+    assert (np.abs(logits - expected).max(1) <= allowed).all()
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.slow)])
+def test_the_page_computes_what_torch_computes(
+    model: str, count: int, tmp_path: Path, opened: Callable[..., "Page"]
+) -> None:
+    described = composed(f"model={model}").model
+    from omegaconf import OmegaConf
+
+    network = write_checkpoint(tmp_path / "net.ckpt", OmegaConf.to_container(described))  # type: ignore[arg-type]
+    images = sample_digits()[0][:: 5000 // count]
+    page = opened(draw.write(find(tmp_path / "net.ckpt")))
+    assert_same(logits_of(page, images), steps.embedded(network), images)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")  # torch makes a copy; so what
+@pytest.mark.parametrize("name", ODD)
+def test_any_layer_that_can_be_configured(name: str, tmp_path: Path, opened: Callable[..., "Page"]) -> None:
+    head = {"hidden": [7], "activation": "gelu", "dropout": 0.5}
+    blocks = [{"pool": {"kind": "none"}, **block} for block in ODD[name]]
+    network = write_checkpoint(tmp_path / "net.ckpt", {"blocks": blocks, "head": head})
+    images = sample_digits()[0][::250]
+    page = opened(draw.write(find(tmp_path / "net.ckpt")))
+    assert_same(logits_of(page, images), network, images)
+    assert_accounts(page, images[7])
+
+
+ACCOUNTS = """(image) => {
+    const pixels = bytesOf(image);
+    const outputs = forward(DATA.steps, currentWeights(), pixels);
+    return DATA.steps.flatMap((step, number) => {
+        const [channels, height, width] = step.shape;
+        const random = (count) => Math.floor(Math.abs(Math.sin(1 + 7 * number + count)) * count);
+        const places = [[0, 0, 0], [channels - 1, height - 1, width - 1], [channels, height, width].map(random)];
+        return places.map(([channel, y, x]) => [
+            step.kind,
+            account(DATA.steps, currentWeights(), outputs, DATA.classes, { step: number, channel, y, x }).value,
+            outputs[number][(channel * height + y) * width + x],
+        ]);
+    });
+}"""
+
+
+def assert_accounts(page: "Page", image: np.ndarray) -> None:
+    """The arithmetic that is shown ends with the value of the map, for values of every layer, at its edges too."""
+    found = page.evaluate(ACCOUNTS, base64.b64encode(image.tobytes()).decode())
+    assert {kind for kind, *_ in found} >= {"input", "normalise", "flatten", "dropout", "linear", "softmax"}
+    for kind, value, expected in found:
+        assert value == pytest.approx(expected, abs=1e-9, rel=1e-9), kind
+
+
+def test_rounded_weights_of_a_large_network(tmp_path: Path) -> None:
+    network = write_checkpoint(tmp_path / "net.ckpt", {"blocks": [], "head": {"hidden": [1500]}})
+    weights = network.state_dict()
+    weights["head.hidden1.weight"][0, 0] = 1e6  # beyond float16
+    network.load_state_dict(weights)
+    rounded = steps.embedded(network).state_dict()
+    assert rounded["head.hidden1.weight"][0, 0] == 65504
+    assert torch.equal(rounded["head.hidden1.weight"], rounded["head.hidden1.weight"].half().float())
+    assert torch.equal(rounded["head.hidden1.bias"], weights["head.hidden1.bias"])
+    packed = steps.pack(steps.describe(network))
+    assert len(packed) == 2 * (784 * 1500 + 1500 * 10) + 4 * (1500 + 10)
+    small = write_checkpoint(tmp_path / "small.ckpt", {"blocks": [], "head": {"hidden": [10]}})
+    assert steps.largest_difference(small, sample_digits()[0][:10]) == 0
+
+
+def test_the_page_of_a_large_network_says_what_rounding_changes(sample_run: Path, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "net.ckpt", {"blocks": [], "head": {"hidden": [1500]}})
+    shutil.copy(sample_run / "evaluation.json", tmp_path)
+    text = draw.write(find(tmp_path / "net.ckpt")).read_text(encoding="utf-8")
+    said = re.search(r"rounded to float16, which changes the logits by up to (\S+) for these images", text)
+    assert said
+    assert 0 < float(said[1]) < 0.01
+
+
+def test_the_page_holds_everything_that_it_shows(page_file: Path) -> None:
+    text = page_file.read_text(encoding="utf-8")
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)
+    assert policy
+    assert policy[1].startswith("default-src 'none'; ")
+    for kind in ("script", "style"):
+        (content,) = re.findall(rf"<{kind}>(.*?)</{kind}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy[1]
+    assert not re.search(r"https?://|@import|url\(", text)
+    assert len(text) < 500_000
+
+
+def test_a_page_needs_only_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run directory or checkpoint"):
+        find(tmp_path / "gone")
+    write_checkpoint(tmp_path / "net.ckpt", {"blocks": [], "head": {}}, {"classes": ["<b>", "a & b"], "mean": 0.5})
+    text = draw.write(Trained(tmp_path / "net.ckpt", tmp_path, None)).read_text(encoding="utf-8")
+    (data,) = re.findall(r'id="data">(.*?)</script>', text)
+    assert json.loads(data)["classes"] == ["<b>", "a & b"]
+    assert "<b>" not in text
+
+
+# Drawings
+
+STROKES = {
+    0: [[(0.5, 0.1), (0.25, 0.3), (0.22, 0.6), (0.45, 0.9), (0.72, 0.7), (0.75, 0.35), (0.5, 0.1)]],
+    1: [[(0.5, 0.1), (0.48, 0.9)]],
+    2: [[(0.25, 0.3), (0.45, 0.1), (0.72, 0.25), (0.6, 0.5), (0.25, 0.88), (0.78, 0.86)]],
+    3: [[(0.28, 0.15), (0.65, 0.15), (0.45, 0.45), (0.72, 0.65), (0.5, 0.9), (0.25, 0.8)]],
+    4: [[(0.4, 0.1), (0.22, 0.55), (0.78, 0.55)], [(0.65, 0.3), (0.62, 0.92)]],
+    5: [[(0.35, 0.12), (0.3, 0.45), (0.6, 0.42), (0.72, 0.65), (0.5, 0.9), (0.25, 0.82)], [(0.36, 0.12), (0.72, 0.1)]],
+    6: [[(0.6, 0.1), (0.32, 0.45), (0.3, 0.75), (0.5, 0.9), (0.7, 0.72), (0.55, 0.52), (0.33, 0.65)]],
+    7: [[(0.25, 0.15), (0.75, 0.13), (0.5, 0.5), (0.42, 0.92)]],
+    8: [[(0.7, 0.2), (0.45, 0.1), (0.32, 0.3), (0.68, 0.65), (0.5, 0.9), (0.3, 0.72), (0.65, 0.35), (0.7, 0.2)]],
+    9: [[(0.7, 0.25), (0.45, 0.12), (0.32, 0.35), (0.5, 0.5), (0.7, 0.3), (0.68, 0.6), (0.6, 0.92)]],
+}
+
+
+def drawings(count: int) -> Iterator[list[dict[str, Any]]]:
+    """Digits with changed sizes, places, slants and brushes; the lines shake."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        scale = rng.uniform(0.12, 1.0)
+        slant, left, top = rng.uniform(-0.2, 0.2), *rng.uniform(0, 1 - scale, 2)
+        width = rng.uniform(0.03, 0.14)
+        yield [
+            {
+                "width": width if scale > 0.4 else 0.03,
+                "points": [
+                    [left + scale * (x + slant * (0.5 - y)), top + scale * y]
+                    for x, y in np.array(points) + rng.normal(0, 0.015, (len(points), 2))
+                ],
+            }
+            for points in STROKES[number % 10]
+        ]
+
+
+PREPARED = """(strokes) => {
+    const { pixels, problem } = preparedDigit(rasterised(strokes));
+    return { pixels: pixels && [...pixels], problem, png: rasterContext().canvas.toDataURL() };
+}"""
+
+
+@pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_a_drawing_is_prepared_as_predict_prepares_its_picture(
+    count: int, page_file: Path, opened: Callable[..., "Page"]
+) -> None:
+    page = opened(page_file)
+    ours, theirs = [], []
+    for strokes in drawings(count):
+        found = page.evaluate(PREPARED, strokes)
+        picture = Image.open(io.BytesIO(base64.b64decode(found["png"].partition(",")[2])))
+        theirs.append(photo.digit(picture))
+        assert found["pixels"], found["problem"]
+        ours.append(np.array(found["pixels"], dtype=np.uint8).reshape(28, 28))
+    apart = np.abs(np.array(ours, dtype=int) - np.array(theirs)).mean((1, 2))
+    assert apart.max() <= 2
+    assert (logits_of(page, np.array(ours)).argmax(1) == logits_of(page, np.array(theirs)).argmax(1)).all()
+
+
+def test_what_is_not_one_digit_is_said(page_file: Path, opened: Callable[..., "Page"]) -> None:
+    page = opened(page_file)
+    two = [{"width": 0.05, "points": [[x, 0.2], [x, 0.8]]} for x in (0.2, 0.8)]
+    assert page.evaluate(PREPARED, two)["problem"] == "Several digits: the network reads one at a time."
+    dot = [{"width": 0.004, "points": [[0.5, 0.5]]}]
+    assert "digit" in page.evaluate(PREPARED, dot)["problem"] or "drawn" in page.evaluate(PREPARED, dot)["problem"]
+    assert page.locator("#says").inner_text() == "Draw a digit above."
+
+
+# A user
+
+
+def draw_seven(page: "Page") -> None:
+    box = page.locator("#paper").bounding_box()
+    assert box
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in STROKES[7][0]]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=4)
+    page.mouse.up()
+    wait(page, "state.outputs.length && !isScheduled")
+
+
+def test_a_mouse_draws_and_the_network_answers(page_file: Path, opened: Callable[..., "Page"]) -> None:
+    page = opened(page_file)
+    draw_seven(page)
+    answer = page.evaluate("[probabilities().indexOf(Math.max(...probabilities())), Math.max(...probabilities())]")
+    assert page.locator("#says").inner_text().startswith(f"The network reads {answer[0]}: {100 * answer[1]:.1f} %")
+    assert page.locator("#bars li").nth(answer[0]).inner_text().split() == [
+        str(answer[0]),
+        f"{100 * answer[1]:.1f}",
+        "%",
+    ]
+    wait(page, "document.querySelector('#spoken').textContent.startsWith('The network reads')")
+    wait(page, "document.querySelector('#whyText').textContent.includes('loses up to')")
+    page.keyboard.press("Control+z")
+    wait(page, "!state.outputs.length")
+    assert page.locator("#says").inner_text() == "Draw a digit above."
+    page.locator("#digits button").nth(3).click()
+    wait(page, "state.outputs.length")
+    page.get_by_role("button", name="Clear").click()
+    wait(page, "!state.outputs.length")
+
+
+def test_a_finger_draws(page_file: Path, opened: Callable[..., "Page"]) -> None:
+    page = opened(page_file, has_touch=True, is_mobile=True, viewport={"width": 390, "height": 800})
+    box = page.locator("#paper").bounding_box()
+    assert box
+    session = page.context.new_cdp_session(page)
+    for number, (x, y) in enumerate(STROKES[7][0]):
+        touch = {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
+        kind = "touchMove" if number else "touchStart"
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [touch]})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    wait(page, "state.outputs.length")
+    assert page.evaluate("state.strokes.map(({points}) => points.length)") == [len(STROKES[7][0])]
+    assert page.evaluate("scrollY") == 0
+    page.locator(".layer > canvas").nth(2).tap(position={"x": 20, "y": 20})
+    wait(page, "document.querySelector('#arithmetic.open')")
+    page.get_by_role("button", name="Close").tap()
+    wait(page, "!document.querySelector('#arithmetic.open')")
+
+
+def test_pointing_at_values(page_file: Path, opened: Callable[..., "Page"]) -> None:
+    """In five kinds of layers, the sum in the panel is the value of the map that was pointed at."""
+    page = opened(page_file)
+    draw_seven(page)
+    kinds = set()
+    for number, kind in enumerate(page.evaluate("DATA.steps.map(({kind}) => kind)")):
+        if kind in ("flatten", "dropout"):
+            continue
+        canvas = page.locator(".layer").nth(number).locator("> canvas")
+        canvas.scroll_into_view_if_needed()
+        canvas.hover(position={"x": 21, "y": 17})
+        place = page.evaluate("state.place")
+        assert place["step"] == number
+        value = page.evaluate(
+            "({step, channel, y, x}) => state.outputs[step]"
+            "[(channel * DATA.steps[step].shape[1] + y) * DATA.steps[step].shape[2] + x]",
+            place,
+        )
+        assert float(page.locator("#panel").get_attribute("data-value") or "nan") == pytest.approx(value, abs=1e-9)
+        kinds.add(kind)
+    assert kinds >= {"convolution", "norm", "activation", "max", "linear"}
+
+
+def test_a_click_pins_keys_move_and_escape_releases(page_file: Path, opened: Callable[..., "Page"]) -> None:
+    page = opened(page_file)
+    draw_seven(page)
+    canvas = page.locator(".layer > canvas").nth(2)
+    canvas.scroll_into_view_if_needed()
+    canvas.click(position={"x": 1, "y": 1})
+    assert page.evaluate("state.place") == {"step": 2, "channel": 0, "y": 0, "x": 0}
+    canvas.hover(position={"x": 30, "y": 30})
+    assert page.evaluate("state.place.x") == 0  # pinned
+    assert page.locator(".numbers .padding").count() > 0
+    for key in ("ArrowRight", "ArrowDown", "ArrowDown", "ArrowLeft"):
+        page.keyboard.press(key)
+    assert page.evaluate("state.place") == {"step": 2, "channel": 0, "y": 2, "x": 0}
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("state.place.x") == 0  # there is no map on the left of the first
+    for _ in range(28):
+        page.keyboard.press("ArrowRight")
+    assert page.evaluate("state.place") == {"step": 2, "channel": 1, "y": 2, "x": 0}
+    page.keyboard.press("Escape")
+    assert page.evaluate("state.place") is None
+    assert page.locator("#panel").inner_text() == "Point at a value of a feature map."
+
+
+LOOK = """() => {
+    const hasText = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    const small = [...document.querySelectorAll("body *")].filter((element) => element.checkVisibility()
+        && hasText(element) && parseFloat(getComputedStyle(element).fontSize) < 12);
+    return {
+        fits: document.documentElement.scrollWidth <= innerWidth,
+        small: small.map((element) => element.outerHTML.slice(0, 80)),
+        paper: getComputedStyle(document.body).backgroundColor,
+        drawn: [...document.querySelectorAll(".layer > canvas")].every((canvas) => canvas.width && canvas.height),
+    };
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1400])
+@pytest.mark.parametrize("ratio", [1, 3])
+def test_the_page_fits(page_file: Path, opened: Callable[..., "Page"], scheme: str, width: int, ratio: int) -> None:
+    options = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme, "device_scale_factor": ratio}
+    page = opened(page_file, **options)
+    draw_seven(page)
+    page.locator(".layer > canvas").nth(2).click(position={"x": 21, "y": 17})
+    page.locator("summary", has_text="Filters").first.click()
+    seen = page.evaluate(LOOK)
+    paper = {"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"}[scheme]
+    assert seen == {"fits": True, "small": [], "paper": paper, "drawn": True}
+
+
+# How it learned
+
+
+def test_epochs(tiny: Compose, tmp_path: Path, opened: Callable[..., "Page"]) -> None:
+    """The weights of each epoch are kept, the averaged ones; the page reads with them."""
+    cfg = tiny("callbacks.checkpoint.every_epoch=true", "averaging=ema")
+    train(cfg, tmp_path / "run")
+    files = sorted((tmp_path / "run/checkpoints/epochs").iterdir())
+    assert [file.name for file in files] == ["0.ckpt", "1.ckpt", "2.ckpt"]
+    kept = [torch.load(file, weights_only=True) for file in files]
+    assert all(content.keys() == {"state_dict", "hyper_parameters", "epoch"} for content in kept)
+    last = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(kept[2]["state_dict"][name], weight) for name, weight in last.items())
+    assert not torch.equal(kept[0]["state_dict"]["network.head.classes.weight"], last["network.head.classes.weight"])
+    page = opened(draw.write(find(tmp_path / "run")))
+    assert page.evaluate("DATA.networks.map(({name}) => name)") == ["before training", "epoch 1", "epoch 2", "trained"]
+    page.locator("#digits button").first.click()
+    page.locator("#epoch").fill("0")
+    wait(page, "state.network === 0 && !isScheduled")
+    assert page.locator("#epochName").inner_text() == "before training"
+    images = sample_digits()[0][::500]
+    assert_same(logits_of(page, images), find_network(files[0]), images)
+
+
+def find_network(file: Path) -> Network:
+    from digits.runs.checkpoint import Checkpoint
+
+    return Checkpoint(find(file).checkpoint).network()
+
+
+def test_a_page_with_many_epochs_leaves_some_out(
+    tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tiny("callbacks.checkpoint.every_epoch=true", "trainer.max_epochs=4"), tmp_path / "run")
+    size = len(steps.pack(steps.describe(find_network(tmp_path / "run/checkpoints/epochs/0.ckpt"))))
+    monkeypatch.setattr(draw, "MAX_EPOCH_BYTES", 3 * size)
+    text = draw.write(find(tmp_path / "run")).read_text(encoding="utf-8")
+    assert re.findall(r'"name": "(before training|epoch \d|trained)"', text) == [
+        "before training",
+        "epoch 2",
+        "epoch 4",
+        "trained",
+    ]
+    assert "Left out, to keep the page small: epochs 1, 3." in text
+
+
+@pytest.mark.slow
+def test_epochs_of_a_run_that_resumes(tiny: Compose, tmp_path: Path) -> None:
+    """Cut within the second epoch, a run ends with the same files as an uncut one."""
+    from lightning import Callback
+
+    class Cut(Callback):
+        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+            if trainer.current_epoch == 1 and trainer.fit_loop.epoch_loop.batch_idx == 3:
+                raise RuntimeError("cut")
+
+    words = ["callbacks.checkpoint.every_epoch=true", "averaging=ema", "callbacks.checkpoint.every_n_steps=2"]
+    train(tiny(*words), tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="cut"):
+        train(tiny(*words), tmp_path / "run", callbacks=[Cut()])
+    train(tiny(*words), tmp_path / "run")
+    whole, cut = (tmp_path / name / "checkpoints/epochs" for name in ("whole", "run"))
+    assert sorted(file.name for file in cut.iterdir()) == sorted(file.name for file in whole.iterdir())
+    for file in whole.iterdir():
+        ours, theirs = (torch.load(folder / file.name, weights_only=True)["state_dict"] for folder in (cut, whole))
+        assert all(torch.equal(ours[name], weight) for name, weight in theirs.items())
+
+
+# Speed
+
+TIMED = """async (moves) => {
+    const paper = document.getElementById("paper").getBoundingClientRect();
+    const at = (kind, [x, y]) => document.getElementById("paper").dispatchEvent(new PointerEvent(kind, {
+        pointerId: 1, clientX: paper.left + x * paper.width, clientY: paper.top + y * paper.height, bubbles: true }));
+    document.getElementById("paper").setPointerCapture = () => {};
+    const times = [];
+    at("pointerdown", moves[0]);
+    await new Promise(requestAnimationFrame);
+    for (const move of moves.slice(1)) {
+        const before = performance.now();
+        const change = state.changes;
+        at("pointermove", move);
+        while (state.changes === change) await new Promise(requestAnimationFrame);
+        times.push(performance.now() - before);
+    }
+    at("pointerup", moves[0]);
+    return times;
+}"""
+
+
+@pytest.mark.alone
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "limit"), [("compact", 50), ("article", 150)])
+def test_each_movement_is_answered_at_once(
+    model: str, limit: int, tmp_path: Path, opened: Callable[..., "Page"]
+) -> None:
+    """95 % of 50 movements of the pen are answered, with all layers drawn that are on the screen, within the limit."""
+    from omegaconf import OmegaConf
+
+    described = OmegaConf.to_container(composed(f"model={model}").model)
+    write_checkpoint(tmp_path / "net.ckpt", described)  # type: ignore[arg-type]
+    page = opened(draw.write(find(tmp_path / "net.ckpt")))
+    angles = np.linspace(0, 2 * np.pi, 51)
+    moves = [[0.5 + 0.3 * np.cos(angle), 0.5 + 0.35 * np.sin(angle)] for angle in angles]
+    times = sorted(page.evaluate(TIMED, moves))
+    assert len(times) == 50
+    assert times[47] <= limit, times
