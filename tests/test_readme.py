@@ -17,7 +17,7 @@ from digits.cli import app as cli
 from .helpers import ROOT, TRAIN, environment, gpus, run, run_cold
 
 PAGES = ["README.md", *(f"docs/{name}.md" for name in (
-    "configuration", "accuracy", "sweeps", "machines", "data", "reliability", "code"
+    "guide", "configuration", "accuracy", "sweeps", "machines", "data", "reliability", "code"
 ))]  # fmt: skip
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8").partition("## Wrong input")[0] for page in PAGES}
 TEXT = "\n".join(TEXTS.values())  # without the table that test_inputs.py checks

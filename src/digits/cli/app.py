@@ -225,7 +225,7 @@ def explain(
 
     Prints the layer table with each formula worked out. With --image or --digit, draws the feature maps of every
     layer, the filters, and the importance of pixels, into the folder explanation of the run; with --augment, the
-    augmentation of its training.
+    augmentation of its training. docs/guide.md explains what they show.
     """
     from digits.cli import explain as command
 

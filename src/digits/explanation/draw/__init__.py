@@ -134,7 +134,9 @@ def _digits(evaluation: Evaluation | None) -> Iterator[dict[str, str]]:
 
 
 def _errors(evaluation: Evaluation | None) -> Iterator[dict[str, str]]:
-    for error in evaluation.worst[:MAX_ERRORS] if evaluation else ():
+    if evaluation is None:
+        return
+    for error in evaluation.worst[:MAX_ERRORS]:
         label, answer = (evaluation.classes[index] for index in (error.digit, error.answer))
         yield _example(error.png, f"{label} → {answer}", f"{with_article(label)}, read as {answer}")
 
