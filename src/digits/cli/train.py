@@ -44,7 +44,8 @@ LOST_JOBS = {
 
 NEXT = """Try next:
   python train.py model=compact                  a small modern network
-  python train.py -m optimizer.lr=0.01,0.001     a run for each, a leaderboard"""
+  python train.py -m optimizer.lr=0.01,0.001     a run for each, a leaderboard
+  digits draw latest                             draw, and see the network think"""
 
 
 def main() -> int | None:

@@ -1,6 +1,6 @@
 """Makes the pictures of docs/guide.md with Chromium and the runs that the guide trains.
 
-python docs/pictures.py outputs/guide outputs/learning
+python docs/screenshots.py outputs/guide outputs/learning
 """
 
 import io
@@ -97,8 +97,8 @@ def of_epochs(browser: Browser, run: Path) -> None:
     for epoch in (0, 1, last):
         page.locator("#epoch").fill(str(epoch))
         page.wait_for_timeout(6000)
-        for section in ("#answer", "#epochs"):
-            parts.append(Image.open(io.BytesIO(page.locator(section).screenshot())))
+        shots = (page.locator(section).screenshot() for section in ("#answer", "#epochs"))
+        parts += [Image.open(io.BytesIO(shot)) for shot in shots]
     width, heights = parts[0].width, (parts[0].height, parts[1].height)
     whole = Image.new("RGB", (3 * width + 40, sum(heights) + 8), "white")
     for number in range(3):
