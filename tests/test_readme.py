@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -153,3 +154,37 @@ def test_the_commands_do_what_the_pages_say(checkout: Path) -> None:
     assert float(done.stdout.splitlines()[-1]) == pytest.approx(1, abs=1e-5)
     if left_out:
         pytest.skip(f"all others passed; not run: {', '.join(left_out)}")
+
+
+NOTEBOOK = ROOT / "notebooks/guide.ipynb"
+
+
+def test_the_notebook_is_the_guide() -> None:
+    """Made by docs/notebook.py, with the output of every command."""
+    import nbformat
+
+    built = runpy.run_path(str(ROOT / "docs/notebook.py"))["build"](TEXTS["docs/guide.md"])
+    committed = nbformat.read(NOTEBOOK, as_version=4)
+    assert [(cell.id, cell.source) for cell in committed.cells] == [(cell.id, cell.source) for cell in built.cells]
+    assert all(cell.outputs for cell in committed.cells if cell.cell_type == "code" and cell.id != "folder")
+    assert str(ROOT) not in NOTEBOOK.read_text(encoding="utf-8")
+    for cell in committed.cells:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", cell.source):
+            assert (NOTEBOOK.parent / link).is_file(), link
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_notebook_runs(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = runpy.run_path(str(ROOT / "docs/notebook.py"))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(checkout / "src"))
+    monkeypatch.delenv("MNIST_ROOT", raising=False)
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    (checkout / "notebooks").mkdir()
+    notebook = module["build"](TEXTS["docs/guide.md"])
+    module["execute"](notebook, checkout / "notebooks")
+    texts = ["".join(output.get("text", "") for output in cell.get("outputs", ())) for cell in notebook.cells]
+    assert "outputs/guide/draw/index.html" in "".join(texts)
+    assert not [text for text in texts if "Traceback" in text or "Error: " in text]

@@ -56,6 +56,7 @@ CONFIGURATIONS = {
     "gradients added up": ["trainer.accumulate_grad_batches=4", "scheduler=cosine"],
     "augmented, moving average": ["data/augment=erase", "averaging=ema"],
 }
+MOST_UNCUT = 30  # trainings in a row that end before they are cut
 OFTEN = ["callbacks.checkpoint.every_n_steps=7", "callbacks.checkpoint.every_n_seconds=0.2"]
 
 
@@ -225,8 +226,9 @@ def chains(folder: Path, cuts: int, rng: random.Random) -> Iterator[tuple[str, i
         whole[name] = contents(directory), time.perf_counter() - started
     number = 0
     for kind_name, kind in KINDS.items():
-        done = 0
+        done, idle = 0, 0
         while done < cuts:
+            assert idle < MOST_UNCUT, f"{kind_name}: no cut in {idle} trainings"
             name = list(CONFIGURATIONS)[number % len(CONFIGURATIONS)]
             expected, seconds = whole[name]
             directory = folder / str(number)
@@ -243,12 +245,13 @@ def chains(folder: Path, cuts: int, rng: random.Random) -> Iterator[tuple[str, i
             if "files" in lost:
                 lost += sorted({*expected["files"]} ^ {*found["files"]})
             yield kind_name, times, f"{name}: {', '.join(map(str, lost))}" if lost else ""
-            done += times
+            done, idle = done + times, 0 if times else idle + 1
             shutil.rmtree(directory)
 
 
 def main(cuts: int = 40, seed: int = 0) -> Figures:
     """Cut off, go on, compare."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
     sample.load()  # once for all
     started = time.perf_counter()
     figures = Figures()
