@@ -43,16 +43,22 @@ def open_page(browser: Browser, run: Path, width: int = 1250, height: int = 900)
 def save(png: bytes, name: str) -> None:
     """Save a picture with few colours, which makes its file small."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture.quantize(128, dither=Image.Dither.NONE).save(OUTPUT / f"{name}.png", optimize=True)
+    picture.quantize(256, dither=Image.Dither.NONE).save(OUTPUT / f"{name}.png", optimize=True)
     print(OUTPUT / f"{name}.png")
 
 
-def point(page: Page, title: str, row: int, column: int, channel: int = 0) -> None:
-    """Pin a value of the layer whose title begins so."""
-    number = page.evaluate("(title) => DATA.steps.findIndex((step) => step.title.startsWith(title))", title)
-    page.evaluate("(place) => point(place, true)", {"step": number, "channel": channel, "y": row, "x": column})
-    page.locator(".layer").nth(number - 1).scroll_into_view_if_needed()
-    page.locator(".layer").nth(number).scroll_into_view_if_needed()
+LARGEST = """([title, channel]) => {
+    const step = DATA.steps.findIndex((step) => step.title.startsWith(title));
+    const [, height, width] = DATA.steps[step].shape;
+    const map = [...state.outputs[step].subarray(channel * height * width, (channel + 1) * height * width)];
+    const place = map.indexOf(Math.max(...map));
+    point({ step, channel, y: Math.floor(place / width), x: place % width }, true);
+}"""
+
+
+def point(page: Page, title: str, channel: int) -> None:
+    """Pin the largest value of a map of the layer whose title begins so."""
+    page.evaluate(LARGEST, [title, channel])
     page.wait_for_timeout(300)
 
 
@@ -77,13 +83,13 @@ def of_page(browser: Browser, run: Path) -> None:
     save(page.screenshot(), "page")
     page.set_viewport_size({"width": 1250, "height": 1400})
     page.wait_for_timeout(500)
-    point(page, "Block 1: convolution", 9, 12, 2)
+    point(page, "Block 1: convolution", 6)
     save(rows(page, "Normalised", "Block 1: convolution", panel=True), "convolution")
-    point(page, "Block 2: convolution", 5, 6, 4)
+    point(page, "Block 2: convolution", 4)
     save(rows(page, "Block 1: max", "Block 2: convolution", panel=True), "channels")
-    point(page, "Block 1: max", 5, 6, 2)
+    point(page, "Block 1: max", 6)
     save(rows(page, "Block 1: ReLU", "Block 1: max", panel=True), "pooling")
-    point(page, "Fully connected layer, 1,000", 0, 0, 5)
+    point(page, "Fully connected layer, 1,000", 5)
     save(rows(page, "Fully connected layer, 1,000", "Softmax", panel=True), "linear")
     page.keyboard.press("Escape")
     save(rows(page, "Block 1: convolution", "Block 1: ReLU", panel=False), "relu")

@@ -301,7 +301,7 @@ def test_a_mouse_draws_and_the_network_answers(page_file: Path, opened: Callable
     page = opened(page_file)
     draw_seven(page)
     answer = page.evaluate("[probabilities().indexOf(Math.max(...probabilities())), Math.max(...probabilities())]")
-    assert page.locator("#says").inner_text().startswith(f"The network reads {answer[0]}: {100 * answer[1]:.1f} %")
+    assert page.locator("#says").inner_text().startswith(f"The network reads {answer[0]}: {100 * answer[1]:.1f}\xa0%")
     assert page.locator("#bars li").nth(answer[0]).inner_text().split() == [
         str(answer[0]),
         f"{100 * answer[1]:.1f}",

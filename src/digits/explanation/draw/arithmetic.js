@@ -28,7 +28,7 @@
  * @property {number} sum
  */
 
-/** @typedef {{place: Place, value: number, weight: number, product: number}} Term - of a fully connected layer */
+/** @typedef {{name: string, value: number, weight: number, product: number}} Term - of a fully connected layer */
 
 /**
  * One line of an account.
@@ -105,7 +105,7 @@ function baseLine(steps, weights, outputs, classes, place) {
     case "flatten": {
       const source = sourceOf(steps, before, unflattened(slide.from, place.channel));
       const value = outputs[place.step][index];
-      const text = `value ${place.channel + 1} of the list is that of ${placeName(source)}: ${shown(value)}`;
+      const text = `value ${place.channel + 1} of the list is that of ${placeName(steps, source)}: ${shown(value)}`;
       return { line: { kind: "equation", text, value }, regions: [{ ...source, side: 1 }] };
     }
     case "softmax": {
@@ -152,9 +152,8 @@ function productsLine({ step, from, input }, { weight, bias }, place, top, left)
   });
   const sum = products.reduce((total, product) => total + product.sum, 0);
   const value = sum + (bias ? bias[place.channel] : 0);
-  const added = bias ? ` + bias ${shown(bias[place.channel])}` : "";
   const over = channels > 1 ? `sum over ${channels} channels` : "sum of the products";
-  const text = bias ? `${over} ${shown(sum)}${added} = ${shown(value)}` : `${over} = ${shown(value)}`;
+  const text = bias ? `${over}: ${shown(sum)} ${added(bias[place.channel])} (bias) = ${shown(value)}` : `${over}: ${shown(value)}`;
   products.sort((a, b) => Math.abs(b.sum) - Math.abs(a.sum));
   return { kind: "products", text, value, products };
 }
@@ -191,15 +190,17 @@ function linearLine(steps, { weight, bias }, outputs, place) {
   const all = [...row].map((factor, feature) => ({ feature, product: factor * input[feature] }));
   const sum = all.reduce((total, { product }) => total + product, 0);
   all.sort((a, b) => Math.abs(b.product) - Math.abs(a.product));
-  const terms = all.slice(0, SHOWN_TERMS).map(({ feature, product }) => ({
-    place: sourceOf(steps, before, feature),
+  const shownTerms = all.slice(0, SHOWN_TERMS);
+  const places = shownTerms.map(({ feature }) => sourceOf(steps, before, feature));
+  const terms = shownTerms.map(({ feature, product }, number) => ({
+    name: placeName(steps, places[number]),
     value: input[feature],
     weight: row[feature],
     product,
   }));
   const value = sum + bias[place.channel];
-  const text = `sum of all ${input.length.toLocaleString("en")} products ${shown(sum)} + bias ${shown(bias[place.channel])} = ${shown(value)}`;
-  const regions = terms.map((term) => ({ ...term.place, side: 1 }));
+  const text = `sum of all ${input.length.toLocaleString("en")} products: ${shown(sum)} ${added(bias[place.channel])} (bias) = ${shown(value)}`;
+  const regions = places.map((source) => ({ ...source, side: 1 }));
   return { line: { kind: "terms", text, value, terms }, regions };
 }
 
@@ -235,7 +236,7 @@ function pointwiseLine(step, weights, channel, input) {
     );
     const deviation = Math.sqrt(variance + step.eps);
     const value = ((input - mean) / deviation) * scale + shift;
-    const text = `normalised: (${shown(input)} − ${shown(mean)}) / ${shown(deviation)} · ${shown(scale)} + ${shown(shift)} = ${shown(value)}`;
+    const text = `normalised: (${shown(input)} − ${shown(mean)}) / ${shown(deviation)} · ${shown(scale)} ${added(shift)} = ${shown(value)}`;
     return { kind: "equation", text, value };
   }
   const value = ACTIVATIONS[step.function](input);
@@ -243,11 +244,14 @@ function pointwiseLine(step, weights, channel, input) {
 }
 
 /**
+ * @param {Step[]} steps
  * @param {Place} place
  * @returns {string}
  */
-function placeName({ channel, y, x }) {
-  return `map ${channel + 1}, row ${y + 1}, column ${x + 1}`;
+function placeName(steps, { step, channel, y, x }) {
+  const [, height, width] = steps[step].shape;
+  if (height * width === 1) return `unit ${channel + 1}`;
+  return steps[step].shape[0] === 1 ? `row ${y + 1}, column ${x + 1}` : `map ${channel + 1}, row ${y + 1}, column ${x + 1}`;
 }
 
 /**
@@ -260,4 +264,13 @@ function shown(value) {
   if (size >= 1e5 || (size > 0 && size < 1e-4)) return value.toExponential(1).replaceAll("-", "−");
   const places = size >= 100 ? 1 : size >= 10 ? 2 : 3;
   return value.toFixed(places).replace(/^-(?!0\.0+$)/, "−").replace("-", "");
+}
+
+/**
+ * A number that is added.
+ * @param {number} value
+ * @returns {string}
+ */
+function added(value) {
+  return `${value < 0 ? "−" : "+"} ${shown(Math.abs(value))}`;
 }

@@ -37,10 +37,10 @@ function showAnswer() {
   const chances = probabilities();
   byId("says").textContent = answerInWords();
   [...byId("bars").children].forEach((row, number) => {
-    const [, bar, percent] = row.children;
+    const [, bar, text] = row.children;
     const chance = chances ? chances[number] : 0;
     /** @type {HTMLElement} */ (bar.firstElementChild).style.width = `${100 * chance}%`;
-    percent.textContent = chances ? `${(100 * chance).toFixed(1)} %` : "";
+    text.textContent = chances ? percent(chance) : "";
   });
 }
 
@@ -79,8 +79,24 @@ async function showWhy(change) {
   const losses = await occlusion(DATA.steps, currentWeights(), pixels, answer, isCurrent);
   if (!losses || !isCurrent()) return;
   showImage(canvasById("why"), losses, largest(losses));
+  showDigitOver(canvasById("why"), pixels);
   const name = DATA.classes[answer];
   text.textContent = `Which pixels mattered: without the orange ones, ${name} loses up to ${shown(largest(losses))} of its lead`;
+}
+
+/**
+ * Draws a digit over an image, so faint that both can be seen.
+ * @param {HTMLCanvasElement} canvas
+ * @param {Uint8Array} pixels
+ */
+function showDigitOver(canvas, pixels) {
+  const context = contextOf(canvas);
+  context.fillStyle = getComputedStyle(canvas).color;
+  pixels.forEach((value, place) => {
+    context.globalAlpha = (0.4 * value) / 255;
+    context.fillRect(place % 28, Math.floor(place / 28), 1, 1);
+  });
+  context.globalAlpha = 1;
 }
 
 /** Draws the strokes, or the chosen test image. */

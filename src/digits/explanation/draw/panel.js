@@ -30,7 +30,7 @@ function showAccount(panel, title, explained, kernel) {
   for (const line of explained.lines) {
     if (line.products) parts.push(...productParts(line.products, kernel));
     if (line.terms) parts.push(termTable(line.terms));
-    if (line.values) parts.push(numberGrid(line.values, kernel, line.values.indexOf(line.value)));
+    if (line.values) parts.push(labelled("window", numberGrid(line.values, kernel, line.values.indexOf(line.value))));
     parts.push(element("p", "equation", line.text));
   }
   panel.replaceChildren(...parts);
@@ -124,9 +124,9 @@ function luminance(colour) {
  */
 function termTable(terms) {
   const head = ["value of", "value", "weight", "product"].map((name) => element("th", "", name));
-  const rows = terms.map(({ place, value, weight, product }) =>
+  const rows = terms.map(({ name, value, weight, product }) =>
     element("tr", "", "", [
-      element("td", "", placeName(place)),
+      element("td", "", name),
       ...[value, weight, product].map((number) => element("td", "number", shown(number))),
     ]),
   );

@@ -82,7 +82,7 @@ function answerInWords() {
   const chances = probabilities();
   if (!chances) return state.prepared.problem || byId("says").dataset.empty || "";
   const answer = chances.indexOf(Math.max(...chances));
-  const read = `The network reads ${DATA.classes[answer]}: ${(100 * chances[answer]).toFixed(1)} %`;
+  const read = `The network reads ${DATA.classes[answer]}: ${percent(chances[answer])}`;
   if (isUnfamiliar()) return `${read}, but the image is unlike all that it has learned.`;
   return chances[answer] < DATA.unsure ? `${read}, but it is unsure.` : `${read}.`;
 }
@@ -92,4 +92,12 @@ function isUnfamiliar() {
   const { usual, steps, networks } = DATA;
   if (!usual || usual.threshold === null || state.network < networks.length - 1) return false;
   return familiarity(steps, state.outputs, usual) < usual.threshold;
+}
+
+/**
+ * @param {number} chance - from 0 to 1
+ * @returns {string}
+ */
+function percent(chance) {
+  return `${(100 * chance).toFixed(1)}\u00a0%`;
 }

@@ -91,18 +91,9 @@ function showPlace() {
   }
   const step = DATA.steps[state.place.step];
   const base = DATA.steps[(explained.regions[0]?.step ?? state.place.step - 1) + 1] ?? step;
-  const place = step.shape[1] * step.shape[2] === 1 ? unitName(step, state.place) : placeName(state.place);
+  const isLast = state.place.step >= DATA.steps.length - 2;
+  const place = isLast ? `class ${DATA.classes[state.place.channel]}` : placeName(DATA.steps, state.place);
   showAccount(panel, `${step.title}: ${place}`, explained, base.kernel ?? 1);
-}
-
-/**
- * @param {Step} step
- * @param {Place} place
- * @returns {string}
- */
-function unitName(step, { channel }) {
-  const isLast = DATA.steps.indexOf(step) >= DATA.steps.length - 2;
-  return isLast ? `class ${DATA.classes[channel]}` : `value ${channel + 1}`;
 }
 
 /**
