@@ -36,7 +36,7 @@ def open_page(browser: Browser, run: Path, width: int = 1250, height: int = 900)
         for place in places[1:]:
             page.mouse.move(*place, steps=5)
         page.mouse.up()
-    page.wait_for_timeout(6000)  # until it says which pixels mattered
+    page.wait_for_timeout(8000)  # until it shows which pixels mattered
     return page
 
 

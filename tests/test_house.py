@@ -11,6 +11,11 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 300, 50
 FILES = sorted((ROOT / "src").rglob("*.py"))
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "src").rglob("*.js")), ids=lambda file: file.name)
+def test_no_script_is_long(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT / "src").as_posix())
 def test_no_file_and_no_function_is_long(file: Path) -> None:
     text = file.read_text(encoding="utf-8")

@@ -5,18 +5,21 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
+import numpy.typing as npt
 
+from digits.data import sample
+from digits.errors import UserError
 from digits.evaluation.metrics import Evaluation, image_of, read
 from digits.explanation.draw.steps import Step, describe, is_large, largest_difference, layout, pack
 from digits.model.familiarity import RatedNetwork
 from digits.model.network import Network
-from digits.model.spec import with_article
-from digits.prediction.exported import Images
+from digits.model.spec import DataSpec, with_article
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.files import save
 from digits.runs.find import Trained
@@ -24,6 +27,7 @@ from digits.runs.find import Trained
 FOLDER = Path(__file__).parent
 SCRIPTS = (
     "layers",
+    "weights",
     "planes",
     "prepare",
     "strokes",
@@ -39,6 +43,7 @@ SCRIPTS = (
 """In the order in which the page runs them; together they are one script."""
 
 MAX_ERRORS = 20
+MAX_BYTES = 100 * 2**20  # of the weights of a network; browsers limit the length of a text
 MAX_EPOCH_BYTES = 20 * 2**20  # of the weights of all epochs in a page
 
 
@@ -52,28 +57,31 @@ def write(trained: Trained) -> Path:
         The file. It contains everything that it shows, and loads nothing.
 
     Raises:
-        UserError: If the checkpoint cannot be read, or the page cannot be written.
+        UserError: If the checkpoint cannot be read, its network is too large, or the page cannot be written.
     """
     return save(trained.home / "draw" / "index.html", _page(trained))
 
 
 def _page(trained: Trained) -> str:
     checkpoint = Checkpoint(trained.checkpoint)
-    network = checkpoint.rated()
-    spec = network.data
-    evaluation = read(trained.home)
-    steps = describe(network.network)
-    epochs, left_out = _epochs(trained)
+    rated = checkpoint.rated()
+    spec, steps = rated.data, describe(rated.network)
+    weights = pack(steps)
+    if len(weights) > MAX_BYTES:
+        raise UserError(f"{trained.checkpoint}: its weights take {len(weights) >> 20:,} MiB, too much for a page.")
+    evaluation = _evaluation(trained)
+    digits, errors = list(_digits(spec, evaluation)), list(_errors(evaluation))
+    epochs, left_out = _epochs(trained, len(weights))
     data = {
         "classes": spec.classes,
         "wholePicture": spec.prepare != "photo",
-        "unsure": network.thresholds.probability,
-        "usual": _usual(network, steps),
+        "unsure": rated.thresholds.probability,
+        "usual": _usual(rated, steps),
         "steps": layout(steps),
-        "networks": [*epochs, {"name": "trained", "weights": _base64(pack(steps))}],
+        "networks": [*epochs, {"name": f"trained (epoch {_epoch(checkpoint)})", "weights": _base64(weights)}],
         "leftOut": left_out,
-        "digits": list(_digits(evaluation)),
-        "errors": list(_errors(evaluation)),
+        "digits": [example.plain() for example in digits],
+        "errors": [example.plain() for example in errors],
     }
     style = (FOLDER / "page.css").read_text(encoding="utf-8")
     script = "\n".join((FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
@@ -81,8 +89,9 @@ def _page(trained: Trained) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string((FOLDER / "page.html").read_text(encoding="utf-8")).render(
         name=trained.home.resolve().name,
-        summary=_summary(trained, network.network, steps, evaluation),
+        summary=_summary(rated.network, steps, evaluation, [*digits, *errors]),
         are_digits=spec.are_digits,
+        digits_title="Test images" if evaluation else "Digits of MNIST",
         style=style,
         style_hash=_sha256(style),
         script=script,
@@ -91,75 +100,84 @@ def _page(trained: Trained) -> str:
     )
 
 
-def _summary(trained: Trained, network: Network, steps: list[Step], evaluation: Evaluation | None) -> str:
-    parameters = sum(weight.numel() for weight in network.parameters())
-    parts = [f"{parameters:,} parameters"]
+@dataclass(frozen=True)
+class _Example:
+    """An image to choose instead of drawing one: its pixels, (28, 28) uint8, a short label and a longer title."""
+
+    image: npt.NDArray[np.uint8]
+    label: str
+    title: str
+
+    def plain(self) -> dict[str, str]:
+        return {"pixels": _base64(self.image.tobytes()), "label": self.label, "title": self.title}
+
+
+def _evaluation(trained: Trained) -> Evaluation | None:
+    """The test of this very network; None if there is none."""
+    results, evaluation = trained.results(), read(trained.home)
+    return evaluation if results and evaluation and evaluation.test_accuracy == results.test_accuracy else None
+
+
+def _epoch(checkpoint: Checkpoint) -> int | str:
+    epoch = checkpoint.content.get("epoch")
+    return epoch + 1 if isinstance(epoch, int) else "unknown"
+
+
+def _summary(network: Network, steps: list[Step], evaluation: Evaluation | None, examples: Sequence[_Example]) -> str:
+    parts = [f"{sum(weight.numel() for weight in network.parameters()):,} parameters"]
     if evaluation:
         parts.append(f"{100 * evaluation.test_accuracy:.2f} % of {evaluation.images:,} test images read right")
     if is_large(steps):
-        images = _images(evaluation)
-        difference = f" by up to {largest_difference(network, images):.1g} for these images" if len(images) else ""
-        parts.append(f"the weights are rounded to float16, which changes the logits{difference}")
+        images = [example.image for example in examples]
+        difference = f" by up to {largest_difference(network, np.stack(images)):.1g}" if images else ""
+        parts.append(f"the page rounds the weights to float16, which changes the logits of its images{difference}")
     return "; ".join(parts) + ". Nothing leaves this page: your own computer computes everything."
 
 
 def _usual(network: RatedNetwork, steps: list[Step]) -> dict[str, Any] | None:
-    """What `RatedNetwork.familiarity` is computed from; None if the network has no statistics."""
-    if not network.means.shape[1]:
+    """What `RatedNetwork.familiarity` is computed from; None if the network has no threshold."""
+    if not math.isfinite(network.thresholds.familiarity):
         return None
-    threshold = network.thresholds.familiarity
-    blocks = [step.title.partition(":")[0] for step in steps]
+    blocks = [step.block for step in steps]
     return {
-        "ends": [
-            number for number, name in enumerate(blocks) if name.startswith("Block") and name != blocks[number + 1]
-        ],
+        "ends": [number for number, block in enumerate(blocks) if block and block != blocks[number + 1]],
         "means": _base64(network.means.numpy().astype("<f4").tobytes()),
         "whitening": _base64(network.whitening.numpy().astype("<f4").tobytes()),
         "weight": network.weight,
-        "threshold": threshold if math.isfinite(threshold) else None,
+        "threshold": network.thresholds.familiarity,
     }
 
 
-def _images(evaluation: Evaluation | None) -> Images:
-    """The images in the page, (n, 28, 28) uint8."""
-    pngs = [*evaluation.examples, *(error.png for error in evaluation.worst)] if evaluation else []
-    return np.array([image_of(png) for png in pngs if png], dtype=np.uint8)
+def _digits(spec: DataSpec, evaluation: Evaluation | None) -> Iterator[_Example]:
+    """The first test image of each class; without a test, a digit of MNIST's sample."""
+    if evaluation:
+        for name, png in zip(evaluation.classes, evaluation.examples, strict=True):
+            if png:
+                yield _Example(image_of(png), name, f"{with_article(name)} of the test set")
+    elif spec.are_digits:
+        images, labels = sample.load()
+        for digit, name in enumerate(spec.classes):
+            yield _Example(images[np.flatnonzero(labels == digit)[0]], name, f"{with_article(name)} of MNIST")
 
 
-def _digits(evaluation: Evaluation | None) -> Iterator[dict[str, str]]:
-    """The first test image of each class."""
-    for name, png in zip(evaluation.classes, evaluation.examples, strict=True) if evaluation else ():
-        if png:
-            yield _example(png, name, f"{with_article(name)} of the test set")
-
-
-def _errors(evaluation: Evaluation | None) -> Iterator[dict[str, str]]:
+def _errors(evaluation: Evaluation | None) -> Iterator[_Example]:
     if evaluation is None:
         return
     for error in evaluation.worst[:MAX_ERRORS]:
         label, answer = (evaluation.classes[index] for index in (error.digit, error.answer))
-        yield _example(error.png, f"{label} → {answer}", f"{with_article(label)}, read as {answer}")
+        yield _Example(image_of(error.png), f"{label} → {answer}", f"{with_article(label)}, read as {answer}")
 
 
-def _example(png: str, label: str, title: str) -> dict[str, str]:
-    return {"pixels": _base64(image_of(png).tobytes()), "label": label, "title": title}
-
-
-def _epochs(trained: Trained) -> tuple[list[dict[str, str]], str]:
-    """The weights after each epoch, and which the page leaves out because they are too large together."""
-    run = trained.run if trained.run and trained.home == trained.run.path else None
-    files = run.epoch_files() if run else []
-    found: list[dict[str, str]] = []
-    packed = [pack(describe(Checkpoint(file).network())) for file in files[:1]]
-    most = max(2, MAX_EPOCH_BYTES // len(packed[0])) if packed else 0
-    kept = _spread(files, most)
+def _epochs(trained: Trained, size: int) -> tuple[list[dict[str, str]], str]:
+    """The weights after each epoch, of so many bytes each, and which of them the page leaves out to stay small."""
+    files = trained.run.epoch_files() if trained.run and trained.home == trained.run.path else []
+    kept = _spread(files, max(2, MAX_EPOCH_BYTES // size))
+    epochs = []
     for file in kept:
-        weights = pack(describe(Checkpoint(file).network()))
-        epoch = int(file.stem)
-        found.append({"name": "before training" if epoch == 0 else f"epoch {epoch}", "weights": _base64(weights)})
-    missing = [int(file.stem) for file in files if file not in kept]
-    left_out = f"Left out, to keep the page small: epochs {', '.join(map(str, missing))}." if missing else ""
-    return found, left_out
+        name = "before training" if file.stem == "0" else f"epoch {file.stem}"
+        epochs.append({"name": name, "weights": _base64(pack(describe(Checkpoint(file).network())))})
+    missing = [file.stem for file in files if file not in kept]
+    return epochs, f"Left out, to keep the page small: epochs {', '.join(missing)}." if missing else ""
 
 
 def _spread(files: Sequence[Path], most: int) -> list[Path]:

@@ -33,12 +33,12 @@
 /**
  * One line of an account.
  * @typedef {object} Line
- * @property {"products" | "terms" | "window" | "equation"} kind
  * @property {string} text
  * @property {number} value - the result of the line
  * @property {Product[]} [products] - those of the largest sums first
  * @property {Term[]} [terms] - the largest first
  * @property {number[]} [values] - of a window of pooling, row by row
+ * @property {number} [won] - the place of the largest of them, for max pooling
  */
 
 /**
@@ -46,9 +46,10 @@
  * @property {Line[]} lines - from the input of the last layer with weights, or the pooling, to the value
  * @property {number} value
  * @property {Region[]} regions - what to light up before it
+ * @property {number} base - the step of the first line
  */
 
-const POINTWISE = ["activation", "norm", "dropout"];
+const POINTWISE = ["activation", "norm"];
 const SHOWN_TERMS = 10;
 
 /**
@@ -68,7 +69,7 @@ function account(steps, weights, outputs, classes, place) {
   for (let number = base + 1; number <= place.step; number++) {
     lines.push(pointwiseLine(steps[number], weights[number], place.channel, lines[lines.length - 1].value));
   }
-  return { lines, regions, value: lines[lines.length - 1].value };
+  return { lines, regions, base, value: lines[lines.length - 1].value };
 }
 
 /**
@@ -102,27 +103,21 @@ function baseLine(steps, weights, outputs, classes, place) {
       };
     case "linear":
       return linearLine(steps, weights[place.step], outputs, place);
-    case "flatten": {
-      const source = sourceOf(steps, before, unflattened(slide.from, place.channel));
-      const value = outputs[place.step][index];
-      const text = `value ${place.channel + 1} of the list is that of ${placeName(steps, source)}: ${shown(value)}`;
-      return { line: { kind: "equation", text, value }, regions: [{ ...source, side: 1 }] };
-    }
     case "softmax": {
       const value = outputs[place.step][index];
       const power = Math.exp(slide.input[index]);
       const all = slide.input.reduce((sum, logit) => sum + Math.exp(logit), 0);
       const text = `e^${shown(slide.input[index])} / (sum of all ${classes.length}) = ${shown(power)} / ${shown(all)} = ${shown(value)}`;
-      return { line: { kind: "equation", text, value }, regions: [{ step: before, channel: place.channel, y, x, side: 1 }] };
+      return { line: { text, value }, regions: [{ step: before, channel: place.channel, y, x, side: 1 }] };
     }
     case "normalise": {
-      const value = (slide.input[index] - step.mean) / step.std;
-      const text = `(${slide.input[index]} − ${shown(step.mean)}) / ${shown(step.std)} = ${shown(value)}`;
-      return { line: { kind: "equation", text, value }, regions: [{ step: before, channel: 0, y, x, side: 1 }] };
+      const value = (slide.input[index] / 255 - step.mean) / step.std;
+      const text = `(${slide.input[index]} / 255 − ${step.mean}) / ${step.std} = ${shown(value)}`;
+      return { line: { text, value }, regions: [{ step: before, channel: 0, y, x, side: 1 }] };
     }
     default: {
       const value = outputs[place.step][index];
-      return { line: { kind: "equation", text: `a pixel of ${value} of 255`, value }, regions: [] };
+      return { line: { text: `a pixel of ${value} of 255`, value }, regions: [] };
     }
   }
 }
@@ -155,7 +150,7 @@ function productsLine({ step, from, input }, { weight, bias }, place, top, left)
   const over = channels > 1 ? `sum over ${channels} channels` : "sum of the products";
   const text = bias ? `${over}: ${shown(sum)} ${added(bias[place.channel])} (bias) = ${shown(value)}` : `${over}: ${shown(value)}`;
   products.sort((a, b) => Math.abs(b.sum) - Math.abs(a.sum));
-  return { kind: "products", text, value, products };
+  return { text, value, products };
 }
 
 /**
@@ -173,7 +168,8 @@ function windowLine({ step, from, input }, channel, top, left) {
   });
   const isMax = step.kind === "max";
   const value = isMax ? Math.max(...values) : values.reduce((sum, one) => sum + one, 0) / values.length;
-  return { kind: "window", text: `${isMax ? "the largest" : "the mean"} is ${shown(value)}`, value, values };
+  const text = `${isMax ? "the largest" : "the mean"} is ${shown(value)}`;
+  return isMax ? { text, value, values, won: values.indexOf(value) } : { text, value, values };
 }
 
 /**
@@ -201,7 +197,7 @@ function linearLine(steps, { weight, bias }, outputs, place) {
   const value = sum + bias[place.channel];
   const text = `sum of all ${input.length.toLocaleString("en")} products: ${shown(sum)} ${added(bias[place.channel])} (bias) = ${shown(value)}`;
   const regions = places.map((source) => ({ ...source, side: 1 }));
-  return { line: { kind: "terms", text, value, terms }, regions };
+  return { line: { text, value, terms }, regions };
 }
 
 /**
@@ -229,7 +225,6 @@ function sourceOf(steps, number, index) {
  * @returns {Line}
  */
 function pointwiseLine(step, weights, channel, input) {
-  if (step.kind === "dropout") return { kind: "equation", text: "dropout: nothing, except in training", value: input };
   if (step.kind === "norm") {
     const [mean, variance, scale, shift] = ["running_mean", "running_var", "weight", "bias"].map(
       (name) => weights[name][channel],
@@ -237,10 +232,10 @@ function pointwiseLine(step, weights, channel, input) {
     const deviation = Math.sqrt(variance + step.eps);
     const value = ((input - mean) / deviation) * scale + shift;
     const text = `normalised: (${shown(input)} − ${shown(mean)}) / ${shown(deviation)} · ${shown(scale)} ${added(shift)} = ${shown(value)}`;
-    return { kind: "equation", text, value };
+    return { text, value };
   }
   const value = ACTIVATIONS[step.function](input);
-  return { kind: "equation", text: `${step.title.replace(/^.*: /, "")}(${shown(input)}) = ${shown(value)}`, value };
+  return { text: `${step.title.replace(/^.*: /, "")}(${shown(input)}) = ${shown(value)}`, value };
 }
 
 /**

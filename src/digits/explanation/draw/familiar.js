@@ -7,8 +7,11 @@
  * @property {string} means - of each feature map by class, float32 in base64
  * @property {string} whitening - of the deviations from these means, float32 in base64
  * @property {number} weight - of the distance
- * @property {number | null} threshold - below it, an image is unfamiliar
+ * @property {number} threshold - below it, an image is unfamiliar
  */
+
+/** @type {{means: Float32Array, whitening: Float32Array} | undefined} decoded once */
+let usualArrays;
 
 /**
  * The energy of the logits, less the weighted Mahalanobis distance of the means of the feature maps.
@@ -21,8 +24,7 @@ function familiarity(steps, outputs, usual) {
   const logits = outputs[outputs.length - 2];
   const answer = logits.indexOf(Math.max(...logits));
   const observed = usual.ends.flatMap((number) => meansOf(outputs[number], steps[number].shape[0]));
-  const means = floats(usual.means);
-  const whitening = floats(usual.whitening);
+  const { means, whitening } = (usualArrays ??= { means: floats(usual.means), whitening: floats(usual.whitening) });
   const deviations = observed.map((mean, map) => mean - means[answer * observed.length + map]);
   const white = deviations.map((_, to) =>
     deviations.reduce((sum, deviation, from) => sum + deviation * whitening[from * observed.length + to], 0),

@@ -94,7 +94,7 @@ function computed(step, weights, from, input) {
     case "flatten":
       return flattened(from, input);
     case "normalise":
-      return input.map((value) => (value - step.mean) / step.std);
+      return input.map((value) => (value / 255 - step.mean) / step.std);
     case "activation":
       return input.map(ACTIVATIONS[step.function]);
     case "norm":
@@ -265,53 +265,4 @@ function softmax(logits) {
   const powers = logits.map((value) => Math.exp(value - largest));
   const sum = powers.reduce((total, value) => total + value, 0);
   return powers.map((value) => value / sum);
-}
-
-/**
- * Decodes the weights of all steps.
- * @param {Step[]} steps
- * @param {string} base64
- * @returns {Weights[]}
- */
-function decoded(steps, base64) {
-  const view = new DataView(bytesOf(base64).buffer);
-  return steps.map(({ arrays }) => {
-    /** @type {Weights} */
-    const weights = {};
-    for (const [name, { at, length, half }] of Object.entries(arrays)) {
-      weights[name] = Float32Array.from({ length }, (_, number) =>
-        half ? halfFloat(view.getUint16(at + 2 * number, true)) : view.getFloat32(at + 4 * number, true),
-      );
-    }
-    return weights;
-  });
-}
-
-/**
- * @param {string} base64
- * @returns {Uint8Array<ArrayBuffer>}
- */
-function bytesOf(base64) {
-  return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-}
-
-/**
- * @param {string} base64 - of float32, little-endian
- * @returns {Float32Array}
- */
-function floats(base64) {
-  const view = new DataView(bytesOf(base64).buffer);
-  return Float32Array.from({ length: view.byteLength / 4 }, (_, number) => view.getFloat32(4 * number, true));
-}
-
-/**
- * The value of a float16.
- * @param {number} bits
- * @returns {number}
- */
-function halfFloat(bits) {
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  const size = exponent ? 2 ** (exponent - 25) * (1024 + fraction) : 2 ** -24 * fraction;
-  return bits & 0x8000 ? -size : size;
 }

@@ -11,6 +11,7 @@ const SIGNED = {
 const SMALLEST_MAP = 56; // CSS pixels per side of a feature map that is drawn
 const SMALLEST_UNIT = 14; // the same of a unit of a fully connected layer
 const LARGEST_UNIT = 34; // the same, of a layer of few units, with room for their names
+const SMALLEST = 1e-6; // the strongest colour stands at least for this value
 const GAP = 4; // CSS pixels between maps
 const NAMES = 16; // CSS pixels below units for their names
 
@@ -89,7 +90,7 @@ function colourTable() {
  * @returns {number}
  */
 function largest(values) {
-  let most = 1e-6;
+  let most = SMALLEST;
   for (let place = 0; place < values.length; place++) most = Math.max(most, Math.abs(values[place]));
   return most;
 }
@@ -110,6 +111,7 @@ class Maps {
     this.most = 1;
     this.columns = 1;
     this.cell = 1; // CSS pixels per value
+    this.nameWidth = 0; // CSS pixels of the longest name
     this.isGrey = step.kind === "input";
   }
 
@@ -117,12 +119,16 @@ class Maps {
     return this.step.shape[1] * this.step.shape[2] === 1;
   }
 
+  get font() {
+    return `12px ${getComputedStyle(this.canvas).fontFamily}`;
+  }
+
   /** Distance from one map to the next, in CSS pixels: across, and down. */
   get pitch() {
     const [, height, width] = this.step.shape;
     const below = this.names.length ? NAMES : 0;
     const gap = this.areUnits && !below ? 1 : GAP;
-    return { x: width * this.cell + gap, y: height * this.cell + gap + below };
+    return { x: Math.max(width * this.cell, this.nameWidth) + gap, y: height * this.cell + gap + below };
   }
 
   /**
@@ -132,6 +138,9 @@ class Maps {
   layOut(available) {
     const [channels, height, width] = this.step.shape;
     const smallest = this.areUnits ? (this.names.length ? LARGEST_UNIT : SMALLEST_UNIT) : SMALLEST_MAP;
+    const context = contextOf(this.canvas);
+    context.font = this.font;
+    this.nameWidth = Math.ceil(Math.max(0, ...this.names.map((name) => context.measureText(name).width)));
     this.cell = Math.max(1, Math.ceil(smallest / Math.max(height, width)));
     if (channels === 1) this.cell = Math.floor(Math.min(available, 224) / width);
     this.columns = Math.max(1, Math.min(channels, Math.floor((available + GAP) / this.pitch.x)));
@@ -161,13 +170,13 @@ class Maps {
     context.imageSmoothingEnabled = false;
     const image = imageOf(values, width, this.most);
     context.fillStyle = style.color;
-    context.font = `12px ${style.fontFamily}`;
+    context.font = this.font;
     context.textAlign = "center";
     for (let channel = 0; channel < channels; channel++) {
       const { x, y } = this.corner(channel);
       const [across, down] = [width * this.cell, height * this.cell];
       context.drawImage(image, 0, channel * height, width, height, x, y, across, down);
-      if (this.names.length) context.fillText(this.names[channel], x + across / 2, y + down + 13, this.pitch.x);
+      if (this.names.length) context.fillText(this.names[channel], x + Math.max(across, this.nameWidth) / 2, y + down + 13);
     }
     for (const region of lit) this.frame(context, region, style.outlineColor, 2);
     if (pointed) this.frame(context, { ...pointed, side: 1 }, style.color, 2);

@@ -12,8 +12,10 @@ function update() {
       : { pixels: null, problem: "" };
   const { pixels } = state.prepared;
   state.outputs = pixels ? forward(DATA.steps, currentWeights(), pixels) : [];
+  explainPlace();
   showAnswer();
   showSeen();
+  clearWhy();
   drawLayers();
   showPlace();
   setTimeout(showWhy, PAUSE, state.changes);
@@ -59,6 +61,12 @@ function showImage(canvas, values, most) {
   contextOf(canvas).drawImage(imageOf(values, 28, most), 0, 0);
 }
 
+/** Removes the answer to an earlier drawing. */
+function clearWhy() {
+  showImage(canvasById("why"), new Float64Array(28 * 28), 1);
+  byId("whyText").textContent = "Which pixels mattered";
+}
+
 /**
  * Computes and shows which pixels mattered, unless something has changed meanwhile.
  * @param {number} change
@@ -68,20 +76,20 @@ async function showWhy(change) {
   if (!isCurrent()) return;
   byId("spoken").textContent = answerInWords();
   const [chances, { pixels }] = [probabilities(), state.prepared];
-  const text = byId("whyText");
-  if (!pixels || !chances) {
-    showImage(canvasById("why"), new Float64Array(28 * 28), 1);
-    text.textContent = "Which pixels mattered";
-    return;
-  }
+  if (!pixels || !chances) return;
   const answer = chances.indexOf(Math.max(...chances));
+  const text = byId("whyText");
   text.textContent = "Which pixels mattered: computing …";
   const losses = await occlusion(DATA.steps, currentWeights(), pixels, answer, isCurrent);
   if (!losses || !isCurrent()) return;
   showImage(canvasById("why"), losses, largest(losses));
   showDigitOver(canvasById("why"), pixels);
   const name = DATA.classes[answer];
-  text.textContent = `Which pixels mattered: without the orange ones, ${name} loses up to ${shown(largest(losses))} of its lead`;
+  const most = Math.max(...losses);
+  text.textContent =
+    most > 0
+      ? `Which pixels mattered: covering the orange ones lowers the logit of ${name}, against the best other one, by up to ${shown(most)}`
+      : `Covering any part makes ${name} more likely`;
 }
 
 /**
@@ -137,19 +145,25 @@ function buildExamples(id, examples) {
     button.title = title;
     button.setAttribute("type", "button");
     button.setAttribute("aria-label", title);
-    button.addEventListener("click", () => {
-      state.strokes = [];
-      state.example = image;
-      schedule();
-    });
+    button.addEventListener("click", () => change([], image));
     byId(id).append(button);
   }
 }
 
-/** Removes the last stroke, or the chosen image. */
+/**
+ * Replaces what is drawn, so that it can be undone.
+ * @param {Stroke[]} strokes
+ * @param {Uint8Array | null} example
+ */
+function change(strokes, example) {
+  state.history.push({ strokes: state.strokes, example: state.example });
+  Object.assign(state, { strokes, example });
+  schedule();
+}
+
+/** Returns to what was drawn before the last change. */
 function undo() {
-  if (state.example) state.example = null;
-  else state.strokes.pop();
+  Object.assign(state, state.history.pop());
   schedule();
 }
 
@@ -176,19 +190,11 @@ function listen() {
   listenToPen(
     canvasById("paper"),
     () => Number(brush.value) / 100,
-    (stroke) => {
-      state.example = null;
-      state.strokes.push(stroke);
-      schedule();
-    },
+    (stroke) => change([...state.strokes, stroke], null),
     schedule,
   );
   byId("undo").addEventListener("click", undo);
-  byId("clear").addEventListener("click", () => {
-    state.strokes = [];
-    state.example = null;
-    schedule();
-  });
+  byId("clear").addEventListener("click", () => change([], null));
   byId("close").addEventListener("click", () => point(null, false));
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") point(null, false);
@@ -217,6 +223,7 @@ function start() {
   }
   buildExamples("digits", DATA.digits);
   buildExamples("errors", DATA.errors);
+  byId("digitsTitle").hidden = !DATA.digits.length;
   byId("errorsTitle").hidden = !DATA.errors.length;
   buildEpochs();
   buildLayers();
@@ -224,6 +231,7 @@ function start() {
   layOut();
   watchVisibility();
   update();
+  setTimeout(currentWeights); // decoded before the first stroke
 }
 
 start();

@@ -30,7 +30,7 @@ function showAccount(panel, title, explained, kernel) {
   for (const line of explained.lines) {
     if (line.products) parts.push(...productParts(line.products, kernel));
     if (line.terms) parts.push(termTable(line.terms));
-    if (line.values) parts.push(labelled("window", numberGrid(line.values, kernel, line.values.indexOf(line.value))));
+    if (line.values) parts.push(labelled("window", numberGrid(line.values, kernel, line.won)));
     parts.push(element("p", "equation", line.text));
   }
   panel.replaceChildren(...parts);
@@ -45,8 +45,9 @@ function showAccount(panel, title, explained, kernel) {
 function productParts(products, kernel) {
   const parts = products.slice(0, SHOWN_CHANNELS).map((product) => {
     const multiplied = product.kernel.map((factor, number) => factor * (product.patch[number] ?? 0));
+    const title = products.length > 1 ? [element("p", "", `channel ${product.channel + 1}`)] : [];
     return element("div", "product", "", [
-      element("p", "", products.length > 1 ? `channel ${product.channel + 1}` : ""),
+      ...title,
       element("div", "grids", "", [
         labelled("patch", numberGrid(product.patch, kernel)),
         element("span", "sign", "×"),
@@ -89,7 +90,7 @@ function numberGrid(values, columns, marked = -1) {
     const cell = element("span", number === marked ? "won" : "", value === null ? "0" : short(value));
     const colour = colourOf((value ?? 0) / most, SIGNED[theme()]);
     cell.style.background = `rgb(${colour.join(" ")})`;
-    cell.style.color = luminance(colour) > 0.3 ? "#000" : "#fff";
+    cell.style.color = luminance(colour) > 0.179 ? "#000" : "#fff";
     if (value === null) cell.className = "padding";
     cell.title = value === null ? "padding" : String(value);
     grid.append(cell);

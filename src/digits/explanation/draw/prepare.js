@@ -1,4 +1,5 @@
-// How a drawing becomes an image of 28×28, as `digits predict` prepares a picture of it (digits.preparation).
+// How a drawing becomes an image of 28×28, as `digits predict` prepares a picture of it (digits.preparation, whose
+// constants these are). Unlike there, ink at the edge counts, and no line or stain is refused: a person drew it.
 
 const BOX = 20; // pixels of the longer side of a digit in MNIST's images
 const SMALL_DIGIT = 36; // pixels of the halved drawing: a smaller digit is prepared at full resolution

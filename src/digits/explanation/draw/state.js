@@ -61,6 +61,10 @@ const state = {
   /** @type {Place | null} the value that is explained */
   place: null,
   isPinned: false,
+  /** @type {Account | null} how it was computed */
+  account: null,
+  /** @type {{strokes: Stroke[], example: Uint8Array | null}[]} what was drawn before each change */
+  history: [],
   changes: 0,
 };
 
@@ -90,7 +94,7 @@ function answerInWords() {
 /** @returns {boolean} whether the image is unlike those of the training; known only of the trained network */
 function isUnfamiliar() {
   const { usual, steps, networks } = DATA;
-  if (!usual || usual.threshold === null || state.network < networks.length - 1) return false;
+  if (!usual || state.network < networks.length - 1) return false;
   return familiarity(steps, state.outputs, usual) < usual.threshold;
 }
 

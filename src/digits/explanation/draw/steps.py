@@ -2,25 +2,28 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from digits.model.geometry import IMAGE_SIZE, formula, output_size
 from digits.model.network import ACTIVATIONS, Flatten, Network
 
-ACTIVATION_NAMES = {
-    "relu": "ReLU",
-    "leaky_relu": "leaky ReLU",
-    "elu": "ELU",
-    "gelu": "GELU",
-    "silu": "SiLU",
-    "tanh": "tanh",
-    "sigmoid": "sigmoid",
+ACTIVATION_NOTES = {
+    "relu": ("ReLU", "Negative values become 0."),
+    "leaky_relu": ("leaky ReLU", "Negative values are multiplied by 0.01."),
+    "elu": ("ELU", "Each negative value x becomes eˣ − 1."),
+    "gelu": ("GELU", "Each value x is multiplied by the probability that a normally distributed number is below x."),
+    "silu": ("SiLU", "Each value x becomes x / (1 + e⁻ˣ)."),
+    "tanh": ("tanh", "Each value becomes its hyperbolic tangent, between −1 and 1."),
+    "sigmoid": ("sigmoid", "Each value x becomes 1 / (1 + e⁻ˣ), between 0 and 1."),
 }
+"""The name of each activation on the page, and what it does."""
+
 LARGE = 4 * 2**20  # bytes of float32 weights, above which filters and matrices become float16
 LARGEST_HALF = 65504.0  # of float16
 
@@ -37,6 +40,7 @@ class Step:
         note: What a learner wants to know of it.
         options: Numbers and words that the computation needs.
         arrays: Its weights, by torch's names.
+        block: The number of its block, from 1; 0 outside of one.
     """
 
     kind: str
@@ -46,6 +50,7 @@ class Step:
     note: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, Tensor] = field(default_factory=dict)
+    block: int = 0
 
 
 def describe(network: Network) -> list[Step]:
@@ -53,31 +58,32 @@ def describe(network: Network) -> list[Step]:
     data = network.data
     shape: tuple[int, ...] = (1, IMAGE_SIZE, IMAGE_SIZE)
     steps = [
-        Step("input", "Input", shape, note="The pixels, from 0 (black) to 255."),
+        Step("input", "Input", shape, note="The pixels, from 0 (black) to 255 (white)."),
         Step(
             "normalise",
             "Normalised pixels",
             shape,
-            note=f"Each pixel, divided by 255, less the mean {data.mean:g} of the training pixels, divided by their "
-            f"standard deviation {data.std:g}.",
-            options={"mean": 255 * data.mean, "std": 255 * data.std},
+            note=f"Divides each pixel by 255, subtracts the mean {data.mean:g} of the training pixels, and divides by "
+            f"their standard deviation {data.std:g}.",
+            options={"mean": data.mean, "std": data.std},
         ),
     ]
-    for place, layer in _layers(network):
+    for block, layer in _layers(network):
         step = DESCRIPTIONS[type(layer)](layer, steps[-1].shape)
-        if step:
-            steps.append(Step(step.kind, place + step.title, *list(step.__dict__.values())[2:]))
+        title = f"Block {block}: {step.title}" if block else step.title
+        steps.append(replace(step, title=title, block=block))
     note = "e to the power of each output, divided by the sum of all: probabilities, whose sum is 1."
     return [*steps, Step("softmax", "Softmax", steps[-1].shape, note=note)]
 
 
-def _layers(network: Network) -> Iterator[tuple[str, nn.Module]]:
+def _layers(network: Network) -> Iterator[tuple[int, nn.Module]]:
+    """The number of the block of each layer, and the layer."""
     blocks: Any = network.blocks  # torch does not type its content
     for number, block in enumerate(blocks, 1):
         for layer in block.children():
-            yield f"Block {number}: ", layer
+            yield number, layer
     for layer in network.head.children():
-        yield "", layer
+        yield 0, layer
 
 
 def _convolution(layer: nn.Conv2d, shape: tuple[int, ...]) -> Step:
@@ -129,8 +135,8 @@ def _batch_norm(layer: nn.BatchNorm2d, shape: tuple[int, ...]) -> Step:
         "norm",
         "batch normalisation",
         shape,
-        note="Each map, less its mean in training, divided by its standard deviation there; then times a learned "
-        "scale, plus a learned shift.",
+        note="Subtracts the map's mean in training, divides by its standard deviation there, multiplies by a learned "
+        "scale, and adds a learned shift.",
         options={"eps": layer.eps},
         arrays=_arrays(layer, "running_mean", "running_var", "weight", "bias"),
     )
@@ -138,8 +144,8 @@ def _batch_norm(layer: nn.BatchNorm2d, shape: tuple[int, ...]) -> Step:
 
 def _activation(layer: nn.Module, shape: tuple[int, ...]) -> Step:
     name = next(name for name, kind in ACTIVATIONS.items() if type(layer) is kind)
-    note = "Negative values become 0." if name == "relu" else "The same function of each value."
-    return Step("activation", ACTIVATION_NAMES[name], shape, note=note, options={"function": name})
+    title, note = ACTIVATION_NOTES[name]
+    return Step("activation", title, shape, note=note, options={"function": name})
 
 
 def _flatten(layer: nn.Module, shape: tuple[int, ...]) -> Step:
@@ -164,8 +170,8 @@ def _linear(layer: nn.Linear, shape: tuple[int, ...]) -> Step:
         "linear",
         f"Fully connected layer, {layer.in_features:,} → {layer.out_features:,}",
         (layer.out_features,),
-        note=f"Each unit multiplies each of the {layer.in_features:,} values by a weight of its own, and adds a bias: "
-        f"{parameters:,} parameters.",
+        note=f"Each unit multiplies each of the {layer.in_features:,} values by its own weight, adds up the products, "
+        f"and adds a bias: {parameters:,} parameters.",
         arrays=_arrays(layer, "weight", "bias"),
     )
 
@@ -188,33 +194,31 @@ DESCRIPTIONS: dict[type[nn.Module], Callable[[Any, tuple[int, ...]], Step]] = {
 
 
 def is_large(steps: list[Step]) -> bool:
-    """Whether the weights are embedded as float16."""
+    """Whether filters and matrices are embedded as float16."""
     return sum(4 * array.numel() for step in steps for array in step.arrays.values()) > LARGE
 
 
 def pack(steps: list[Step]) -> bytes:
-    """The weights of all steps, one after the other, little-endian: float32; of large networks, filters float16."""
-    half = is_large(steps)
-    return b"".join(_encoded(array, half and array.dim() > 1) for step in steps for array in step.arrays.values())
+    """The weights of all steps, one after the other, little-endian float32; float16 for those that are rounded."""
+    large = is_large(steps)
+    arrays = (_embedded(array, large) for step in steps for array in step.arrays.values())
+    return b"".join(array.contiguous().numpy().tobytes() for array in arrays)
 
 
-def _encoded(array: Tensor, half: bool) -> bytes:
-    values = array.contiguous().numpy()
-    encoded: bytes = (
-        values.clip(-LARGEST_HALF, LARGEST_HALF).astype("<f2") if half else values.astype("<f4")
-    ).tobytes()
-    return encoded
+def _embedded(array: Tensor, large: bool) -> Tensor:
+    """Round the filters and matrices of a large network to float16; keep all else."""
+    return array.clamp(-LARGEST_HALF, LARGEST_HALF).half() if large and array.dim() > 1 else array
 
 
 def layout(steps: list[Step]) -> list[dict[str, Any]]:
     """The steps in plain values: for each weight its place in what `pack` returns, in bytes."""
-    half, at, described = is_large(steps), 0, []
+    large, at, described = is_large(steps), 0, []
     for step in steps:
         arrays = {}
         for name, array in step.arrays.items():
-            narrow = half and array.dim() > 1
-            arrays[name] = {"at": at, "length": array.numel(), "half": narrow}
-            at += array.numel() * (2 if narrow else 4)
+            half = large and array.dim() > 1
+            arrays[name] = {"at": at, "length": array.numel(), "half": half}
+            at += array.numel() * (2 if half else 4)
         described.append(
             {
                 "kind": step.kind,
@@ -230,19 +234,15 @@ def layout(steps: list[Step]) -> list[dict[str, Any]]:
 
 
 def embedded(network: Network) -> Network:
-    """The network with the weights that the page has: a copy whose filters are rounded, if it is large."""
-    half = is_large(describe(network))
-    weights = {
-        name: value.clamp(-LARGEST_HALF, LARGEST_HALF).half().float() if half and value.dim() > 1 else value
-        for name, value in network.state_dict().items()
-    }
+    """The network with the weights that the page has: a copy, rounded if it is large."""
+    large = is_large(describe(network))
     rounded = copy.deepcopy(network)
-    rounded.load_state_dict(weights)
+    rounded.load_state_dict({name: _embedded(value, large).to(value) for name, value in network.state_dict().items()})
     return rounded
 
 
-def largest_difference(network: Network, images: np.ndarray) -> float:
+def largest_difference(network: Network, images: npt.NDArray[np.uint8]) -> float:
     """The largest difference of a logit that the rounding of the weights makes on some images, (n, 28, 28) uint8."""
     with torch.inference_mode():
-        both = [net(torch.from_numpy(images.copy())) for net in (network, embedded(network))]
-    return float((both[0] - both[1]).abs().max())
+        exact, rounded = (net(torch.from_numpy(images.copy())) for net in (network, embedded(network)))
+    return float((exact - rounded).abs().max())

@@ -16,15 +16,21 @@ const RASTER = 280; // pixels per side of the drawing that the network's image i
  * @param {string} colour
  */
 function drawStrokes(context, strokes, side, colour) {
-  context.strokeStyle = colour;
+  context.strokeStyle = context.fillStyle = colour;
   context.lineCap = "round";
   context.lineJoin = "round";
   for (const { width, points } of strokes) {
+    const [[firstX, firstY], ...others] = points.map(([x, y]) => [x * side, y * side]);
     context.lineWidth = width * side;
     context.beginPath();
-    context.moveTo(points[0][0] * side, points[0][1] * side);
-    for (const [x, y] of points.length > 1 ? points.slice(1) : points) context.lineTo(x * side, y * side);
-    context.stroke();
+    if (others.length) {
+      context.moveTo(firstX, firstY);
+      for (const [x, y] of others) context.lineTo(x, y);
+      context.stroke();
+    } else {
+      context.arc(firstX, firstY, (width * side) / 2, 0, 2 * Math.PI);
+      context.fill();
+    }
   }
 }
 
@@ -78,6 +84,7 @@ function contextOf(canvas, settings) {
 function listenToPen(canvas, brush, onStart, onMove) {
   /** @type {Stroke | null} */
   let stroke = null;
+  let pen = -1; // a second finger, or the palm, does not draw
   const add = (/** @type {PointerEvent} */ event) => {
     const box = canvas.getBoundingClientRect();
     stroke?.points.push([(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height]);
@@ -85,18 +92,19 @@ function listenToPen(canvas, brush, onStart, onMove) {
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button || stroke) return;
     canvas.setPointerCapture(event.pointerId);
+    pen = event.pointerId;
     stroke = { width: brush(), points: [] };
     add(event);
     onStart(stroke);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (!stroke) return;
-    const events = event.getCoalescedEvents();
+    if (!stroke || event.pointerId !== pen) return;
+    const events = event.getCoalescedEvents?.() ?? []; // browsers have it only for files and secure connections
     (events.length ? events : [event]).forEach(add);
     onMove();
   });
-  const end = () => {
-    stroke = null;
+  const end = (/** @type {PointerEvent} */ event) => {
+    if (event.pointerId === pen) stroke = null;
   };
   canvas.addEventListener("pointerup", end);
   canvas.addEventListener("pointercancel", end);

@@ -18,22 +18,24 @@ function drawLayers() {
   views.forEach((view, number) => view.isVisible && drawLayer(number));
 }
 
-/** @returns {Account | null} of the value that is pointed at */
-function currentAccount() {
+/** Explains the value that is pointed at, once for all that shows it. */
+function explainPlace() {
   const { place, outputs } = state;
-  return place && outputs.length ? account(DATA.steps, currentWeights(), outputs, DATA.classes, place) : null;
+  state.account =
+    place && outputs.length ? account(DATA.steps, currentWeights(), outputs, DATA.classes, place) : null;
 }
 
 /** @param {number} number - of the step */
 function drawLayer(number) {
   const { maps, scale, filters } = views[number];
   if (!maps) return;
-  const lit = currentAccount()?.regions.filter(({ step }) => step === number) ?? [];
+  const lit = state.account?.regions.filter(({ step }) => step === number) ?? [];
   const pointed = state.place?.step === number ? state.place : null;
   const size = DATA.steps[number].shape.reduce((product, side) => product * side, 1);
   maps.draw(state.outputs[number] ?? new Float64Array(size), lit, pointed);
   if (!maps.isGrey) {
-    [`−${shown(maps.most)}`, "0", shown(maps.most)].forEach((text, part) => (scale[part].textContent = text));
+    const ends = state.outputs.length && maps.most > SMALLEST ? [`−${shown(maps.most)}`, shown(maps.most)] : ["", ""];
+    [ends[0], "0", ends[1]].forEach((text, part) => (scale[part].textContent = text));
   }
   if (filters?.open) drawFilters(number);
 }
@@ -50,7 +52,7 @@ function drawFilters(number) {
   const { weight } = currentWeights()[number];
   const source = sourceOf(DATA.steps, number - 1, 0).step;
   const [channels, height, width] = DATA.steps[source].shape;
-  const chosen = state.place?.step === number ? state.place.channel : 0;
+  const chosen = state.account?.base === number ? (state.place?.channel ?? 0) : 0;
   const size = weight.length / step.shape[0];
   const isFirst = step.kind === "convolution" && channels === 1;
   let values = isFirst ? weight : weight.subarray(chosen * size, (chosen + 1) * size);
@@ -78,7 +80,7 @@ function drawFilters(number) {
 
 /** Shows the arithmetic of the value that is pointed at. */
 function showPlace() {
-  const explained = currentAccount();
+  const explained = state.account;
   const panel = byId("panel");
   byId("arithmetic").classList.toggle("open", Boolean(explained));
   byId("close").hidden = !explained;
@@ -90,10 +92,11 @@ function showPlace() {
     return;
   }
   const step = DATA.steps[state.place.step];
-  const base = DATA.steps[(explained.regions[0]?.step ?? state.place.step - 1) + 1] ?? step;
   const isLast = state.place.step >= DATA.steps.length - 2;
   const place = isLast ? `class ${DATA.classes[state.place.channel]}` : placeName(DATA.steps, state.place);
-  showAccount(panel, `${step.title}: ${place}`, explained, base.kernel ?? 1);
+  const title = `${step.title}: ${place}`;
+  showAccount(panel, title, explained, DATA.steps[explained.base].kernel ?? 1);
+  if (state.isPinned) byId("spoken").textContent = `${title}: ${explained.lines[explained.lines.length - 1].text}`;
 }
 
 /**
@@ -102,13 +105,24 @@ function showPlace() {
  * @param {boolean} isPinned
  */
 function point(place, isPinned) {
-  const before = state.place;
-  const same = before && place && ["step", "channel", "y", "x"].every((part) => Reflect.get(before, part) === Reflect.get(place, part));
-  state.isPinned = isPinned;
-  if (same || (!before && !place)) return;
+  const isSame = isAt(place);
+  state.isPinned = isPinned && place !== null;
+  if (isSame) return;
   state.place = place;
+  explainPlace();
   drawLayers();
   showPlace();
+}
+
+/**
+ * Whether a value is the one that is pointed at.
+ * @param {Place | null} place
+ * @returns {boolean}
+ */
+function isAt(place) {
+  const { place: here } = state;
+  if (!place || !here) return place === here;
+  return place.step === here.step && place.channel === here.channel && place.y === here.y && place.x === here.x;
 }
 
 /**
@@ -126,7 +140,11 @@ function listenToMaps(number, maps) {
     if (!state.isPinned && event.pointerType !== "touch") point(at(event), false);
   });
   canvas.addEventListener("pointerleave", () => state.isPinned || point(null, false));
-  canvas.addEventListener("click", (event) => point(at(event), true));
+  canvas.addEventListener("click", (event) => {
+    const place = at(event);
+    const releases = state.isPinned && isAt(place);
+    point(releases ? null : place, !releases);
+  });
   canvas.addEventListener("keydown", (event) => {
     /** @type {Record<string, [number, number]>} */
     const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
