@@ -1,5 +1,6 @@
 """Every command of the README and of the pages in docs/ is run, and its output is the one shown."""
 
+import contextlib
 import os
 import re
 import runpy
@@ -14,6 +15,8 @@ import pytest
 
 from digits import overrides
 from digits.cli import app as cli
+from digits.errors import UserError
+from digits.explanation.explain import configuration
 
 from .helpers import ROOT, TRAIN, environment, gpus, run, run_cold
 
@@ -23,7 +26,7 @@ PAGES = ["README.md", *(f"docs/{name}.md" for name in (
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8").partition("## Wrong input")[0] for page in PAGES}
 TEXT = "\n".join(TEXTS.values())  # without the table that test_inputs.py checks
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
-INLINE = re.findall(r"`(python train\.py (?!--help)[^`…]+)`", TEXT)
+INLINE = re.findall(r"`(python train\.py (?!--help)[^`…]+|digits explain model=[^`…]+)`", TEXT)
 EXAMPLES = re.findall(r"```console\n\$ python train\.py (.*?)\n(.*?)```", TEXT, re.DOTALL)
 
 # These run this test, install what it runs on, or take minutes and change files.
@@ -66,6 +69,13 @@ def test_the_pages_have_commands() -> None:
     assert INLINE
 
 
+def compose_and_check(words: list[str], fails: bool) -> None:
+    """Overrides of a network that can be built; the one that the guide calls impossible fails."""
+    arguments = [word for word in words if not word.startswith("--")]
+    with pytest.raises(UserError, match="no output of size") if fails else contextlib.nullcontext():
+        configuration(arguments)
+
+
 @pytest.mark.parametrize("command", COMMANDS + INLINE)
 def test_a_command_is_one_that_there_is(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # a directory that is asked for is made
@@ -74,6 +84,8 @@ def test_a_command_is_one_that_there_is(command: str, tmp_path: Path, monkeypatc
         overrides.parse_arguments(words[2:])
     elif words[0] == "python":
         assert (ROOT / words[1]).is_file()
+    elif words[:2] == ["digits", "explain"] and "=" in words[2]:
+        compose_and_check(words[2:], fails="kernel_size=99" in command)
     elif words[0] == "digits":
         assert words[1] in {command.name or "" for command in cli.app.registered_commands} | {
             getattr(command.callback, "__name__", "") for command in cli.app.registered_commands

@@ -15,6 +15,7 @@ CHANGES: list[dict[str, Any]] = [
     {"scale": 0.2},
     {"shear": 15},
     {"elastic": 1},
+    {"thickness": 1},
     {"erase": 1},
 ]
 
@@ -55,6 +56,40 @@ def test_each_image_changes_in_its_own_way_and_a_seed_repeats_it(strength: dict[
     assert len(torch.unique(changed.flatten(1), dim=0)) > 50
     assert torch.equal(augmentation(images, generator()), changed)
     assert not torch.equal(augmentation(images, generator(1)), changed)
+
+
+def test_thickness_mixes_with_a_stroke_that_is_a_pixel_thicker_or_thinner() -> None:
+    images = torch.zeros(500, 28, 28, dtype=torch.uint8)
+    images[:, 5:20, 12:15] = 200  # three pixels wide
+    changed = Augmentation(thickness=1)(images, generator())
+    beside, edge, middle = (changed[:, 12, column] for column in (11, 12, 13))
+    thicker = beside > 1
+    assert 200 < thicker.sum() < 300
+    assert torch.allclose(edge[thicker], torch.tensor(200.0), atol=0.1)
+    assert (edge[~thicker] <= 200.1).all()
+    assert torch.allclose(middle, torch.tensor(200.0), atol=0.1)  # the middle stays
+    assert beside.max() > 195
+    assert edge.min() < 5
+    half = Augmentation(thickness=1)(images, generator(), strength=0.5)
+    assert half[:, 12, 11].max() <= 100.1
+    assert half[:, 12, 12].min() >= 99.9
+
+
+def test_only_a_single_upright_stroke_gets_a_serif() -> None:
+    one, other = (torch.zeros(200, 28, 28, dtype=torch.uint8) for _ in range(2))
+    one[:, 4:24, 13:16] = 255
+    other[:, 4:24, 8:20] = 255
+    changed = Augmentation(serif=1)(one, generator())
+    added = (changed > one.float() + 1).float()
+    assert (added.sum((1, 2)) > 4).all()  # pixels
+    rows, columns = (added.any(axis).float() for axis in (2, 1))
+    assert rows[:, 15:].sum() == 0  # at the upper end
+    assert columns[:, 17:].sum() == 0  # on the left; its end is round
+    assert (changed >= one - 0.1).all()
+    assert torch.allclose(Augmentation(serif=1)(other, generator()), other.float(), atol=0.1)
+    some = (Augmentation(serif=1)(one, generator(), strength=0.3) > one.float() + 1).any((1, 2)).sum()
+    assert 40 < some < 80  # of 200
+    assert torch.allclose(Augmentation(serif=1)(torch.zeros_like(one), generator()), torch.zeros(200, 28, 28))
 
 
 def test_a_shift_moves_by_as_many_pixels_as_it_says() -> None:
