@@ -10,7 +10,7 @@ const SIGNED = {
 };
 const SMALLEST_MAP = 56; // CSS pixels per side of a feature map that is drawn
 const SMALLEST_UNIT = 14; // the same of a unit of a fully connected layer
-const LARGEST_UNIT = 34; // the same, of a layer of few units, with room for their names
+const LARGEST_UNIT = 30; // the same, of a layer of few units, with room for their names
 const SMALLEST = 1e-6; // the strongest colour stands at least for this value
 const GAP = 4; // CSS pixels between maps
 const NAMES = 16; // CSS pixels below units for their names
