@@ -99,8 +99,8 @@ def _find(grey: Grey, near: Mask | None = None) -> Ink:
 
 def _is_like_border(grey: Grey, mask: Mask) -> bool:
     """Whether ink is as bright as most of the picture's border: the paper may have been taken for ink."""
-    ink, rest = float(np.median(grey[mask])), float(np.median(grey[~mask]))
-    return abs(float(np.median(paper.border(grey))) - ink) < 0.5 * abs(ink - rest)
+    ink, rest, border = (quantile(values, 0.5) for values in (grey[mask], grey[~mask], paper.border(grey)))
+    return abs(border - ink) < 0.5 * abs(ink - rest)
 
 
 class _Separated(NamedTuple):

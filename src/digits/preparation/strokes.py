@@ -32,11 +32,15 @@ def are_strokes(strength: Grey, mask: Mask) -> bool:
         strength: (height, width) float32, how far each pixel stands out from the paper.
         mask: (height, width) bool, the ink.
     """
-    outline = mask & ~ndimage.binary_erosion(mask, border_value=1)
-    inside = mask[box_of(mask)]
+    rows, columns = box_of(mask)
+    inside = mask[rows, columns]
     height, width = inside.shape
-    falls = strength - ndimage.minimum_filter(strength, max(5, round(SOFTEST * max(height, width))) | 1)
-    full = quantile(strength[mask], 0.6)
+    distance = max(5, round(SOFTEST * max(height, width))) | 1
+    near = tuple(slice(max(part.start - distance, 0), part.stop + distance) for part in (rows, columns))
+    strength, ink = strength[near], mask[near]
+    outline = ink & ~ndimage.binary_erosion(ink, border_value=1)
+    falls = strength - ndimage.minimum_filter(strength, distance)
+    full = quantile(strength[ink], 0.6)
     if (falls[outline] > FALL * strength[outline].clip(FAINTEST_EDGE * full)).mean() <= SHARP:
         return False
     is_line = width > max(FLATTEST * height, LONG * mask.shape[1])
