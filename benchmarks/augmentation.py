@@ -18,7 +18,9 @@ from digits.validation import resolve
 
 STEPS = 20 if QUICK else 200
 WARM_UP = 10
-CHOICES = ("affine", "elastic", "erase")
+CHOICES = {name: ["data/augment=" + name] for name in ("affine", "elastic", "erase")} | {
+    "affine, strokes": ["data/augment=affine", "data.augment.thickness=0.6", "data.augment.serif=0.3"]
+}
 
 
 def main() -> None:
@@ -29,7 +31,7 @@ def main() -> None:
     data.setup()
     digits: Any = data.train_dataloader().dataset
     _, step = plain_step(cfg)
-    augmentations = {name: Augmentation(**configuration(f"data/augment={name}").data.augment) for name in CHOICES}
+    augmentations = {name: Augmentation(**configuration(*words).data.augment) for name, words in CHOICES.items()}
     times: dict[str, list[float]] = {name: [] for name in ("step", *augmentations)}
     order: Any = torch.randperm(len(digits.members))
     for chosen in order.split(cfg.data.batch_size)[: WARM_UP + STEPS]:
@@ -46,7 +48,7 @@ def main() -> None:
     print(f"a step of {cfg.data.batch_size} digits: {spread(whole, 'ms')}")
     for name in augmentations:
         share = statistics.median(part / total for part, total in zip(milliseconds[name], whole, strict=True))
-        print(f"data/augment={name:<8} {spread(milliseconds[name], 'ms')}, {100 * share:.1f} % of a step")
+        print(f"{name:<16} {spread(milliseconds[name], 'ms')}, {100 * share:.1f} % of a step")
     write("augmentation", {"milliseconds": milliseconds})
 
 
