@@ -1,6 +1,6 @@
 """Makes the pictures of docs/guide.md with Chromium and the runs that the guide trains.
 
-python docs/screenshots.py outputs/guide outputs/learning
+python docs/screenshots.py outputs/guide outputs/learning multirun/guide
 """
 
 import io
@@ -41,9 +41,8 @@ def open_page(browser: Browser, run: Path, width: int = 1250, height: int = 900)
 
 
 def save(png: bytes, name: str) -> None:
-    """Save a picture with few colours, which makes its file small."""
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture.quantize(256, dither=Image.Dither.NONE).save(OUTPUT / f"{name}.png", optimize=True)
+    """Save a picture in a small file."""
+    Image.open(io.BytesIO(png)).convert("RGB").save(OUTPUT / f"{name}.png", optimize=True)
     print(OUTPUT / f"{name}.png")
 
 
@@ -103,7 +102,7 @@ def of_epochs(browser: Browser, run: Path) -> None:
     for epoch in (0, 1, last):
         page.locator("#epoch").fill(str(epoch))
         page.wait_for_timeout(6000)
-        shots = (page.locator(section).screenshot() for section in ("#answer", "#epochs"))
+        shots = (page.locator(section).screenshot() for section in ("#epochs", "#answer"))
         parts += [Image.open(io.BytesIO(shot)) for shot in shots]
     width, heights = parts[0].width, (parts[0].height, parts[1].height)
     whole = Image.new("RGB", (3 * width + 40, sum(heights) + 8), "white")
@@ -115,13 +114,14 @@ def of_epochs(browser: Browser, run: Path) -> None:
     save(file.getvalue(), "epochs")
 
 
-def main(run: Path, learning: Path) -> None:
+def main(run: Path, learning: Path, sweep: Path) -> None:
     """Make all pictures."""
     OUTPUT.mkdir(exist_ok=True)
     trained = find(run)
     made = {path.stem: path for path in explain(trained, pixels_of(trained, None, 7))}
     save(made["block1"].read_bytes(), "maps")
     save(made["sizes"].read_bytes(), "sizes")
+    save((sweep / "accuracy-optimizer.lr.png").read_bytes(), "rates")
     chromium = next(filter(None, map(shutil.which, CHROMIUM)))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -131,4 +131,4 @@ def main(run: Path, learning: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:3]))
+    main(*map(Path, sys.argv[1:4]))

@@ -550,7 +550,7 @@ def test_epochs(tiny: Compose, tmp_path: Path, opened: Callable[..., "Page"]) ->
     page = opened(draw.write(find(tmp_path / "run")))
     best = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)["epoch"] + 1
     names = page.evaluate("DATA.networks.map(({name}) => name)")
-    assert names == ["before training", "epoch 1", "epoch 2", f"trained (epoch {best})"]
+    assert names == ["before training", "epoch 1", "epoch 2", f"the best, epoch {best}"]
     page.locator("#digits button").first.click()
     page.locator("#epoch").fill("0")
     wait(page, "state.network === 0 && !isScheduled")

@@ -78,7 +78,7 @@ def _page(trained: Trained) -> str:
         "unsure": rated.thresholds.probability,
         "usual": _usual(rated, steps),
         "steps": layout(steps),
-        "networks": [*epochs, {"name": f"trained (epoch {_epoch(checkpoint)})", "weights": _base64(weights)}],
+        "networks": [*epochs, {"name": f"the best, epoch {_epoch(checkpoint)}", "weights": _base64(weights)}],
         "leftOut": left_out,
         "digits": [example.plain() for example in digits],
         "errors": [example.plain() for example in errors],
@@ -89,7 +89,8 @@ def _page(trained: Trained) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string((FOLDER / "page.html").read_text(encoding="utf-8")).render(
         name=trained.home.resolve().name,
-        summary=_summary(rated.network, steps, evaluation, [*digits, *errors]),
+        summary=_summary(rated.network, evaluation),
+        rounding=_rounding(rated.network, steps, [*digits, *errors]),
         are_digits=spec.are_digits,
         digits_title="Test images" if evaluation else "Digits of MNIST",
         style=style,
@@ -123,15 +124,20 @@ def _epoch(checkpoint: Checkpoint) -> int | str:
     return epoch + 1 if isinstance(epoch, int) else "unknown"
 
 
-def _summary(network: Network, steps: list[Step], evaluation: Evaluation | None, examples: Sequence[_Example]) -> str:
-    parts = [f"{sum(weight.numel() for weight in network.parameters()):,} parameters"]
-    if evaluation:
-        parts.append(f"{100 * evaluation.test_accuracy:.2f} % of {evaluation.images:,} test images read right")
-    if is_large(steps):
-        images = [example.image for example in examples]
-        difference = f" by up to {largest_difference(network, np.stack(images)):.1g}" if images else ""
-        parts.append(f"the page rounds the weights to float16, which changes the logits of its images{difference}")
-    return "; ".join(parts) + ". Nothing leaves this page: your own computer computes everything."
+def _summary(network: Network, evaluation: Evaluation | None) -> str:
+    parameters = f"{sum(weight.numel() for weight in network.parameters()):,} parameters"
+    if evaluation is None:
+        return f"{parameters}."
+    return f"{parameters}; {100 * evaluation.test_accuracy:.2f} % of {evaluation.images:,} test images read right."
+
+
+def _rounding(network: Network, steps: list[Step], examples: Sequence[_Example]) -> str:
+    """What rounding the weights of a large network changes; empty for others."""
+    if not is_large(steps):
+        return ""
+    images = [example.image for example in examples]
+    difference = f" by up to {largest_difference(network, np.stack(images)):.1g}" if images else ""
+    return f"The page rounds the weights to float16, which changes the logits of its images{difference}."
 
 
 def _usual(network: RatedNetwork, steps: list[Step]) -> dict[str, Any] | None:
@@ -165,7 +171,7 @@ def _errors(evaluation: Evaluation | None) -> Iterator[_Example]:
         return
     for error in evaluation.worst[:MAX_ERRORS]:
         label, answer = (evaluation.classes[index] for index in (error.digit, error.answer))
-        yield _Example(image_of(error.png), f"{label} → {answer}", f"{with_article(label)}, read as {answer}")
+        yield _Example(image_of(error.png), f"{label}, read as {answer}", f"{with_article(label)}, read as {answer}")
 
 
 def _epochs(trained: Trained, size: int) -> tuple[list[dict[str, str]], str]:

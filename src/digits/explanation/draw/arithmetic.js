@@ -104,10 +104,11 @@ function baseLine(steps, weights, outputs, classes, place) {
     case "linear":
       return linearLine(steps, weights[place.step], outputs, place);
     case "softmax": {
-      const value = outputs[place.step][index];
-      const power = Math.exp(slide.input[index]);
-      const all = slide.input.reduce((sum, logit) => sum + Math.exp(logit), 0);
-      const text = `e^${shown(slide.input[index])} / (sum of all ${classes.length}) = ${shown(power)} / ${shown(all)} = ${shown(value)}`;
+      const most = Math.max(...slide.input);
+      const power = Math.exp(slide.input[index] - most);
+      const all = slide.input.reduce((sum, logit) => sum + Math.exp(logit - most), 0);
+      const value = power / all;
+      const text = `e to the power of ${shown(slide.input[index])} less the largest, ${shown(most)}: ${shown(power)}; divided by the sum of all ${classes.length}, ${shown(all)}: ${shown(value)}`;
       return { line: { text, value }, regions: [{ step: before, channel: place.channel, y, x, side: 1 }] };
     }
     case "normalise": {
@@ -168,8 +169,9 @@ function windowLine({ step, from, input }, channel, top, left) {
   });
   const isMax = step.kind === "max";
   const value = isMax ? Math.max(...values) : values.reduce((sum, one) => sum + one, 0) / values.length;
-  const text = `${isMax ? "the largest" : "the mean"} is ${shown(value)}`;
-  return isMax ? { text, value, values, won: values.indexOf(value) } : { text, value, values };
+  const areEqual = values.every((one) => one === value);
+  const text = areEqual ? `all are ${shown(value)}` : `${isMax ? "the largest" : "the mean"} is ${shown(value)}`;
+  return isMax && !areEqual ? { text, value, values, won: values.indexOf(value) } : { text, value, values };
 }
 
 /**

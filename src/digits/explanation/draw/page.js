@@ -198,6 +198,7 @@ function listen() {
   byId("close").addEventListener("click", () => point(null, false));
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") point(null, false);
+    moveByKey(event);
     if (event.key === "z" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       undo();

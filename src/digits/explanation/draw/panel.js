@@ -24,15 +24,19 @@ function element(tag, className = "", text = "", children = []) {
  * @param {string} title
  * @param {Account} explained
  * @param {number} kernel - pixels per side of the kernel, or the window of a pooling
+ * @param {number} most - the value of the strongest colour in the layer before
+ * @param {HTMLElement[]} map - the map of the value, enlarged
  */
-function showAccount(panel, title, explained, kernel) {
-  const parts = [element("h3", "", title)];
+function showAccount(panel, title, explained, kernel, most, map) {
+  /** @type {HTMLElement[]} */
+  const parts = [element("h3", "", `${title} = ${shown(explained.value)}`), ...map];
   for (const line of explained.lines) {
-    if (line.products) parts.push(...productParts(line.products, kernel));
+    if (line.products) parts.push(...productParts(line.products, kernel, most));
     if (line.terms) parts.push(termTable(line.terms));
-    if (line.values) parts.push(labelled("window", numberGrid(line.values, kernel, line.won)));
+    if (line.values) parts.push(labelled("window", numberGrid(line.values, kernel, most, line.won)));
     parts.push(element("p", "equation", line.text));
   }
+  parts.push(element("p", "faint", "All numbers are rounded."));
   panel.replaceChildren(...parts);
   panel.dataset.value = String(explained.value);
 }
@@ -40,22 +44,26 @@ function showAccount(panel, title, explained, kernel) {
 /**
  * @param {Product[]} products
  * @param {number} kernel
+ * @param {number} most
  * @returns {HTMLElement[]}
  */
-function productParts(products, kernel) {
+function productParts(products, kernel, most) {
+  const strongest = largest(products.flatMap((product) => product.kernel));
   const parts = products.slice(0, SHOWN_CHANNELS).map((product) => {
     const multiplied = product.kernel.map((factor, number) => factor * (product.patch[number] ?? 0));
-    const title = products.length > 1 ? [element("p", "", `channel ${product.channel + 1}`)] : [];
+    const isAlone = products.length === 1;
+    const title = isAlone ? [] : [element("p", "", `channel ${product.channel + 1}`)];
+    const sum = isAlone ? [] : [element("p", "sum", `sum ${shown(product.sum)}`)];
     return element("div", "product", "", [
       ...title,
       element("div", "grids", "", [
-        labelled("patch", numberGrid(product.patch, kernel)),
+        labelled("patch", numberGrid(product.patch, kernel, most)),
         element("span", "sign", "×"),
-        labelled("kernel", numberGrid(product.kernel, kernel)),
+        labelled("kernel", numberGrid(product.kernel, kernel, strongest)),
         element("span", "sign", "="),
-        labelled("products", numberGrid(multiplied, kernel)),
+        labelled("products", numberGrid(multiplied, kernel, largest(multiplied))),
       ]),
-      element("p", "sum", `sum ${shown(product.sum)}`),
+      ...sum,
     ]);
   });
   const others = products.slice(SHOWN_CHANNELS);
@@ -79,13 +87,13 @@ function labelled(label, grid) {
  * Numbers in a grid, each on its colour; small kernels only have room for the numbers.
  * @param {(number | null)[]} values
  * @param {number} columns
+ * @param {number} most - the value of the strongest colour
  * @param {number} [marked] - index of the one that won
  * @returns {HTMLElement}
  */
-function numberGrid(values, columns, marked = -1) {
+function numberGrid(values, columns, most, marked = -1) {
   const grid = element("div", "numbers");
   grid.style.gridTemplateColumns = `repeat(${columns}, 1fr)`;
-  const most = largest(values.map((value) => value ?? 0));
   values.forEach((value, number) => {
     const cell = element("span", number === marked ? "won" : "", value === null ? "0" : short(value));
     const colour = colourOf((value ?? 0) / most, SIGNED[theme()]);
@@ -132,7 +140,7 @@ function termTable(terms) {
     ]),
   );
   return element("table", "", "", [
-    element("caption", "", "The largest products"),
+    element("caption", "", "The largest products, whatever their sign"),
     element("tr", "", "", head),
     ...rows,
   ]);

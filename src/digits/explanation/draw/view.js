@@ -1,5 +1,7 @@
 // The rows of the layers: built once, drawn while they are on the screen, and listened to.
 
+const LARGE_MAP = 168; // CSS pixels per side of the map in the panel
+
 /** @type {LayerView[]} */
 const views = [];
 
@@ -34,7 +36,9 @@ function drawLayer(number) {
   const size = DATA.steps[number].shape.reduce((product, side) => product * side, 1);
   maps.draw(state.outputs[number] ?? new Float64Array(size), lit, pointed);
   if (!maps.isGrey) {
-    const ends = state.outputs.length && maps.most > SMALLEST ? [`−${shown(maps.most)}`, shown(maps.most)] : ["", ""];
+    const most = state.outputs.length && maps.most > SMALLEST ? shown(maps.most) : "";
+    const hasNegative = most && state.outputs[number].some((value) => value < 0);
+    const ends = [hasNegative ? `−${most}` : "", most];
     [ends[0], "0", ends[1]].forEach((text, part) => (scale[part].textContent = text));
   }
   if (filters?.open) drawFilters(number);
@@ -67,10 +71,12 @@ function drawFilters(number) {
     });
     values = ordered;
   }
-  const what = step.kind === "linear" ? "unit" : "map";
+  const name = number === DATA.steps.length - 2 ? `class ${DATA.classes[chosen]}` : `unit ${chosen + 1}`;
+  const what = step.kind === "linear" ? name : `map ${chosen + 1}`;
+  const inputs = height * width === 1 ? "units" : "maps";
   const text = isFirst
     ? `All ${step.shape[0]} filters`
-    : `The weights of ${what} ${chosen + 1}, for each of ${channels} ${channels === 1 ? "map" : "maps"} of its input`;
+    : `The weights of ${what}, for ${channels === 1 ? "its input" : `each of ${channels.toLocaleString("en")} ${inputs}`}`;
   const caption = filters.querySelector("p");
   if (caption) caption.textContent = `${text}. The strongest colour is ${shown(largest(values))}.`;
   const maps = new Maps({ ...step, kind: "filters", shape }, canvas, []);
@@ -95,8 +101,31 @@ function showPlace() {
   const isLast = state.place.step >= DATA.steps.length - 2;
   const place = isLast ? `class ${DATA.classes[state.place.channel]}` : placeName(DATA.steps, state.place);
   const title = `${step.title}: ${place}`;
-  showAccount(panel, title, explained, DATA.steps[explained.base].kernel ?? 1);
+  const most = largest(state.outputs[Math.max(explained.base - 1, 0)]);
+  showAccount(panel, title, explained, DATA.steps[explained.base].kernel ?? 1, most, enlargedMap(state.place));
   if (state.isPinned) byId("spoken").textContent = `${title}: ${explained.lines[explained.lines.length - 1].text}`;
+}
+
+/**
+ * The map of a value, large enough to choose others in it; none for units.
+ * @param {Place} place
+ * @returns {HTMLElement[]}
+ */
+function enlargedMap({ step: number, channel, y, x }) {
+  const step = DATA.steps[number];
+  const [, height, width] = step.shape;
+  if (height * width === 1) return [];
+  const canvas = document.createElement("canvas");
+  byId("panel").append(canvas); // with the colours of the page
+  const maps = new Maps({ ...step, shape: [1, height, width] }, canvas, []);
+  maps.layOut(LARGE_MAP);
+  const values = state.outputs[number].subarray(channel * height * width, (channel + 1) * height * width);
+  maps.draw(values, [], { step: number, channel: 0, y, x });
+  canvas.addEventListener("click", (event) => {
+    const chosen = maps.placeAt(event);
+    if (chosen) point({ step: number, channel, y: chosen.y, x: chosen.x }, true);
+  });
+  return [canvas];
 }
 
 /**
@@ -145,23 +174,36 @@ function listenToMaps(number, maps) {
     const releases = state.isPinned && isAt(place);
     point(releases ? null : place, !releases);
   });
-  canvas.addEventListener("keydown", (event) => {
-    /** @type {Record<string, [number, number]>} */
-    const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-    const arrow = arrows[event.key];
-    const here = state.place?.step === number ? state.place : null;
-    if (arrow) {
-      event.preventDefault();
-      point({ step: number, ...(here ? maps.beside(here, ...arrow) : { channel: 0, y: 0, x: 0 }) }, true);
-    } else if (event.key === "Enter" && here) point(here, true);
-  });
+  canvas.addEventListener("focus", () => (focused = number));
+}
+
+/** The step whose maps had the focus last. */
+let focused = 0;
+
+/**
+ * Moves to the value beside the one that is pointed at, or to the first value of the maps with the focus.
+ * @param {KeyboardEvent} event
+ */
+function moveByKey(event) {
+  /** @type {Record<string, [number, number]>} */
+  const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  const arrow = arrows[event.key];
+  const isOnMaps = event.target instanceof HTMLCanvasElement && event.target.tabIndex === 0;
+  if (!arrow || event.target instanceof HTMLInputElement || !(isOnMaps || (state.isPinned && state.place))) return;
+  event.preventDefault();
+  const here = state.isPinned || state.place?.step === focused ? state.place : null;
+  const step = here?.step ?? focused;
+  const { maps } = views[step];
+  if (!maps) return;
+  point({ step, ...(here ? maps.beside(here, ...arrow) : { channel: 0, y: 0, x: 0 }) }, true);
 }
 
 /** Builds the row of every step. */
 function buildLayers() {
   DATA.steps.forEach((step, number) => {
     const before = DATA.steps[number - 1];
-    const sizes = (/** @type {Step} */ { shape }) => (shape[1] * shape[2] > 1 ? shape.join("×") : String(shape[0]));
+    const sizes = (/** @type {Step} */ { shape }) =>
+      shape[1] * shape[2] > 1 ? shape.join("×") : shape[0].toLocaleString("en");
     const section = element("section", "layer", "", [
       element("h3", "", step.title),
       element("p", "sizes", before ? `${sizes(before)} → ${sizes(step)}` : sizes(step)),
