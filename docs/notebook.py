@@ -47,6 +47,7 @@ def execute(notebook: Any, folder: Path) -> None:
 
 def main() -> None:
     """Write the notebook with the output of every command."""
+    NOTEBOOK.parent.mkdir(exist_ok=True)
     notebook = build(GUIDE.read_text(encoding="utf-8"))
     execute(notebook, NOTEBOOK.parent)
     nbformat.write(notebook, NOTEBOOK)
