@@ -21,8 +21,7 @@ def build(text: str) -> Any:
     cells = [nbformat.v4.new_code_cell("%cd -q ..", id="folder")]
     for number, part in enumerate(parts):
         if number % 2:
-            source = "\n".join(f"!{command}" for command in part.splitlines())
-            cells.append(nbformat.v4.new_code_cell(source, id=f"command{number}"))
+            cells.append(nbformat.v4.new_code_cell(f"%%bash -e\n{part.rstrip()}", id=f"command{number}"))
         elif part.strip():
             cells.append(nbformat.v4.new_markdown_cell(_from_notebooks(part.strip()), id=f"text{number}"))
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
@@ -43,6 +42,8 @@ def execute(notebook: Any, folder: Path) -> None:
     NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(folder)}}).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # when it ran
+        for output in cell.get("outputs", ()):
+            output["text"] = output.get("text", "").replace(f"{folder.parent}/", "")
 
 
 def main() -> None:
