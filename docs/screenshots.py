@@ -23,7 +23,7 @@ FIVE = [
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
-def open_page(browser: Browser, run: Path, width: int = 1250, height: int = 900) -> Page:
+def open_page(browser: Browser, run: Path, width: int = 1250, height: int = 1100) -> Page:
     """Open the page of a run, and draw a 5."""
     page = browser.new_page(viewport={"width": width, "height": height})
     page.goto(draw.write(find(run)).resolve().as_uri())

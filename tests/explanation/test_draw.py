@@ -341,10 +341,20 @@ def test_an_average_has_no_winner(tmp_path: Path, opened: Callable[..., "Page"])
         page = opened(draw.write(find(tmp_path / "net.ckpt")))
         draw_seven(page)
         number = page.evaluate("(kind) => DATA.steps.findIndex((step) => step.kind === kind)", kind)
-        page.evaluate("(step) => point({ step, channel: 0, y: 0, x: 0 }, true)", number)
+        place = page.evaluate(LARGEST, number)
         assert page.locator("#panel .numbers span").count() == 4
         assert page.locator("#panel .won").count() == marked
-        assert page.evaluate("state.account.regions") == [{"step": number - 1, "channel": 0, "y": 0, "x": 0, "side": 2}]
+        region = {"step": number - 1, "channel": 0, "y": 2 * place["y"], "x": 2 * place["x"], "side": 2}
+        assert page.evaluate("state.account.regions") == [region]
+
+
+LARGEST = """(step) => {
+    const map = [...state.outputs[step].subarray(0, 14 * 14)];
+    const at = map.indexOf(Math.max(...map));
+    const place = { step, channel: 0, y: Math.floor(at / 14), x: at % 14 };
+    point(place, true);
+    return place;
+}"""
 
 
 def test_the_page_of_another_checkpoint_does_not_show_the_test_of_the_run(

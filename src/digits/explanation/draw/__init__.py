@@ -42,7 +42,7 @@ SCRIPTS = (
 )
 """In the order in which the page runs them; together they are one script."""
 
-MAX_ERRORS = 20
+MAX_ERRORS = 10
 MAX_BYTES = 100 * 2**20  # of the weights of a network; browsers limit the length of a text
 MAX_EPOCH_BYTES = 20 * 2**20  # of the weights of all epochs in a page
 
