@@ -628,13 +628,17 @@ TIMED = """async (moves) => {
 }"""
 
 
-@pytest.mark.alone
-@pytest.mark.slow
 @pytest.mark.parametrize(("model", "limit"), [("compact", 50), ("article", 150)])
+@pytest.mark.parametrize(
+    "patience", [pytest.param(1, marks=pytest.mark.long), pytest.param(4, marks=[pytest.mark.slow, pytest.mark.alone])]
+)
 def test_each_movement_is_answered_at_once(
-    model: str, limit: int, tmp_path: Path, opened: Callable[..., "Page"]
+    model: str, limit: int, patience: int, tmp_path: Path, opened: Callable[..., "Page"]
 ) -> None:
-    """95 % of 50 movements of the pen are answered, with all layers drawn that are on the screen, within the limit."""
+    """95 % of 50 movements of the pen are answered, with all layers drawn that are on the screen, within the limit.
+
+    In milliseconds, on a quiet machine; on a busy one it may take four times as long.
+    """
     from omegaconf import OmegaConf
 
     described = OmegaConf.to_container(composed(f"model={model}").model)
@@ -644,4 +648,4 @@ def test_each_movement_is_answered_at_once(
     moves = [[0.5 + 0.3 * np.cos(angle), 0.5 + 0.35 * np.sin(angle)] for angle in angles]
     times = sorted(page.evaluate(TIMED, moves))
     assert len(times) == 50
-    assert times[47] <= limit, times
+    assert times[47] <= patience * limit, times
