@@ -436,8 +436,8 @@ def test_a_finger_draws(page_file: Path, opened: Callable[..., "Page"]) -> None:
         kind = "touchMove" if number else "touchStart"
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [touch]})
     session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    wait(page, "state.outputs.length")
-    assert page.evaluate("state.strokes.map(({points}) => points.length)") == [len(STROKES[7][0])]
+    wait(page, f"state.strokes.length === 1 && state.strokes[0].points.length === {len(STROKES[7][0])}")
+    wait(page, "state.outputs.length && !isScheduled")
     assert page.evaluate("scrollY") == 0
     page.locator(".layer > canvas").nth(2).tap(position={"x": 20, "y": 20})
     wait(page, "document.querySelector('#arithmetic.open')")
