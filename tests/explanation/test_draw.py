@@ -398,6 +398,8 @@ def draw_seven(page: "Page") -> None:
     for place in places[1:]:
         page.mouse.move(*place, steps=4)
     page.mouse.up()
+    x, y = STROKES[7][0][-1]
+    wait(page, f"Math.hypot(state.strokes[0]?.points.at(-1)[0] - {x}, state.strokes[0]?.points.at(-1)[1] - {y}) < 0.02")
     wait(page, "state.outputs.length && !isScheduled")
 
 
@@ -475,8 +477,8 @@ def test_pointing_at_values(page_file: Path, opened: Callable[..., "Page"]) -> N
         canvas = page.locator(".layer").nth(number).locator("> canvas")
         canvas.scroll_into_view_if_needed()
         canvas.hover(position={"x": 21, "y": 17})
+        wait(page, f"state.place?.step === {number}")
         place = page.evaluate("state.place")
-        assert place["step"] == number
         value = page.evaluate(
             "({step, channel, y, x}) => state.outputs[step]"
             "[(channel * DATA.steps[step].shape[1] + y) * DATA.steps[step].shape[2] + x]",
