@@ -123,7 +123,7 @@ def assert_same(logits: np.ndarray, network: Network, images: np.ndarray) -> Non
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.long)])
 def test_the_page_computes_what_torch_computes(
     model: str, count: int, tmp_path: Path, opened: Callable[..., "Page"]
 ) -> None:
