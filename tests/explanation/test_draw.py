@@ -441,7 +441,11 @@ def test_a_finger_draws(page_file: Path, opened: Callable[..., "Page"]) -> None:
     wait(page, f"state.strokes.length === 1 && state.strokes[0].points.length === {len(STROKES[7][0])}")
     wait(page, "state.outputs.length && !isScheduled")
     assert page.evaluate("scrollY") == 0
-    page.locator(".layer > canvas").nth(2).tap(position={"x": 20, "y": 20})
+    for _ in range(5):  # where the machine is busy, a tap that takes half a second is a long press
+        page.locator(".layer > canvas").nth(2).tap(position={"x": 20, "y": 20})
+        page.wait_for_timeout(1500)
+        if page.evaluate("Boolean(document.querySelector('#arithmetic.open'))"):
+            break
     wait(page, "document.querySelector('#arithmetic.open')")
     page.get_by_role("button", name="Close").tap()
     wait(page, "!document.querySelector('#arithmetic.open')")
