@@ -382,7 +382,7 @@ def test_the_command_opens_the_page(page_file: Path, monkeypatch: pytest.MonkeyP
     assert app.main() == 0
     assert opened == [str(page_file)]
     monkeypatch.setattr(typer, "launch", lambda path: 3)
-    with pytest.raises(UserError, match="there is no browser to open"):
+    with pytest.raises(UserError, match="no browser was found; open .* in one"):
         app.main()
 
 
@@ -507,7 +507,7 @@ def test_a_click_pins_keys_move_and_escape_releases(page_file: Path, opened: Cal
         page.keyboard.press(key)
     assert page.evaluate("state.place") == {"step": 2, "channel": 0, "y": 2, "x": 0}
     page.keyboard.press("ArrowLeft")
-    assert page.evaluate("state.place.x") == 0  # there is no map on the left of the first
+    assert page.evaluate("state.place.x") == 0  # the first map is at the left edge
     for _ in range(28):
         page.keyboard.press("ArrowRight")
     assert page.evaluate("state.place") == {"step": 2, "channel": 1, "y": 2, "x": 0}

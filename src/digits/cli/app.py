@@ -264,7 +264,7 @@ def draw(run: opt.Source, browse: opt.Open = False) -> int:
     path = write(find(run))
     print(f"Written to {path}")
     if browse and typer.launch(str(path)):
-        raise UserError(f"there is no browser to open {path} with.")
+        raise UserError(f"no browser was found; open {path} in one.")
     return EXIT_DONE
 
 

@@ -19,7 +19,7 @@ def explain(named: Sequence[str], image: Path | None, digit: int | None, augment
         augment: Whether to draw the augmentation of the training.
 
     Raises:
-        UserError: If there is no such network, or there is nothing to draw.
+        UserError: If the run or the configuration is wrong, or only a trained network can be drawn.
     """
     if "=" in named[0] and not os.path.exists(named[0]):
         if image is not None or digit is not None:

@@ -22,7 +22,8 @@ let usualArrays;
  */
 function familiarity(steps, outputs, usual) {
   const logits = outputs[outputs.length - 2];
-  const answer = logits.indexOf(Math.max(...logits));
+  const most = Math.max(...logits);
+  const answer = logits.indexOf(most);
   const observed = usual.ends.flatMap((number) => meansOf(outputs[number], steps[number].shape[0]));
   const { means, whitening } = (usualArrays ??= { means: floats(usual.means), whitening: floats(usual.whitening) });
   const deviations = observed.map((mean, map) => mean - means[answer * observed.length + map]);
@@ -30,7 +31,7 @@ function familiarity(steps, outputs, usual) {
     deviations.reduce((sum, deviation, from) => sum + deviation * whitening[from * observed.length + to], 0),
   );
   const distance = Math.hypot(...white);
-  const energy = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0));
+  const energy = most + Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0));
   return energy - usual.weight * distance;
 }
 

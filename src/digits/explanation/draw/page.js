@@ -207,7 +207,7 @@ function listen() {
   let timer = 0;
   addEventListener("resize", () => {
     clearTimeout(timer);
-    timer = setTimeout(layOut, PAPER_PAUSE);
+    timer = setTimeout(layOut, LAYOUT_PAUSE);
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     layOut();
