@@ -50,7 +50,7 @@ Compose = Callable[..., DictConfig]
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = str(ROOT / "train.py")
 
-RUN_FILES = {"config.yaml", "metrics.csv", "evaluation.json", "results.json", "checkpoints", ".lock"}
+RUN_FILES = {"config.yaml", "metrics.csv", "predictions.csv", "evaluation.json", "results.json", "checkpoints", ".lock"}
 """What a training leaves in its directory; ``train.log`` and the report are optional."""
 
 # A network and a training small enough to finish in a second.

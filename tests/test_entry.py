@@ -194,7 +194,7 @@ def test_standard_output_that_is_closed(tmp_path: Path) -> None:
     words = [TRAIN, *QUICK, "hydra.run.dir=run"]
     done = run(*words, cwd=tmp_path, prepared=close_stdout)
     assert (done.returncode, done.stderr) == (0, "")
-    assert Run(tmp_path / "run").results()
+    assert Run(tmp_path / "run").results
 
 
 def test_no_dependency_sends_anything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +253,7 @@ def test_a_run_without_our_check_is_done_too(tiny_mnist: Path, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     words = [*TINY, "trainer.max_epochs=1", "hydra.run.dir=run", "~hydra.callbacks.check"]
     assert call_main(training_command.main, [TRAIN, *words]) == 0
-    assert Run(tmp_path / "run").results()
+    assert Run(tmp_path / "run").results
 
 
 def ignore_interrupts() -> None:

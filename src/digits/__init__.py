@@ -7,18 +7,19 @@ TYPE_CHECKING = False  # not from typing: as little as possible is imported befo
 if TYPE_CHECKING:
     from digits.overrides import compose
     from digits.prediction.predict import DigitReader, Prediction, load
-    from digits.runs.find import find_runs
-    from digits.sweeps.leaderboard import leaderboard
+    from digits.runs.run import Run
+    from digits.sweeps.frames import find_runs, leaderboard
     from digits.training.train import train
 
-__all__ = ["DigitReader", "Prediction", "compose", "find_runs", "leaderboard", "load", "train"]
+__all__ = ["DigitReader", "Prediction", "Run", "compose", "find_runs", "leaderboard", "load", "train"]
 
 _MODULES = {
     "DigitReader": "digits.prediction.predict",
     "Prediction": "digits.prediction.predict",
+    "Run": "digits.runs.run",
     "compose": "digits.overrides",
-    "find_runs": "digits.runs.find",
-    "leaderboard": "digits.sweeps.leaderboard",
+    "find_runs": "digits.sweeps.frames",
+    "leaderboard": "digits.sweeps.frames",
     "load": "digits.prediction.predict",
     "train": "digits.training.train",
 }

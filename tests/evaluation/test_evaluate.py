@@ -37,7 +37,7 @@ def tested(sample_run: Path) -> evaluation.Evaluation:
 
 
 def test_the_accuracy_is_that_of_the_training(sample_run: Path, tested: evaluation.Evaluation) -> None:
-    results = Run(sample_run).results()
+    results = Run(sample_run).results
     assert results is not None
     for name in ("test_accuracy", "test_loss", "calibration_error"):
         assert getattr(tested, name) == getattr(results, name)

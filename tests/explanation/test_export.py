@@ -52,7 +52,7 @@ def test_it_takes_bytes_and_says_what_it_is(exported: tuple[Path, str], sample_r
     batch, *size = taken.type.tensor_type.shape.dim
     assert (batch.dim_param, [dim.dim_value for dim in size]) == ("batch", [28, 28])
     about = {item.key: item.value for item in model.metadata_props}
-    results = Run(sample_run).results()
+    results = Run(sample_run).results
     assert results is not None
     assert json.loads(about["classes"]) == [str(digit) for digit in range(10)]
     assert json.loads(about["normalisation"])["mean"] == 0.1307
@@ -113,7 +113,7 @@ def test_where_it_cannot_be_written(sample_run: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_eight_bits_and_what_they_cost(sample_run: Path, exported: tuple[Path, str], tmp_path: Path) -> None:
     summary = export.export(find(sample_run), tmp_path / "small.onnx", int8=True)
-    results = Run(sample_run).results()
+    results = Run(sample_run).results
     assert results is not None
     assert f"Test accuracy {100 * results.test_accuracy:.2f} % with 32 bits" in summary
     small = onnx.load(tmp_path / "small.onnx")

@@ -51,7 +51,7 @@ class Reader(html.parser.HTMLParser):
 
 def test_the_page_says_what_the_run_says(page: Path) -> None:
     text = " ".join(" ".join(Reader(page.read_text(encoding="utf-8")).words).split())
-    results, tested = Run(page.parents[1]).results(), evaluation.read(page.parents[1])
+    results, tested = Run(page.parents[1]).results, evaluation.read(page.parents[1])
     assert results is not None
     assert tested is not None
     assert f"{100 * results.test_accuracy:.2f} % of 500 test digits read right; {tested.mistakes} wrong" in text
@@ -92,7 +92,7 @@ SEEN = """() => {
 @pytest.mark.parametrize("width", [390, 1200])
 def test_the_page_in_a_browser(page: Path, browser: "Browser", width: int) -> None:
     """No message on the console, every image and drawing in its shape, and nothing wider than the window."""
-    results, tested = Run(page.parents[1]).results(), evaluation.read(page.parents[1])
+    results, tested = Run(page.parents[1]).results, evaluation.read(page.parents[1])
     assert results is not None
     assert tested is not None
     view = browser.new_page(viewport={"width": width, "height": 2000})
@@ -127,7 +127,7 @@ def test_a_report_that_fails_costs_no_result(
     results = train(tiny("report=true"), tmp_path / "run")
     write_report(Run(tmp_path / "run"), results)
     assert results.status == "finished"
-    assert Run(tmp_path / "run").results() == results
+    assert Run(tmp_path / "run").results == results
     assert f"No report: no space. Once that is fixed: digits report {tmp_path / 'run'}" in caplog.text
 
 

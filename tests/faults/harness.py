@@ -181,7 +181,7 @@ def end_of(process: int) -> int:
 def contents(directory: Path) -> dict[str, Any]:
     """All that two runs of a configuration have in common, if nothing was lost."""
     run = Run(directory)
-    results = run.results()
+    results = run.results
     assert results is not None, f"{directory} has no results"
     kept: dict[str, Any] = {
         key: value for key, value in asdict(results).items() if key not in ("train_seconds", "wall_seconds")
@@ -236,7 +236,7 @@ def chains(folder: Path, cuts: int, rng: random.Random) -> Iterator[tuple[str, i
             times = 0
             while times < 8 and cut(kind, CONFIGURATIONS[name], directory, seconds, rng):
                 times += 1
-            if not (Run(directory).results() and Run(directory).report_file.exists()):
+            if not (Run(directory).results and Run(directory).report_file.exists()):
                 assert end_of(begin([*CONFIGURATIONS[name], *OFTEN], directory)) == 0, Path(
                     f"{directory}.log"
                 ).read_text()

@@ -104,7 +104,7 @@ def test_what_lies_in_a_run_directory(spoil: Spoil, name: str, sample_run: Path,
     (tmp_path / name).write_bytes(spoil((sample_run / name).read_bytes()))
     run = Run(tmp_path)
     with refused_in_a_line():
-        run.results(), run.config(), run.read_metrics(), evaluation.read(tmp_path)
+        run.results, run.read_config(), run.read_metrics(), evaluation.read(tmp_path)
 
 
 @FEW
@@ -118,5 +118,5 @@ def test_json_of_something_else(content: object, tmp_path: Path) -> None:
     for name in ("results.json", "evaluation.json"):
         (tmp_path / name).write_text(json.dumps(content))
     with refused_in_a_line():
-        Run(tmp_path).results()
+        _ = Run(tmp_path).results
         evaluation.read(tmp_path)

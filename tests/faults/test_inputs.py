@@ -373,7 +373,7 @@ def test_interrupted(
     assert done.stderr.strip().startswith("Interrupted. To resume: python train.py")
     again = type_in("python train.py", *words, "hydra.run.dir=new", f"data.root={tiny_mnist}")
     assert again.returncode == 0
-    assert Run(place / "new").results() is not None
+    assert Run(place / "new").results is not None
     assert not [path for path in (place / "new").rglob(".*") if path.name not in (".lock", ".hydra")]
     shutil.rmtree(place / "new")
     message = re.sub("resume: .*", "resume: python train.py … hydra.run.dir=new", done.stderr)

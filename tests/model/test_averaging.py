@@ -88,7 +88,7 @@ def test_an_average_of_64_bits_has_them(trained: Callable[..., Recorder], tmp_pa
 def test_the_average_is_what_is_validated_and_tested(trained: Callable[..., Recorder], tmp_path: Path) -> None:
     recorder = trained("averaging=ema")
     run = Run(tmp_path / "run")
-    results = run.results()
+    results = run.results
     assert results
     assert close(saved(run.last), recorder.validated[7])  # two batches to validate in each of four epochs
     row = run.read_metrics()[results.best_epoch]
@@ -104,7 +104,7 @@ def test_without_validation_digits_the_average_of_the_last_epoch_is_tested(
     assert close(saved(run.best), saved(run.last))
     assert not close(saved(run.best), recorder.steps[-1])
     tested = testing.evaluate(find(run.path))
-    results = run.results()
+    results = run.results
     assert results
     assert tested.test_accuracy == results.test_accuracy
 

@@ -28,9 +28,9 @@ def test_a_checkpoint_at_the_top(sample_run: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_results_are_of_the_checkpoint_that_was_tested(sample_run: Path) -> None:
-    assert find(sample_run).results() == Run(sample_run).results()
-    assert find(sample_run / "checkpoints/best.ckpt").results() is not None
-    assert find(sample_run / "checkpoints/last.ckpt").results() is None
+    assert find(sample_run).results == Run(sample_run).results
+    assert find(sample_run / "checkpoints/best.ckpt").results is not None
+    assert find(sample_run / "checkpoints/last.ckpt").results is None
 
 
 def test_a_checkpoint_that_lies_elsewhere(sample_run: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from digits.errors import UserError
 from digits.runs import listing
-from digits.runs.find import find_runs
+from digits.runs.find import list_runs
 from digits.runs.listing import print_runs
 from digits.runs.results import Results
 from digits.runs.run import Run
@@ -38,19 +38,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_newest_first(folder: Path) -> None:
-    entries = find_runs()
+    entries = list_runs()
     assert [str(entry.path) for entry in entries] == ["outputs/d", "outputs/c", "multirun/b/0", "outputs/day/a"]
     assert [entry.status.partition(":")[0] for entry in entries] == ["failed", "unfinished", "failed", "finished"]
     assert [entry.notes for entry in entries] == ["", "", "", "as it was"]
-    assert [str(entry.path) for entry in find_runs(tag="first")] == ["outputs/day/a"]
-    assert len(find_runs(tag="good")) == 3
-    assert [str(entry.path) for entry in find_runs([Path("multirun")])] == ["multirun/b/0"]
+    assert [str(entry.path) for entry in list_runs(tag="first")] == ["outputs/day/a"]
+    assert len(list_runs(tag="good")) == 3
+    assert [str(entry.path) for entry in list_runs([Path("multirun")])] == ["multirun/b/0"]
     with pytest.raises(UserError, match="there is no folder gone"):
-        find_runs([Path("gone")])
+        list_runs([Path("gone")])
 
 
 def test_it_is_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_runs(find_runs())
+    print_runs(list_runs())
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["when", "run", "status", "validation", "test", "data", "set", "time", "tags", "notes"]
     assert "outputs/day/a" in lines[-1]
@@ -70,17 +70,17 @@ def test_a_narrow_terminal_shows_the_main_columns(
 ) -> None:
     (folder / "outputs/d/config.yaml").unlink()
     monkeypatch.setattr(listing, "terminal", lambda: Console(width=width, force_terminal=True, color_system=None))
-    print_runs(find_runs())
+    print_runs(list_runs())
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
     assert lines[0].split() == columns.split()
 
 
-def test_one_that_was_refused_is_find_runs(folder: Path) -> None:
+def test_one_that_was_refused_is_list_runs(folder: Path) -> None:
     refused = Run(folder / "multirun/b/1")
     refused.path.mkdir()
     refused.write_failure(UserError("no such GPU"))
-    assert {str(entry.path): entry.status for entry in find_runs([Path("multirun")])} == {
+    assert {str(entry.path): entry.status for entry in list_runs([Path("multirun")])} == {
         "multirun/b/0": "failed: the loss is nan",
         "multirun/b/1": "failed: no such GPU",
     }
@@ -88,7 +88,7 @@ def test_one_that_was_refused_is_find_runs(folder: Path) -> None:
 
 def test_where_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert find_runs() == []
+    assert list_runs() == []
 
 
 def test_one_that_another_person_keeps_to_himself_is_a_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,8 +100,8 @@ def test_one_that_another_person_keeps_to_himself_is_a_line(folder: Path, monkey
         return outcome(run)
 
     monkeypatch.setattr(Run, "outcome", refuse)
-    assert {entry.path.name: entry.status.partition(":")[0] for entry in find_runs()}["c"] == "failed"
-    assert len(find_runs()) == 4
+    assert {entry.path.name: entry.status.partition(":")[0] for entry in list_runs()}["c"] == "failed"
+    assert len(list_runs()) == 4
 
 
 def test_links_to_runs_are_followed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,4 +113,4 @@ def test_links_to_runs_are_followed(folder: Path, tmp_path: Path, monkeypatch: p
     (folder / "outputs/day/circle").symlink_to(folder / "outputs")
     (folder / "outputs/d/.hydra").mkdir()
     (folder / "outputs/d/.hydra/config.yaml").write_text("seed: 0\n")
-    assert [str(entry.path) for entry in find_runs()] == ["outputs/d", "outputs/c", "multirun/b/0", "outputs/day/a"]
+    assert [str(entry.path) for entry in list_runs()] == ["outputs/d", "outputs/c", "multirun/b/0", "outputs/day/a"]

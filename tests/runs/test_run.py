@@ -121,7 +121,7 @@ def test_a_refusal_leaves_the_results_alone(tmp_path: Path) -> None:
     run.write_results(finished())
     with pytest.raises(UserError, match="another configuration"), run.claim(cfg("seed=1")):
         pass
-    assert run.results() == finished()
+    assert run.results == finished()
 
 
 def test_a_run_without_its_configuration_is_refused(tmp_path: Path) -> None:
@@ -133,9 +133,9 @@ def test_a_run_without_its_configuration_is_refused(tmp_path: Path) -> None:
 
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    assert run.results() is None
+    assert run.results is None
     run.write_results(finished(hardware={"cores": [0, 1]}))
-    assert run.results() == finished(hardware={"cores": [0, 1]})
+    assert run.results == finished(hardware={"cores": [0, 1]})
     assert '    "cores": [0, 1]\n' in run.results_file.read_text()  # a list on a line
 
 
@@ -154,7 +154,7 @@ def test_a_run_that_finishes_while_it_is_read(tmp_path: Path, monkeypatch: pytes
 def test_a_failure_is_no_result(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.write_failure(ValueError("the loss is nan"))
-    assert run.results() is None
+    assert run.results is None
     assert run.failure() == "the loss is nan"
 
 
@@ -177,17 +177,17 @@ def test_values_that_no_run_writes_are_refused(tmp_path: Path, change: dict[str,
     with pytest.raises(
         UserError, match=f"is not a file that a run writes \\({next(iter(change))}.*delete it to run again"
     ):
-        run.results()
+        _ = run.results
 
 
 def test_what_is_nested_without_end_is_refused(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.results_file.write_text("[" * 100_000)
     with pytest.raises(UserError, match=r"results\.json cannot be read"):
-        run.results()
+        _ = run.results
     run.config_file.write_text("[" * 20_000)
     with pytest.raises(UserError, match=r"config\.yaml cannot be read"):
-        run.config()
+        run.read_config()
     run.metrics_file.write_text(f"epoch,train/loss\n0,{'9' * 400}\n")
     with pytest.raises(UserError, match=r"metrics\.csv cannot be read"):
         run.read_metrics()
@@ -198,7 +198,7 @@ def test_a_damaged_results_file_is_told(tmp_path: Path, content: str) -> None:
     run = Run(tmp_path)
     run.results_file.write_text(content, encoding="latin-1")
     with pytest.raises(UserError, match=r"results\.json"):
-        run.results()
+        _ = run.results
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

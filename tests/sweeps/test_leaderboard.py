@@ -10,7 +10,7 @@ from rich.console import Console
 from digits.errors import UserError
 from digits.runs.run import Run
 from digits.sweeps import tables as comparison
-from digits.sweeps.leaderboard import leaderboard
+from digits.sweeps.leaderboard import rank
 from digits.sweeps.plan import write_plan
 from digits.sweeps.tables import cells, copy_best, figures, print_table, write_files
 from digits.validation import resolve
@@ -33,7 +33,7 @@ def sweep(tmp_path: Path) -> Path:
 
 
 def test_best_first_and_only_what_differs(sweep: Path) -> None:
-    board = leaderboard(sweep)
+    board = rank(sweep)
     assert [[job.name for job in row.jobs] for row in board.rows] == [["10"], ["0"], ["2"], ["3"]]
     assert [row.settings for row in board.rows] == [{"optimizer.lr": lr} for lr in ("0.001", "0.1", "10.0", "0.01")]
     assert [row.status for row in board.rows] == [
@@ -52,14 +52,14 @@ def test_accuracies_of_different_digits_are_not_compared(tmp_path: Path) -> None
         run.path.mkdir()
         run.write_config(resolve(composed(*TINY, f"data.val_size={val_size}", f"optimizer.lr=0.0{job + 1}")))
         run.write_results(finished(val_accuracy=accuracy, test_accuracy=0.99))
-    board = leaderboard(tmp_path)
+    board = rank(tmp_path)
     assert [[job.name for job in row.jobs] for row in board.ranked] == [["2"], ["1"], ["0"]]
     assert board.best().name == "2"
     assert not board.by_test
 
 
 def test_it_is_written_as_csv_and_markdown(sweep: Path) -> None:
-    write_files(leaderboard(sweep))
+    write_files(rank(sweep))
     with (sweep / "leaderboard.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["rank"] for row in rows] == ["1", "2", "", ""]
@@ -77,7 +77,7 @@ def test_what_a_class_has_by_default_is_no_column(tmp_path: Path) -> None:
         run.path.mkdir()
         run.write_config(resolve(composed("optimizer.lr=0.01", *words)))
         run.write_results(finished())
-    assert list(leaderboard(tmp_path).rows[0].settings) == ["optimizer._target_", "optimizer.momentum"]
+    assert list(rank(tmp_path).rows[0].settings) == ["optimizer._target_", "optimizer.momentum"]
 
 
 def test_a_job_of_one_setting_has_no_columns_of_settings(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_job_of_one_setting_has_no_columns_of_settings(tmp_path: Path) -> None
     run.path.mkdir()
     run.write_config(resolve(composed(*TINY)))
     run.write_results(finished())
-    assert leaderboard(tmp_path).rows[0].settings == {}
+    assert rank(tmp_path).rows[0].settings == {}
 
 
 @pytest.mark.parametrize(("val_accuracy", "order"), [(0.9, "validation accuracy"), (None, "test accuracy")])
@@ -96,14 +96,14 @@ def test_it_says_by_what_it_is_ordered(
     run.path.mkdir()
     run.write_config(resolve(composed(*TINY)))
     run.write_results(finished(val_accuracy=val_accuracy))
-    print_table(leaderboard(tmp_path), [])
+    print_table(rank(tmp_path), [])
     assert f"best {order}" in capsys.readouterr().out
 
 
 def test_a_folder_without_jobs_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="has no job"):
-        leaderboard(tmp_path)
+        rank(tmp_path)
 
 
 def made(sweep: Path, *jobs: str) -> None:
@@ -120,7 +120,7 @@ def made(sweep: Path, *jobs: str) -> None:
 
 def test_seeds_are_one_row_with_mean_deviation_and_interval(tmp_path: Path) -> None:
     made(tmp_path, *(f"optimizer.lr={lr} seed={seed}" for lr in (0.1, 0.01) for seed in (0, 1, 2)))
-    board = leaderboard(tmp_path)
+    board = rank(tmp_path)
     assert [row.settings for row in board.rows] == [{"optimizer.lr": "0.01"}, {"optimizer.lr": "0.1"}]
     spread = board.rows[0].stats("test_accuracy")
     assert spread is not None
@@ -144,20 +144,20 @@ def test_seeds_are_one_row_with_mean_deviation_and_interval(tmp_path: Path) -> N
 def test_jobs_that_were_planned_and_not_begun_are_missing(tmp_path: Path) -> None:
     made(tmp_path, "optimizer.lr=0.1", "optimizer.lr=0.01")
     write_plan(tmp_path, [[f"optimizer.lr={lr}"] for lr in (0.1, 0.01, 0.001)])
-    board = leaderboard(tmp_path)
+    board = rank(tmp_path)
     assert [(row.settings["optimizer.lr"], row.status) for row in board.rows][2] == ("0.001", "missing")
     assert board.failures == 1
 
 
 def test_columns_are_what_was_typed(tmp_path: Path) -> None:
     made(tmp_path, "model=compact label_smoothing=0.1", "model=mlp label_smoothing=0.1")
-    assert [row.settings for row in leaderboard(tmp_path).rows] == [{"model": "mlp"}, {"model": "compact"}]
+    assert [row.settings for row in rank(tmp_path).rows] == [{"model": "mlp"}, {"model": "compact"}]
 
 
 def test_several_sweeps_together(tmp_path: Path) -> None:
     made(tmp_path / "a", "optimizer.lr=0.1 seed=0", "optimizer.lr=0.01 seed=0")
     made(tmp_path / "b", "optimizer.lr=0.01 seed=1")
-    board = leaderboard(tmp_path / "a", tmp_path / "b", output=tmp_path / "both")
+    board = rank(tmp_path / "a", tmp_path / "b", output=tmp_path / "both")
     assert [[job.name for job in row.jobs] for row in board.rows] == [["a/1", "b/0"], ["a/0"]]
     write_files(board)
     assert (tmp_path / "both/leaderboard.csv").exists()
@@ -167,14 +167,14 @@ def test_sweeps_of_one_name_are_told_apart(tmp_path: Path) -> None:
     for folder in ("one/rates", "two/rates"):
         (tmp_path / folder).mkdir(parents=True)
         made(tmp_path / folder, "seed=0")
-    board = leaderboard(tmp_path / "one/rates", tmp_path / "two/rates", output=tmp_path)
+    board = rank(tmp_path / "one/rates", tmp_path / "two/rates", output=tmp_path)
     assert board.duplicates == {"two/rates/0": "one/rates/0"}
 
 
 def test_a_curve_that_cannot_be_read_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made(tmp_path, "optimizer.lr=0.1", "optimizer.lr=0.2")
     Run(tmp_path / "1").metrics_file.write_text("epoch,val/accuracy\nx,y\n")
-    board = leaderboard(tmp_path)
+    board = rank(tmp_path)
     assert all(path.exists() for path in write_files(board))
     assert len(board.ranked) == 2
     assert "The curve of job 1 is left out: " in caplog.text
@@ -185,7 +185,7 @@ def test_many_lines_are_named_beside_the_plot(tmp_path: Path) -> None:
     made(tmp_path, *(f"label_smoothing={n / 100} optimizer.lr={lr}" for n in range(8) for lr in (0.1, 0.2)))
     for job in range(16):
         Run(tmp_path / str(job)).write_results(finished(val_accuracy=0.5 + job / 100))
-    drawn = dict(figures(leaderboard(tmp_path).ranked))
+    drawn = dict(figures(rank(tmp_path).ranked))
     (legend,) = drawn["accuracy-optimizer.lr"].legends
     assert len(legend.get_texts()) == 8
     looks = {(line.get_color(), line.get_linestyle()) for line in drawn["accuracy-optimizer.lr"].axes[0].lines}
@@ -197,7 +197,7 @@ def test_many_numbers_lie_on_an_axis(tmp_path: Path) -> None:
     """0.001, 0.01 and 0.1 at equal distances, whatever lies between them."""
     rates = [0.001, 0.01, *(0.02 + n / 1000 for n in range(8)), 0.1]
     made(tmp_path, *(f"optimizer.lr={lr} label_smoothing={n / 100}" for n, lr in enumerate(rates)))
-    axes = dict(figures(leaderboard(tmp_path).ranked))["settings"].axes[0]
+    axes = dict(figures(rank(tmp_path).ranked))["settings"].axes[0]
     heights = sorted(line.get_ydata()[0] for line in axes.lines if len(line.get_xdata()) == 2 and line.get_alpha())
     assert (heights[0], heights[1], heights[-1]) == pytest.approx((0, 0.5, 1))
     assert [text.get_text() for text in axes.texts[:5]] == ["0.001", "0.00316", "0.01", "0.0316", "0.1"]
@@ -205,7 +205,7 @@ def test_many_numbers_lie_on_an_axis(tmp_path: Path) -> None:
 
 def test_long_words_are_shortened_and_whole_numbers_are_not(tmp_path: Path) -> None:
     made(tmp_path, *(f"data.split_seed=123456789{n} optimizer.lr=0.012345678{n}" for n in range(2)))
-    header, *rows = cells(leaderboard(tmp_path))
+    header, *rows = cells(rank(tmp_path))
     shown = {tuple(row[header.index(name)] for name in ("data.split_seed", "optimizer.lr")) for row in rows}
     assert shown == {("1234567890", "0.01235"), ("1234567891", "0.01235")}
     assert comparison.short("[{channels: 16}, {channels: 32}]") == "[{channels: 16}, {chann…"
@@ -216,7 +216,7 @@ def test_a_narrow_terminal_keeps_numbers_whole(
 ) -> None:
     made(tmp_path, *(f"optimizer.lr={lr} seed={seed}" for lr in (0.1, 0.01) for seed in (0, 1)))
     monkeypatch.setattr(comparison, "terminal", lambda: Console(width=80, force_terminal=True, color_system=None))
-    print_table(leaderboard(tmp_path), [])
+    print_table(rank(tmp_path), [])
     header, row = capsys.readouterr().out.splitlines()[1:3]
     assert header.split() == ["rank", "optimizer.lr", "n", "val_accuracy", "test_accuracy", "job", "status"]
     assert "0.9250 ± 0.0071" in row
@@ -227,7 +227,7 @@ def test_a_job_without_a_result_says_its_seed(tmp_path: Path) -> None:
     made(tmp_path, *(f"optimizer.lr=0.1 seed={seed}" for seed in range(3)))
     for job in (1, 2):
         Run(tmp_path / str(job)).write_failure(RuntimeError("no"))
-    board = leaderboard(tmp_path)
+    board = rank(tmp_path)
     header, *rows = cells(board)
     assert [row[header.index("job")] for row in rows] == ["0", "1 (seed 1)", "2 (seed 2)"]
     write_files(board)
@@ -240,12 +240,12 @@ def test_a_job_without_a_result_says_its_seed(tmp_path: Path) -> None:
 
 def test_a_choice_of_nothing_has_its_name(tmp_path: Path) -> None:
     made(tmp_path, "scheduler=none", "scheduler=cosine")
-    assert [row.settings for row in leaderboard(tmp_path).rows] == [{"scheduler": "cosine"}, {"scheduler": "none"}]
+    assert [row.settings for row in rank(tmp_path).rows] == [{"scheduler": "cosine"}, {"scheduler": "none"}]
 
 
 def test_the_same_again_is_no_other_seed(tmp_path: Path) -> None:
     made(tmp_path, "seed=0 optimizer.lr=0.1", "seed=0 optimizer.lr=0.1", "seed=1 optimizer.lr=0.1")
-    board = leaderboard(tmp_path, tmp_path / "../" / tmp_path.name, output=tmp_path)
+    board = rank(tmp_path, tmp_path / "../" / tmp_path.name, output=tmp_path)
     assert [[job.name for job in row.jobs] for row in board.rows] == [["0", "2"]]
     assert board.duplicates == {"1": "0"}
     write_files(board)
@@ -258,7 +258,7 @@ def test_other_data_are_another_row(tmp_path: Path) -> None:
     run = Run(tmp_path / "1")
     sample = {"name": "mnist-sample-5k", "train": 4000, "val": 500, "test": 500, "fingerprint": "1"}
     run.write_results(finished(dataset=sample, val_accuracy=0.99))
-    board = leaderboard(tmp_path)
+    board = rank(tmp_path)
     assert [row.settings["dataset"] for row in board.rows] == ["mnist", "mnist-sample-5k"]
     assert board.best().name == "0"  # though the other has more
     write_files(board)
@@ -273,7 +273,7 @@ def test_an_order_by_the_test_digits_is_told(tmp_path: Path, words: list[str]) -
         run.path.mkdir()
         run.write_config(resolve(composed(*TINY, "data.val_size=0", word)))
         run.write_results(finished(val_accuracy=None, test_accuracy=0.97))
-        board = leaderboard(tmp_path)
+        board = rank(tmp_path)
         write_files(board)
         told = "No validation set: ranked by test accuracy" in (tmp_path / "leaderboard.md").read_text()
         assert board.by_test == (job == 1)  # of which --best has to choose one
@@ -282,7 +282,7 @@ def test_an_order_by_the_test_digits_is_told(tmp_path: Path, words: list[str]) -
 
 def test_a_group_with_a_slash_names_a_file_too(tmp_path: Path) -> None:
     made(tmp_path, "data/augment=none", "data/augment=affine")
-    files = write_files(leaderboard(tmp_path))
+    files = write_files(rank(tmp_path))
     assert tmp_path / "accuracy-data-augment.png" in files
     assert all(path.exists() for path in files)
 
@@ -290,7 +290,7 @@ def test_a_group_with_a_slash_names_a_file_too(tmp_path: Path) -> None:
 def test_a_failure_of_many_lines_is_a_row_of_the_table(tmp_path: Path) -> None:
     made(tmp_path, "seed=0", "seed=1")
     Run(tmp_path / "1").write_failure(RuntimeError("one\n\n  two | three"))
-    write_files(leaderboard(tmp_path))
+    write_files(rank(tmp_path))
     table = (tmp_path / "leaderboard.md").read_text().splitlines()
     assert len(table) == 6
     assert table[3].endswith("| 1 (seed 1) | failed: one two \\| three |")
@@ -300,7 +300,7 @@ def test_a_failure_of_many_lines_is_a_row_of_the_table(tmp_path: Path) -> None:
 def test_plots_of_a_sweep(tmp_path: Path) -> None:
     words = [f"model={model} optimizer.lr={lr}" for model in ("compact", "mlp") for lr in (0.1, 0.01)]
     made(tmp_path, *words)
-    board = leaderboard(tmp_path)
+    board = rank(tmp_path)
     drawn = dict(figures(board.ranked))
     assert set(drawn) == {"accuracy-model", "accuracy-optimizer.lr", "settings", "curves"}
     rates = drawn["accuracy-optimizer.lr"].axes[0]
@@ -325,7 +325,7 @@ def test_sizes_and_overfitting_are_shown_where_they_tell_rows_apart(tmp_path: Pa
         run.write_results(
             finished(parameters=parameters, multiply_adds=7, train_accuracy=share, val_accuracy=0.5 + job / 10)
         )
-    board = leaderboard(tmp_path)
+    board = rank(tmp_path)
     header, *rows = cells(board)
     assert "multiply_adds" not in header
     shown = [[row[header.index(name)] for name in ("n", "train_accuracy", "parameters")] for row in rows]
@@ -344,7 +344,7 @@ def test_sizes_and_overfitting_are_shown_where_they_tell_rows_apart(tmp_path: Pa
 
 def test_the_best_run_is_handed_over(tmp_path: Path) -> None:
     made(tmp_path / "sweep", "optimizer.lr=0.1 seed=0", "optimizer.lr=0.01 seed=0", "optimizer.lr=0.01 seed=1")
-    board = leaderboard(tmp_path / "sweep")
+    board = rank(tmp_path / "sweep")
     (tmp_path / "sweep/2/link").symlink_to("gone")
     assert board.best().name == "2"
     copy_best(board, tmp_path / "best")
@@ -357,20 +357,20 @@ def test_the_best_run_is_handed_over(tmp_path: Path) -> None:
 def test_there_is_no_best_before_a_job_has_finished(tmp_path: Path) -> None:
     write_plan(tmp_path, [["seed=0"]])
     with pytest.raises(UserError, match="no job of .* has finished"):
-        leaderboard(tmp_path).best()
+        rank(tmp_path).best()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"jobs": {"a": {}}}', '{"jobs": {"0": {"seed": 3}}}'])
 def test_a_plan_that_no_sweep_writes(tmp_path: Path, content: str) -> None:
     (tmp_path / "sweep.json").write_text(content)
     with pytest.raises(UserError, match=r"sweep\.json cannot be read"):
-        leaderboard(tmp_path)
+        rank(tmp_path)
 
 
 def test_trials_of_a_search_are_points_and_a_single_key_a_line(tmp_path: Path) -> None:
     made(tmp_path / "search", *(f"optimizer.lr={lr} label_smoothing={share}" for lr, share in ((0.1, 0.1), (0.2, 0.2))))
-    ((points,),) = (dict(figures(leaderboard(tmp_path / "search").ranked))["accuracy-optimizer.lr"].axes[0].lines,)
+    ((points,),) = (dict(figures(rank(tmp_path / "search").ranked))["accuracy-optimizer.lr"].axes[0].lines,)
     assert (points.get_linestyle(), len(points.get_xdata())) == ("None", 2)
     made(tmp_path / "sweep", "optimizer.lr=0.1", "optimizer.lr=0.2")
-    ((line,),) = (dict(figures(leaderboard(tmp_path / "sweep").ranked))["accuracy-optimizer.lr"].axes[0].lines,)
+    ((line,),) = (dict(figures(rank(tmp_path / "sweep").ranked))["accuracy-optimizer.lr"].axes[0].lines,)
     assert (line.get_linestyle(), len(line.get_xdata())) == ("-", 2)

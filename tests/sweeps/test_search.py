@@ -21,7 +21,7 @@ from digits import signals
 from digits.errors import UserError
 from digits.runs.run import Run
 from digits.sweeps import search, space
-from digits.sweeps.leaderboard import leaderboard
+from digits.sweeps.leaderboard import rank
 from digits.sweeps.search import SearchConfig
 from digits.sweeps.study import FILE, importances
 from digits.sweeps.tables import write_importance
@@ -54,7 +54,7 @@ def test_every_trial_is_a_run(found: Callable[..., Any], tmp_path: Path, caplog:
     assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE"] * 4
     for trial in study.get_trials():
         run = Run(tmp_path / f"search/{trial.number}")
-        results, config = run.results(), run.config()
+        results, config = run.results, run.read_config()
         assert results
         assert config
         assert trial.value == results.val_accuracy
@@ -64,7 +64,7 @@ def test_every_trial_is_a_run(found: Callable[..., Any], tmp_path: Path, caplog:
         rows = [row["val/accuracy"] for row in run.read_metrics()]
         assert list(trial.intermediate_values.values()) == pytest.approx(rows)
         assert "training loss" in (run.path / "train.log").read_text()
-    board = leaderboard(tmp_path / "search")
+    board = rank(tmp_path / "search")
     assert list(board.rows[0].settings) == ["optimizer.lr", "data.batch_size"]
     assert board.best().name == str(study.best_trial.number)
 
@@ -186,7 +186,7 @@ def test_a_value_is_typed_so_that_it_is_read_as_itself(value: Any) -> None:
 def test_words_with_commas_are_searched_as_they_are(found: Callable[..., Any], tmp_path: Path) -> None:
     study = found(trials=1, space={"notes": ['a b, "c"=d']})
     assert study.best_trial.params == {"notes": 'a b, "c"=d'}
-    assert (Run(tmp_path / "search/0").config() or {})["notes"] == 'a b, "c"=d'
+    assert (Run(tmp_path / "search/0").read_config() or {})["notes"] == 'a b, "c"=d'
 
 
 def test_the_directories_of_a_search_are_its_own(found: Callable[..., Any], tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_search_without_a_scheduler_ends_with_its_plan_and_experiment(
 ) -> None:
     study = found(trials=1, words=(override,))
     assert override.partition("=")[0] in json.loads((tmp_path / "search/sweep.json").read_text())["jobs"]["0"]
-    assert (Run(tmp_path / "search/0").config() or {})["scheduler"] is None
+    assert (Run(tmp_path / "search/0").read_config() or {})["scheduler"] is None
     file = search.write_experiment(study, [override], tmp_path / "search")
     assert file is not None
     assert "scheduler: null" in file.read_text()
@@ -229,8 +229,8 @@ def test_trials_that_fall_behind_are_given_up(pruner: str, found: Callable[..., 
         assert len(trial.intermediate_values) < 4
         run = Run(tmp_path / f"search/{trial.number}")
         assert run.state().startswith(f"pruned: given up after epoch {len(trial.intermediate_values)}, at ")
-        assert run.results() is None
-    board = leaderboard(tmp_path / "search")
+        assert run.results is None
+    board = rank(tmp_path / "search")
     assert sum(row.status.startswith("pruned") for row in board.rows) == len(pruned)
     assert board.failures == 0
 
@@ -279,7 +279,7 @@ def test_the_best_trial_is_an_experiment_that_repeats_it(
     text = path.read_text()
     assert text.startswith("# @package _global_\n# digits train --config-dir")
     assert "override /optimizer: sgd" in text
-    best = Run(tmp_path / f"search/{study.best_trial.number}").config()
+    best = Run(tmp_path / f"search/{study.best_trial.number}").read_config()
     assert best
     search_path = f"hydra.searchpath=[file://{path.parent.parent}]"
     again = asdict(search.resolve(composed("experiment=best", search_path)))

@@ -262,7 +262,7 @@ def test_jobs_at_once_share_the_cores_and_have_pages_of_their_own_though_nobody_
     assert (tmp_path / "here/leaderboard.md").exists()
     runs = [Run(tmp_path / f"here/{job}") for job in range(2)]
     for run_ in runs:
-        results = run_.results()
+        results = run_.results
         assert results
         assert results.hardware["threads"] == max(1, joblib.cpu_count() // 2)
         assert list((run_.path / "wandb").glob("offline-run-*/*.wandb"))

@@ -111,7 +111,7 @@ def test_two_processes_train_what_one_trains(strategy: str, command: list[str], 
     assert "strides" not in done.stderr  # which torch would say of gradients in another memory format than the weights'
     names = {path.name for path in (tmp_path / "two").iterdir()}
     assert names == {*RUN_FILES, "train.log", ".hydra"}
-    single, double = Run(tmp_path / "one").results(), Run(tmp_path / "two").results()
+    single, double = Run(tmp_path / "one").results, Run(tmp_path / "two").results
     assert single is not None
     assert double is not None
     assert double.steps == single.steps == 5
@@ -133,7 +133,7 @@ def test_a_sweep_of_jobs_with_two_processes_and_with_one(tmp_path: Path) -> None
     assert whole.stdout.count("2 processes with batches of 10: 20 images a step.") == 2
     assert whole.stdout.count("epoch 1/1 |") == 4
     assert whole.stderr == ""
-    assert [Run(tmp_path / f"whole/{job}").results().steps for job in range(4)] == [5] * 4  # type: ignore[union-attr]
+    assert [Run(tmp_path / f"whole/{job}").results.steps for job in range(4)] == [5] * 4  # type: ignore[union-attr]
 
 
 @pytest.mark.slow
@@ -232,7 +232,7 @@ def test_two_processes_validate_the_average_that_is_saved(tmp_path: Path) -> Non
     with two_processes(*words, "hydra.run.dir=run", cwd=tmp_path) as processes:
         ended(processes)
     here = Run(tmp_path / "run")
-    config = here.config()
+    config = here.read_config()
     assert config
     data = MNISTDataModule(**config["data"])
     with torch.inference_mode():
@@ -265,7 +265,7 @@ def assert_same_training(one: Path, two: Path) -> None:
     for (loss, accuracy), (expected, expected_accuracy) in zip(losses(two), losses(one), strict=True):
         assert loss == pytest.approx(expected, abs=2e-4)
         assert accuracy == pytest.approx(expected_accuracy, abs=0.01)
-    single, double = Run(one).results(), Run(two).results()
+    single, double = Run(one).results, Run(two).results
     assert single
     assert double
     assert images_tested(two) == 500
@@ -335,7 +335,7 @@ def test_a_signal_of_slurm_ahead_of_its_end_has_the_training_submitted_again(tmp
     assert (tmp_path / "told").read_text() == "requeue 7\n"
     with two_processes(*words, cwd=tmp_path, by=by_slurm, PATH=path) as processes:
         assert "Continuing from" in ended(processes)[0]
-    results = two.results()
+    results = two.results
     assert results
     assert results.steps == 600
     assert {path.name for path in two.path.iterdir()} == {*RUN_FILES, "train.log", ".hydra"}
@@ -410,7 +410,7 @@ def test_a_process_that_is_killed_ends_the_training_which_goes_on(tmp_path: Path
     assert "run the same command in the same hydra.run.dir to resume" in told
     with two_processes(*words, "hydra.run.dir=two", cwd=tmp_path) as processes:
         assert "Continuing from" in ended(processes)[0]
-    results = Run(tmp_path / "two").results()
+    results = Run(tmp_path / "two").results
     assert results
     assert results.steps == 200  # all of an epoch
 

@@ -37,7 +37,7 @@ def test_it_begins_with_these_weights(tiny: Callable[..., DictConfig], source: P
     best = source / "checkpoints/best.ckpt"
     assert results.start_from == {"checkpoint": str(best), "sha256": checksum(best)}
     assert results_of(tmp_path / "next")["start_from"]["checkpoint"] == str(best)
-    config = Run(tmp_path / "next").config()
+    config = Run(tmp_path / "next").read_config()
     assert config
     assert (config["start_from"], config["start_sha256"]) == (str(best), checksum(best))
 

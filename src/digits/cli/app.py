@@ -82,13 +82,13 @@ def leaderboard(sweep: opt.Sweeps, best: opt.Best = False, copy: opt.Copy = None
     Also writes leaderboard.csv, .md and .json, and plots.
     """
     from digits.sweeps import tables
-    from digits.sweeps.leaderboard import leaderboard as compare
+    from digits.sweeps.leaderboard import rank
 
     if copy and not best:
         raise UserError("--copy copies the best run: add --best.")
     if output and best:
         raise UserError("--output is for the leaderboard's files, and --best writes none: leave out one of them.")
-    board = compare(*sweep, output=output)
+    board = rank(*sweep, output=output)
     if not best:
         tables.print_table(board, tables.write_files(board))
         return EXIT_DONE
@@ -103,10 +103,10 @@ def leaderboard(sweep: opt.Sweeps, best: opt.Best = False, copy: opt.Copy = None
 @app.command()
 def runs(folders: opt.Folders = None, tag: opt.Tag = None, number: opt.Number = 20) -> int:
     """List all runs, newest first, with their results, tags and notes."""
-    from digits.runs.find import find_runs
+    from digits.runs.find import list_runs
     from digits.runs.listing import print_runs
 
-    found = find_runs(folders or [], tag)
+    found = list_runs(folders or [], tag)
     if found:
         print_runs(found[:number])
     else:
@@ -131,7 +131,7 @@ def search(
     """
     with importing():
         from digits.sweeps import search, tables
-        from digits.sweeps.leaderboard import leaderboard as compare
+        from digits.sweeps.leaderboard import rank
         from digits.sweeps.study import importances
 
     common, cfg = overrides or [], search.read(os.path.expanduser(space))
@@ -141,7 +141,7 @@ def search(
     except Interrupted as interruption:
         interruption.advice = "The same command resumes the search."
         raise
-    board = compare(output)
+    board = rank(output)
     mattered = importances(study)
     tables.print_table(board, [*tables.write_files(board), *tables.write_importance(output, mattered)])
     if mattered:

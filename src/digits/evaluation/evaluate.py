@@ -176,6 +176,8 @@ def measure(network: nn.Module, data: HeldOut, device: torch.device = CPU) -> Ev
         **untrusted,
         checkpoints=network.names if isinstance(network, Ensemble) else [],
         tta=isinstance(network, Ensemble) and network.shifts == SHIFTED,
+        labels=labels.tolist(),
+        predictions=found.argmax(1).tolist(),
     )
 
 

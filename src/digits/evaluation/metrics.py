@@ -17,6 +17,7 @@ from digits.errors import UserError
 from digits.model.geometry import IMAGE_SIZE
 from digits.model.spec import DIGITS
 from digits.runs.files import Count, Fraction, NonNegative, as_json, parsed, rounded, save
+from digits.runs.predictions import Predictions
 
 FILE = "evaluation.json"
 Z95 = 1.959964  # standard normal quantile of a 95 % interval
@@ -80,6 +81,12 @@ class Evaluation:
         "of the correct predictions, those called unsure or unfamiliar; None for several networks or copies",
     ] = None
     untrusted_wrong: Annotated[Fraction | None, "the same of the wrong ones; None without any"] = None
+    labels: Annotated[Sequence[Count], "class of each image; in predictions.csv"] = field(
+        default=(), repr=False, compare=False
+    )
+    predictions: Annotated[Sequence[Count], "predicted class of each image; in predictions.csv"] = field(
+        default=(), repr=False, compare=False
+    )
 
     @property
     def untrusted(self) -> str:
@@ -99,12 +106,15 @@ class Evaluation:
         return interval(self.test_accuracy, self.images)
 
     def write(self, folder: Path) -> Path:
-        """Write ``evaluation.json`` into a run directory.
+        """Write ``evaluation.json`` and ``predictions.csv`` into a run directory, and return the path of the first.
 
         Raises:
-            UserError: If it cannot be written.
+            UserError: If one cannot be written.
         """
-        return save(folder / FILE, as_json(asdict(self)))
+        content = asdict(self)
+        classes = [[self.classes[number] for number in content.pop(part)] for part in ("labels", "predictions")]
+        Predictions(*classes).write(folder)
+        return save(folder / FILE, as_json(content))
 
 
 def interval(accuracy: float, images: int) -> tuple[float, float]:

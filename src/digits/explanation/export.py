@@ -99,7 +99,7 @@ def _write_onnx(trained: Trained, file: Path) -> None:
         )
     assert program is not None
     program.save(file)
-    results, thresholds = trained.results(), asdict(rated.thresholds)
+    results, thresholds = trained.results, asdict(rated.thresholds)
     _describe(
         file,
         classes=json.dumps(data.classes),

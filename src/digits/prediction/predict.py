@@ -211,7 +211,7 @@ def preparation_of(source: str | Path) -> str | None:
     So pictures can be prepared while torch is imported.
     """
     run = None if Path(source).suffix == ".onnx" else find(source).run
-    data = (run.config() or {}).get("data") if run else None
+    data = (run.read_config() or {}).get("data") if run else None
     how = data.get("prepare", "photo") if isinstance(data, dict) else None
     return how if how in photo.PREPARATIONS else None
 

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, SupportsFloat, TypeVar, cast
 
+import yaml
 from annotated_types import Interval
 
 from digits.errors import UserError
@@ -124,6 +125,16 @@ def _adapter(kind: Any) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Reads plain values without YAML references: nested references can expand to more than fits in memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Refuse a reference; yaml calls this for each value."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it contains references, which no run writes")
+        return super().compose_node(parent, index)
 
 
 def as_json(content: Mapping[str, Any]) -> str:

@@ -2,9 +2,10 @@
 
 import datetime
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from digits.config import LATEST
 from digits.errors import UserError, printable
@@ -31,9 +32,10 @@ class Trained:
     home: Path
     run: Run | None
 
+    @property
     def results(self) -> Results | None:
         """The results of the training, if it tested this checkpoint; otherwise None."""
-        return self.run.results() if self.run and self.home == self.run.path else None
+        return self.run.results if self.run and self.home == self.run.path else None
 
     def finished_run(self) -> tuple[Run, Results]:
         """The run and its results.
@@ -41,7 +43,7 @@ class Trained:
         Raises:
             UserError: If the checkpoint does not belong to a finished run.
         """
-        results = self.run and self.run.results()
+        results = self.run and self.run.results
         if not self.run or not results:
             raise UserError(f"{self.checkpoint} is not in the directory of a finished run, which this needs.")
         return self.run, results
@@ -64,7 +66,7 @@ def find(source: str | Path) -> Trained:
         raise UserError(f"{path} is an exported network, which only predict takes; name the run or a checkpoint.")
     if path.is_dir():
         run = Run(path)
-        if not run.results():
+        if not run.results:
             raise UserError(_not_finished(run))
         if not run.best.exists():
             raise UserError(f"{path} has no checkpoints/best.ckpt any more.")
@@ -97,7 +99,7 @@ def _latest() -> Path:
     newest_first = sorted(_results_files(), key=changed_at, reverse=True)
     for file in newest_first:
         try:
-            if Run(file.parent).results():
+            if Run(file.parent).results:
                 return file.parent
         except UserError:
             continue
@@ -150,6 +152,7 @@ class Entry:
         time: When its results were written, or else its configuration.
         status: ``finished``, ``unfinished``, or ``failed: `` or ``pruned: `` and the reason.
         results: Its results; None if it did not finish.
+        config: Its configuration; empty if it cannot be read.
         tags: Words to find it by.
         notes: A remark to keep with it.
     """
@@ -158,11 +161,12 @@ class Entry:
     time: datetime.datetime
     status: str
     results: Results | None
+    config: Mapping[str, Any]
     tags: Sequence[str]
     notes: str
 
 
-def find_runs(folders: Sequence[Path] = (), tag: str | None = None) -> list[Entry]:
+def list_runs(folders: Sequence[Path] = (), tag: str | None = None) -> list[Entry]:
     """Find all runs, newest first.
 
     Args:
@@ -185,12 +189,11 @@ def _entries(folder: Path) -> Iterator[Entry]:
         run = Run(path)
         time = datetime.datetime.fromtimestamp((changed_at(run.results_file) or changed_at(run.config_file)) / 1e9)
         try:
-            config, (results, status) = run.config() or {}, run.outcome()
+            config, (results, status) = run.read_config() or {}, run.outcome()
         except (UserError, OSError) as error:
             message = f"{error.filename} cannot be read: {error.strerror}" if isinstance(error, OSError) else error
-            yield Entry(run.path, time, f"{FAILED}: {message}", None, [], "")
+            yield Entry(run.path, time, f"{FAILED}: {message}", None, {}, [], "")
             continue
         tags = config.get("tags")
-        yield Entry(
-            run.path, time, status, results, tags if isinstance(tags, list) else [], str(config.get("notes") or "")
-        )
+        words = tags if isinstance(tags, list) else []
+        yield Entry(run.path, time, status, results, config, words, str(config.get("notes") or ""))

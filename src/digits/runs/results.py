@@ -8,6 +8,20 @@ from typing_extensions import TypedDict  # the one that pydantic accepts before 
 
 from digits.runs.files import Count, Fraction, NonNegative
 
+METRICS = (
+    "val_accuracy",
+    "test_accuracy",
+    "val_loss",
+    "test_loss",
+    "calibration_error",
+    "train_accuracy",
+    "parameters",
+    "multiply_adds",
+    "epochs",
+    "train_seconds",
+)
+"""The results that comparisons of runs show."""
+
 FINISHED, FAILED, PRUNED, UNFINISHED = "finished", "failed", "pruned", "unfinished"
 
 

@@ -1,15 +1,11 @@
 """A run directory: its files, and how they are read and written."""
 
 import contextlib
-import csv
-import io
-import json
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 import yaml
@@ -18,9 +14,14 @@ from digits.config import TrainConfig
 from digits.errors import UserError, shown
 from digits.processes import Lock
 from digits.runs.differences import differences, with_defaults
-from digits.runs.files import UNFINISHED_FILE, as_json, parsed, write
+from digits.runs.files import UNFINISHED_FILE, PlainLoader, as_json, parsed, write
 from digits.runs.results import FAILED, FINISHED, PRUNED, Results, Status
+from digits.runs.rows import read_rows, write_rows
 from digits.signals import interruption_of
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from pandas import DataFrame
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +37,16 @@ IGNORED_KEYS = (
     "tags",
     "notes",
 )
-OWN_FILES = ("config.yaml", "metrics.csv", "evaluation.json", "results.json", "index.html", "best.ckpt", "last.ckpt")
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Reads plain values without YAML references: nested references can expand to more than fits in memory."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it contains references, which no run writes")
-        return super().compose_node(parent, index)
+OWN_FILES = (
+    "config.yaml",
+    "metrics.csv",
+    "predictions.csv",
+    "evaluation.json",
+    "results.json",
+    "index.html",
+    "best.ckpt",
+    "last.ckpt",
+)
 
 
 class Run:
@@ -53,10 +54,13 @@ class Run:
 
     Args:
         path: The directory; it need not exist yet.
+
+    Attributes:
+        path: The directory.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
         self.config_file = path / "config.yaml"
         self.metrics_file = path / "metrics.csv"
         self.results_file = path / "results.json"
@@ -77,6 +81,31 @@ class Run:
             (file for file in self.epochs.glob("*.ckpt") if file.stem.isdigit()), key=lambda file: int(file.stem)
         )
 
+    @property
+    def config(self) -> "DictConfig | None":
+        """The configuration, whose keys are attributes too: ``run.config.optimizer.lr``; None before it is written.
+
+        Raises:
+            UserError: If ``config.yaml`` cannot be read.
+        """
+        from omegaconf import OmegaConf
+
+        content = self.read_config()
+        return None if content is None else OmegaConf.create(content, flags={"readonly": True})
+
+    @property
+    def metrics(self) -> "DataFrame":
+        """The content of ``metrics.csv``: a row per epoch, a column per metric, such as ``val/accuracy``.
+
+        Raises:
+            UserError: If the file cannot be read.
+        """
+        from pandas import DataFrame  # takes half a second, which a start must not wait for
+
+        rows = DataFrame(self.read_metrics())
+        return rows.set_index("epoch") if len(rows) else rows
+
+    @property
     def results(self) -> Results | None:
         """The results of a finished run, or None.
 
@@ -109,16 +138,16 @@ class Run:
             UserError: If the file is not one that a run writes.
         """
         state = self.state()
-        return self.results() if state == FINISHED else None, state
+        return self.results if state == FINISHED else None, state
 
-    def config(self) -> dict[str, Any] | None:
+    def read_config(self) -> dict[str, Any] | None:
         """The configuration in ``config.yaml`` as plain values, or None without one.
 
         Raises:
             UserError: If the file cannot be read.
         """
         try:
-            content = yaml.load(self.config_file.read_text(encoding="utf-8"), _PlainLoader)
+            content = yaml.load(self.config_file.read_text(encoding="utf-8"), PlainLoader)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -133,9 +162,9 @@ class Run:
         Raises:
             UserError: Naming the keys that differ.
         """
-        before, now = with_defaults(self.config(), cfg), asdict(cfg)
+        before, now = with_defaults(self.read_config(), cfg), asdict(cfg)
         if before is None:
-            if self.last.exists() or self.previous.exists() or self.results():
+            if self.last.exists() or self.previous.exists() or self.results:
                 raise UserError(f"{self.path} holds a run without its config.yaml; choose another hydra.run.dir.")
             return
         if others := before.keys() - now.keys():
@@ -162,7 +191,7 @@ class Run:
             UserError: If it contains a run of another configuration.
         """
         self.check(cfg)
-        return self.results()
+        return self.results
 
     @contextlib.contextmanager
     def claim(self, cfg: TrainConfig, wait: bool = False) -> Iterator[Results | None]:
@@ -241,12 +270,7 @@ class Run:
 
     def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Write ``metrics.csv``: a row per epoch."""
-        columns = list(dict.fromkeys(column for row in rows for column in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write(self.metrics_file, text.getvalue())
+        write_rows(self.metrics_file, rows)
 
     def read_metrics(self) -> list[dict[str, float]]:
         """The rows of ``metrics.csv``; empty without the file.
@@ -254,20 +278,7 @@ class Run:
         Raises:
             UserError: If the file cannot be read.
         """
-        if not self.metrics_file.exists():
-            return []
-        try:
-            with self.metrics_file.open(encoding="utf-8", newline="") as file:
-                rows = [{key: json.loads(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-            if any(
-                "epoch" not in row
-                or not all(isinstance(value, int | float) and math.isfinite(value) for value in row.values())
-                for row in rows
-            ):
-                raise ValueError("it is not a table of numbers with a column epoch")
-        except (OSError, ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
-            raise UserError(f"{self.metrics_file} cannot be read: {error}; delete it to do without it.") from error
-        return rows
+        return read_rows(self.metrics_file)
 
     def _tidy(self) -> None:
         """Remove incomplete files of a training that was killed."""

@@ -27,7 +27,7 @@ def pin(cfg: TrainConfig, run: Run, others: Sequence[Run] = ()) -> None:
         return
     for begun in (run, *others):
         try:
-            stored = begun.config() or {}
+            stored = begun.read_config() or {}
         except UserError:
             if begun is run:
                 raise

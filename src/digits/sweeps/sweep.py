@@ -130,12 +130,12 @@ class Sweep(Callback):
         """Print and write the leaderboard. Exit with 1 if a job has no result."""
         if not self._planned:
             return  # the sweep was refused; Hydra 1.4 calls this anyway
-        from digits.sweeps.leaderboard import leaderboard
+        from digits.sweeps.leaderboard import rank
         from digits.sweeps.tables import print_table, write_files
 
         if self._progress:
             self._progress.finish()
-        board = leaderboard(Path(config.hydra.sweep.dir))
+        board = rank(Path(config.hydra.sweep.dir))
         print_table(board, write_files(board))
         if board.failures:
             sys.exit(EXIT_FAILED)

@@ -14,21 +14,11 @@ from digits.errors import UserError
 from digits.explanation import plots
 from digits.explanation.drawing import png
 from digits.runs.files import as_json, save, unfinished, writing
+from digits.runs.results import METRICS
 from digits.sweeps.figures import figures, short, validated
-from digits.sweeps.leaderboard import SEED, Leaderboard, Row, SeedStats
+from digits.sweeps.found import SEED
+from digits.sweeps.leaderboard import Leaderboard, Row, SeedStats
 
-METRICS = (
-    "val_accuracy",
-    "test_accuracy",
-    "val_loss",
-    "test_loss",
-    "calibration_error",
-    "train_accuracy",
-    "parameters",
-    "multiply_adds",
-    "epochs",
-    "train_seconds",
-)
 SHOWN = {
     "val_accuracy": ".4f",
     "test_accuracy": ".4f",
@@ -42,6 +32,8 @@ SHOWN = {
 """The metrics of the table and their format; those with four decimals show their standard deviation."""
 FIRST_TO_GO = ("train_seconds", "epochs", "val_loss", "multiply_adds", "parameters", "train_accuracy")
 """Columns that a narrow terminal leaves out, in this order; the files contain them."""
+FIRST_COMPARISONS = 3
+"""Neighbouring rows that are compared on the screen; the files compare all of them."""
 BY_TEST = "No validation set: ranked by test accuracy, so the best score is optimistic."
 ONLY_IF_DIFFERENT = ("train_accuracy", "parameters", "multiply_adds")
 """Metrics that are shown only if rows differ in them."""
@@ -61,10 +53,12 @@ def write_files(board: Leaderboard) -> list[Path]:
     files: dict[str, str | bytes] = {
         "leaderboard.csv": _csv([_flat(record) for record in records(board)]),
         "leaderboard.md": "\n".join(
-            [*lines, *(f"\n{note}" for note in [*map(_sampling, board.ranked[:1]), *_notes(board)])]
+            [*lines, *(f"\n{note}" for note in [*map(_sampling, board.ranked[:1]), *_compared(board), *_notes(board)])]
         )
         + "\n",
-        "leaderboard.json": as_json({"rows": list(records(board))}),
+        "leaderboard.json": as_json(
+            {"rows": list(records(board)), "comparisons": [asdict(each) for each in board.comparisons]}
+        ),
         **{f"{name}.png": png(figure) for name, figure in figures(board.ranked)},
     }
     return [save(board.directory / name, content) for name, content in files.items()]
@@ -110,6 +104,11 @@ def print_table(board: Leaderboard, files: Sequence[Path]) -> None:
     print_fitting(console, f"Leaderboard, best {order} first", cells(board), FIRST_TO_GO)
     if board.ranked:
         console.print(_sampling(board.ranked[0]), highlight=False)
+    compared = _compared(board)
+    for sentence in compared[:FIRST_COMPARISONS]:
+        console.print(sentence, highlight=False)
+    if len(compared) > FIRST_COMPARISONS:
+        console.print(f"leaderboard.md compares the next ranks too, {len(compared) - FIRST_COMPARISONS} more.")
     for note in _notes(board):
         console.print(note, style="bold", highlight=False)
     if board.failures:
@@ -191,6 +190,11 @@ def _sampling(row: Row) -> str:
     digits = f"digits in general, of which these {row.done[0].dataset['test']:,} are a sample"
     low, high = row.interval()
     return f"First row: test accuracy {accuracy.mean:.4f}{seeds}; 95 % interval for {digits}: {low:.4f} to {high:.4f}."
+
+
+def _compared(board: Leaderboard) -> list[str]:
+    """Whether neighbouring rows differ by more than luck; a sentence or two for each pair that can be compared."""
+    return [text for each in board.comparisons if (text := each.text())]
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:

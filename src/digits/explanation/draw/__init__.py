@@ -115,7 +115,7 @@ class _Example:
 
 def _evaluation(trained: Trained) -> Evaluation | None:
     """The test of this very network; None if there is none."""
-    results, evaluation = trained.results(), read(trained.home)
+    results, evaluation = trained.results, read(trained.home)
     return evaluation if results and evaluation and evaluation.test_accuracy == results.test_accuracy else None
 
 

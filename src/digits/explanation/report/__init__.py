@@ -72,7 +72,7 @@ def _page(run: Run, results: Results, evaluation: Evaluation) -> str:
             drawings=[drawing.svg(figure) for figure in _drawings(best.network(), evaluation)],
             drawn=with_article(evaluation.classes[_drawn(evaluation)]),
             layers=best.layers(),
-            configuration=[(key, shown(value)) for key, value in flat(run.config() or {})],
+            configuration=[(key, shown(value)) for key, value in flat(run.read_config() or {})],
             versions={**results.versions, **(results.git or {})},
             hardware=results.hardware,
         )

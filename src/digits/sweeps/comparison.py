@@ -1,0 +1,185 @@
+"""Whether two rows of a leaderboard differ by more than luck: that of the seeds, and that of the test images.
+
+Over seeds, a t test asks whether the same configurations with other seeds would be in the same order. Over test
+images, McNemar's test (McNemar, 1947, https://doi.org/10.1007/BF02295996) asks whether two networks would be in the
+same order on other images. The more rows are compared, the more of them differ by luck; Holm's correction (1979,
+https://www.jstor.org/stable/4615733) allows for that.
+"""
+
+import itertools
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from digits.errors import UserError
+from digits.runs.predictions import Predictions, read_predictions
+
+if TYPE_CHECKING:
+    from digits.sweeps.leaderboard import Row
+
+ALPHA = 0.05  # largest probability at which luck alone makes any of the rows differ
+POWER = 0.8  # probability at which the seeds that are said to be needed show the difference
+MOST_SEEDS = 1_000
+FEW = 25  # images that only one network reads, below which McNemar's test is exact
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A row and the next one.
+
+    Attributes:
+        rank: Rank of the first row.
+        seeds: Number of seeds of the row that has fewer.
+        seeds_p: Probability of such a difference by luck of the seeds, after Holm's correction; None for one seed.
+        seeds_needed: Seeds per row that would show the difference; None if one seed, or more than `MOST_SEEDS`.
+        images: Size of the test set.
+        only_first: Test images that only the first network reads; None if a run kept no predictions.
+        only_second: Test images that only the second network reads.
+        images_p: Probability of such a difference by luck of the test images, after Holm's correction.
+    """
+
+    rank: int
+    seeds: int
+    images: int
+    seeds_p: float | None = None
+    seeds_needed: int | None = None
+    only_first: int | None = None
+    only_second: int | None = None
+    images_p: float | None = None
+
+    def text(self) -> str:
+        """One or two sentences."""
+        ranks = f"Ranks {self.rank} and {self.rank + 1}"
+        sentences = []
+        if self.seeds_p is not None and self.seeds_p < ALPHA:
+            sentences.append(f"{ranks} differ by more than luck over {self.seeds} seeds ({_p(self.seeds_p)}).")
+        elif self.seeds_p is not None:
+            needed = f"about {self.seeds_needed:,}" if self.seeds_needed is not None else f"more than {MOST_SEEDS:,}"
+            sentences.append(f"{ranks} cannot be distinguished with {self.seeds} seeds; {needed} would be needed.")
+        if self.images_p is not None:
+            verdict = "differ by more than luck" if self.images_p < ALPHA else "cannot be distinguished"
+            who = ranks if self.seeds_p is None else "Their best networks"
+            sentences.append(
+                f"{who} {verdict} by {self.images:,} test images: {self.only_first} are read only by the first, "
+                f"{self.only_second} only by the second ({_p(self.images_p)})."
+            )
+        return " ".join(sentences)
+
+
+def compare_neighbours(rows: Sequence["Row"]) -> list[Comparison]:
+    """Compare each row with the next one, if both were tested on the same data.
+
+    Args:
+        rows: Configurations with a result, the best first.
+    """
+    pairs = [
+        (rank, first, second)
+        for rank, (first, second) in enumerate(itertools.pairwise(rows), start=1)
+        if first.done[0].dataset["fingerprint"] == second.done[0].dataset["fingerprint"]
+    ]
+    found = [_of_images(_of_seeds(rank, first, second, len(pairs)), first, second) for rank, first, second in pairs]
+    of_seeds = holm([each.seeds_p for each in found])
+    of_images = holm([each.images_p for each in found])
+    return [
+        replace(each, seeds_p=seeds_p, images_p=images_p)
+        for each, seeds_p, images_p in zip(found, of_seeds, of_images, strict=True)
+    ]
+
+
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """Holm's correction of the p values of several tests; None stays None."""
+    corrected: list[float | None] = [None] * len(values)
+    ordered = sorted((value, place) for place, value in enumerate(values) if value is not None)
+    largest = 0.0
+    for rank, (value, place) in enumerate(ordered):
+        largest = max(largest, min(1.0, (len(ordered) - rank) * value))
+        corrected[place] = largest
+    return corrected
+
+
+def _of_seeds(rank: int, first: "Row", second: "Row", comparisons: int) -> Comparison:
+    metrics = [{results.seed: results.metric for results in row.done} for row in (first, second)]
+    dataset = first.done[0].dataset
+    compared = Comparison(rank, min(map(len, metrics)), dataset["test"])
+    if compared.seeds < 2 or second.done[0].dataset != dataset:  # of another size
+        return compared
+    p, needed = seed_test(metrics[0], metrics[1], 1 / (dataset["val"] or dataset["test"]), ALPHA / comparisons)
+    return replace(compared, seeds_p=p, seeds_needed=needed)
+
+
+def seed_test(
+    first: Mapping[int, float], second: Mapping[int, float], step: float, alpha: float = ALPHA
+) -> tuple[float, int | None]:
+    """Compare the accuracies of two configurations over seeds: paired if they have the same seeds, else Welch's test.
+
+    Args:
+        first: Accuracy for each seed, two or more.
+        second: The same of the other configuration.
+        step: Smallest difference between two accuracies. It bounds the deviation from below: with few images, several
+            seeds may have the same accuracy.
+        alpha: Probability of an error, for the number of seeds.
+
+    Returns:
+        The p value, and the number of seeds that would show the difference; None if more than `MOST_SEEDS`.
+    """
+    from scipy import stats
+
+    shared = [seed for seed in first if seed in second]
+    floor = step**2 / 12  # variance of rounding
+    if paired := len(shared) == min(len(first), len(second)):
+        changes = [first[seed] - second[seed] for seed in shared]
+        difference, variance = statistics.fmean(changes), max(statistics.variance(changes), 2 * floor)
+        p = 2 * stats.t.sf(abs(difference) / math.sqrt(variance / len(shared)), len(shared) - 1)
+    else:
+        means = [statistics.fmean(each.values()) for each in (first, second)]
+        variances = [max(statistics.variance(each.values()), floor) for each in (first, second)]
+        deviations = [math.sqrt(each) for each in variances]
+        p = stats.ttest_ind_from_stats(
+            means[0], deviations[0], len(first), means[1], deviations[1], len(second), equal_var=False
+        ).pvalue
+        difference, variance = means[0] - means[1], sum(variances)
+    n = np.arange(2, MOST_SEEDS + 1)
+    freedom = n - 1 if paired else 2 * n - 2
+    visible = np.sqrt(variance / n) * (stats.t.isf(alpha / 2, freedom) + stats.t.ppf(POWER, freedom))
+    enough = n[visible <= abs(difference)]
+    return float(p), int(enough[0]) if len(enough) else None
+
+
+def _of_images(compared: Comparison, first: "Row", second: "Row") -> Comparison:
+    kept = [_predictions(row) for row in (first, second)]
+    if kept[0] is None or kept[1] is None or kept[0].labels != kept[1].labels:
+        return compared
+    only_first, only_second, p = image_test(kept[0], kept[1])
+    return replace(compared, images=len(kept[0].labels), only_first=only_first, only_second=only_second, images_p=p)
+
+
+def _predictions(row: "Row") -> Predictions | None:
+    """The predictions of the best job of a row; None if it kept none, or they cannot be read."""
+    try:
+        return read_predictions(row.best.run.path)
+    except UserError:
+        return None
+
+
+def image_test(first: Predictions, second: Predictions) -> tuple[int, int, float]:
+    """McNemar's test of two networks on the same images.
+
+    Returns:
+        How many images only the first network reads, how many only the second, and the p value.
+    """
+    from mlxtend.evaluate import mcnemar, mcnemar_table
+
+    table = mcnemar_table(*map(np.asarray, (first.labels, first.predictions, second.predictions)))
+    only_first, only_second = int(table[0, 1]), int(table[1, 0])
+    if only_first == only_second:
+        return only_first, only_second, 1.0  # mlxtend's exact test exceeds 1, and the other divides by zero
+    _, p = mcnemar(table, exact=only_first + only_second < FEW)
+    return only_first, only_second, float(p)
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"

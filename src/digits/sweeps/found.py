@@ -1,0 +1,166 @@
+"""Collects the jobs of sweeps, single runs among them, and the keys in which they differ."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from digits.config import LATEST
+from digits.errors import UserError, shown
+from digits.runs.differences import differences, flat
+from digits.runs.find import RUN_FILES, find
+from digits.runs.results import FAILED, Results
+from digits.runs.run import IGNORED_KEYS, Run
+from digits.sweeps import plan
+
+SEED = "seed"  # the key over whose values statistics are computed
+MISSING = "missing"  # status of a job that has not started
+DATASET = "dataset"  # column that separates results on different data
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job.
+
+    Attributes:
+        name: Name of its run directory, with the sweep's name if there are several sweeps.
+        run: Its run directory.
+        settings: Overrides that differ between jobs, including the seed.
+        results: Its results; None if it did not finish.
+        status: ``finished``, ``unfinished``, ``missing``, or ``failed: `` or ``pruned: `` and the reason.
+    """
+
+    name: str
+    run: Run
+    settings: Mapping[str, str]
+    results: Results | None
+    status: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """A job as found in the directory of a sweep."""
+
+    name: str
+    run: Run
+    overrides: Mapping[str, str]  # as typed; empty without a plan
+    config: Mapping[str, Any]
+    results: Results | None
+    status: str
+    single: bool = False  # whether the user named the run itself: it is not averaged with others
+
+    @cached_property
+    def _flat(self) -> dict[str, Any]:
+        return dict(flat(self.config))
+
+    def configuration(self) -> str:
+        """Equal for jobs that differ only in the seed and in keys that do not change the result."""
+        kept = {key: value for key, value in self._flat.items() if key not in (SEED, *IGNORED_KEYS)}
+        return self.name if self.single else json.dumps(kept or self.name, sort_keys=True)
+
+    def fingerprint(self) -> str:
+        """The fingerprint of the data of a finished job."""
+        return str(self.results.dataset["fingerprint"]) if self.results else ""
+
+    def value(self, key: str) -> str:
+        """The value of a key, as a user types it."""
+        if key == DATASET:
+            return str(self.results.dataset["name"]) if self.results else ""
+        value = self._flat.get(key)
+        if value is None and (typed := self.overrides.get(key)):
+            return typed  # such as scheduler=none, which is null in the configuration
+        return shown(value) if key in self._flat else ""
+
+    def job(self, columns: Sequence[str]) -> Job:
+        """The job, with its values of some keys."""
+        return Job(self.name, self.run, {key: self.value(key) for key in columns}, self.results, self.status)
+
+
+def collect(sweeps: Sequence[Path]) -> list[Found]:
+    """Find the jobs of sweeps, each sweep once; a run directory counts as one job.
+
+    Args:
+        sweeps: Directories of sweeps and of runs; ``latest`` is the newest finished run.
+
+    Raises:
+        UserError: If a directory has no job, or the only one is a run directory.
+    """
+    named = [find(path).home if str(path) == LATEST and not path.exists() else path for path in sweeps]
+    sweeps = list({path.resolve(): path for path in named}.values())
+    if len(sweeps) == 1 and _is_run(sweeps[0]):
+        raise UserError(f"{sweeps[0]} is a single run: name another one to compare it with, or a sweep.")
+    return [each for sweep, prefix in zip(sweeps, _prefixes(sweeps), strict=True) for each in _find(sweep, prefix)]
+
+
+def _is_run(path: Path) -> bool:
+    return any((path / name).exists() for name in RUN_FILES)
+
+
+def _prefixes(sweeps: Sequence[Path]) -> list[str]:
+    """Prefixes that distinguish the jobs of several sweeps: their names, or the parts of their paths that differ."""
+    if len(sweeps) == 1:
+        return [""]
+    paths = [sweep.resolve() for sweep in sweeps]
+    if len({path.name for path in paths}) == len(paths):
+        return [f"{path.name}/" for path in paths]
+    common = os.path.commonpath([path.parent for path in paths])
+    return [f"{path.relative_to(common)}/" for path in paths]
+
+
+def _find(sweep: Path, prefix: str) -> list[Found]:
+    if not sweep.is_dir():
+        raise UserError(f"there is no directory {sweep}.")
+    if _is_run(sweep):
+        return [Found(prefix.rstrip("/"), Run(sweep), {}, *_read(Run(sweep)), single=True)]
+    planned = plan.read(sweep)
+    runs = {path.name: Run(path) for path in sweep.glob("*/") if not path.name.startswith(".")}
+    there = {name: run for name, run in runs.items() if run.config_file.exists() or run.results_file.exists()}
+    missing = {name: Run(sweep / name) for name in planned if name not in there}
+    if not there and not missing:
+        raise UserError(f"{sweep} has no job of a sweep.")
+    return [
+        Found(f"{prefix}{name}", run, planned.get(name, {}), *(_read(run) if name in there else ({}, None, MISSING)))
+        for name, run in sorted({**there, **missing}.items(), key=lambda item: _natural(item[0]))
+    ]
+
+
+def _read(run: Run) -> tuple[dict[str, Any], Results | None, str]:
+    """Configuration, results and status of a job; an unreadable one counts as failed."""
+    try:
+        return run.read_config() or {}, *run.outcome()
+    except UserError as error:
+        return {}, None, f"{FAILED}: {error}"
+
+
+def columns_of(found: Sequence[Found]) -> list[str]:
+    """The keys that distinguish the jobs: those on the command line, or else those that differ."""
+    typed = dict.fromkeys(key for each in found for key in each.overrides)
+    columns = [key for key in typed if key not in IGNORED_KEYS and len({each.value(key) for each in found}) > 1]
+    distinct = {tuple(each.value(key) for key in columns if key != SEED) for each in found if each.config}
+    if not all(each.overrides for each in found) or len(distinct) < len(
+        {each.configuration() for each in found if each.config}
+    ):
+        columns = distinguishing(differences([each.config for each in found if each.config]))
+    if len({each.value(DATASET) for each in found if each.results}) > 1:
+        columns.append(DATASET)
+    return columns
+
+
+def distinguishing(changed: Mapping[str, tuple[Any, ...]]) -> list[str]:
+    """The keys that distinguish configurations; for different classes, the class and not its default arguments."""
+    keys = []
+    for key, values in changed.items():
+        target = f"{key.rpartition('.')[0]}._target_"
+        classes = changed.get(target, values if key == target else ())
+        decided = classes and len(set(zip(classes, map(str, values), strict=True))) == len(set(classes))
+        if key not in IGNORED_KEYS and (key == target or not decided):
+            keys.append(key)
+    return keys
+
+
+def _natural(name: str) -> tuple[int, int, str]:
+    """Sort key: job 10 after job 9, and other names after numbers."""
+    return (0, int(name), "") if name.isdecimal() else (1, 0, name)

@@ -1,0 +1,167 @@
+"""Whether two rows differ by more than luck: simulated seeds and test sets, and hand-computed values."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from digits.runs.predictions import Predictions, read_predictions
+from digits.runs.run import Run
+from digits.sweeps.comparison import ALPHA, Comparison, compare_neighbours, holm, image_test, seed_test
+from digits.sweeps.leaderboard import rank
+from digits.sweeps.tables import print_table, write_files
+from digits.validation import resolve
+
+from ..helpers import TINY, composed, finished
+
+DRAWS, IMAGES = 1_000, 10_000
+
+
+def networks(rng: np.random.Generator, errors: tuple[float, float], shared: float) -> tuple[Predictions, Predictions]:
+    """Two networks of given error rates on the same images, of whose errors a fraction is on images hard for both."""
+    hard = rng.random(IMAGES) < shared
+    rates = [np.where(hard, 0.5, (error - 0.5 * shared) / (1 - shared)) for error in errors]
+    labels: Any = np.zeros(IMAGES, int)  # numbers, which are faster than names
+    first, second = ((rng.random(IMAGES) < rate).astype(int) for rate in rates)
+    return Predictions(labels, first), Predictions(labels, second)
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.01])
+def test_networks_that_differ_by_luck_are_seldom_distinguished(shared: float) -> None:
+    rng = np.random.default_rng(0)
+    told_apart = sum(image_test(*networks(rng, (0.01, 0.01), shared))[2] < ALPHA for _ in range(DRAWS))
+    assert told_apart <= DRAWS - 930
+
+
+@pytest.mark.parametrize(
+    ("errors", "shared"), [((0.0075, 0.0125), 0.0), ((0.0075, 0.0125), 0.01), ((0.01, 0.015), 0.01)]
+)
+def test_networks_half_a_point_apart_are_distinguished(errors: tuple[float, float], shared: float) -> None:
+    rng = np.random.default_rng(0)
+    told_apart = sum(image_test(*networks(rng, errors, shared))[2] < ALPHA for _ in range(DRAWS))
+    assert told_apart >= 900
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_configurations_over_seeds(paired: bool) -> None:
+    """Five seeds each: equal ones are seldom distinguished, and those half a point apart, with 0.1 deviation, often."""
+    rng = np.random.default_rng(0)
+    others = range(5) if paired else range(5, 10)
+
+    def told_apart(difference: float) -> int:
+        found = 0
+        for _ in range(DRAWS):
+            first = dict(enumerate(rng.normal(0.99, 0.001, 5)))
+            second = dict(zip(others, rng.normal(0.99 - difference, 0.001, 5), strict=True))
+            found += seed_test(first, second, 1 / 5_000)[0] < ALPHA
+        return found
+
+    assert told_apart(0.0) <= DRAWS - 930
+    assert told_apart(0.005) >= 900
+
+
+def test_the_seeds_that_are_said_to_be_needed_show_the_difference() -> None:
+    rng = np.random.default_rng(0)
+    first, second = {0: 0.991, 1: 0.992, 2: 0.990}, {0: 0.990, 1: 0.990, 2: 0.991}
+    p, needed = seed_test(first, second, 1 / 5_000)
+    assert p > ALPHA
+    assert needed
+    changes = [first[seed] - second[seed] for seed in first]
+    difference, deviation = statistics.fmean(changes), statistics.stdev(changes)
+    found = sum(
+        seed_test(dict(enumerate(rng.normal(difference, deviation, needed))), dict.fromkeys(range(needed), 0.0), 1e-9)[
+            0
+        ]
+        < ALPHA
+        for _ in range(DRAWS)
+    )
+    assert 0.75 * DRAWS < found < 0.9 * DRAWS  # that of 80 %
+
+
+def test_paired_by_hand() -> None:
+    """Differences of 1, 2 and 3 thousandths: t = 2 / (1 / √3) = 3.46 with two degrees of freedom, p = 0.0742."""
+    p, _ = seed_test({0: 0.991, 1: 0.992, 2: 0.993}, {2: 0.990, 1: 0.990, 0: 0.990}, 1 / 5_000)
+    assert p == pytest.approx(0.0742, abs=1e-4)
+
+
+def test_seeds_of_the_same_accuracy_are_not_proof() -> None:
+    """Two seeds that differ by one image each do not prove a difference, though the deviation is zero."""
+    p, needed = seed_test({0: 0.99, 1: 0.99}, {0: 0.9898, 1: 0.9898}, 1 / 5_000)
+    assert p > 0.1
+    assert needed
+    assert seed_test({0: 0.99, 1: 0.99}, {0: 0.99, 1: 0.99}, 1 / 5_000) == (1.0, None)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, None, 0.04, 0.03]) == [pytest.approx(0.03), None, pytest.approx(0.06), pytest.approx(0.06)]
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_mcnemar_by_hand() -> None:
+    """Of 8 images, one is read only by the first and 7 only by the second: p = 2 (1 + 8) / 2⁸."""
+    labels = ["0"] * 10
+    first = Predictions(labels, ["0", "1", "1", "1", "1", "1", "1", "1", "0", "1"])
+    second = Predictions(labels, ["1", "0", "0", "0", "0", "0", "0", "0", "0", "1"])
+    assert image_test(first, second) == (1, 7, pytest.approx(18 / 256))
+    assert image_test(first, first) == (0, 0, 1.0)
+
+
+def job(path: Path, lr: float, seed: int, accuracy: float, wrong: int) -> None:
+    """A finished run that misreads the last images of ten thousand."""
+    run = Run(path)
+    run.path.mkdir(parents=True)
+    run.write_config(resolve(composed(*TINY, f"optimizer.lr={lr}", f"seed={seed}")))
+    Predictions(["7"] * IMAGES, ["7"] * (IMAGES - wrong) + ["1"] * wrong).write(path)
+    run.write_results(finished(val_accuracy=accuracy, test_accuracy=1 - wrong / IMAGES, seed=seed))
+
+
+def test_a_leaderboard_says_what_is_luck(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, (lr, seed, accuracy, wrong) in enumerate(
+        [(0.1, 0, 0.990, 90), (0.1, 1, 0.992, 95), (0.2, 0, 0.991, 100), (0.2, 1, 0.990, 99), (0.3, 0, 0.5, 5_000)]
+    ):
+        job(tmp_path / str(number), lr, seed, accuracy, wrong)
+    board = rank(tmp_path)
+    first, second = board.comparisons
+    assert (first.rank, first.seeds, first.only_first, first.only_second) == (1, 2, 5, 0)
+    assert "Ranks 1 and 2 cannot be distinguished with 2 seeds; about " in first.text()
+    assert "5 are read only by the first, 0 only by the second (p = 0.062)" in first.text()
+    assert (second.seeds, second.seeds_p) == (1, None)  # one seed says nothing of others
+    assert second.text().startswith("Ranks 2 and 3 differ by more than luck by 10,000 test images")
+    print_table(board, write_files(board))
+    assert "Ranks 1 and 2 cannot" in " ".join(capsys.readouterr().out.split())
+    assert first.text() in (tmp_path / "leaderboard.md").read_text()
+    assert '"seeds_needed"' in (tmp_path / "leaderboard.json").read_text()
+
+
+def test_two_single_runs(tmp_path: Path) -> None:
+    """They are compared even if they differ in the seed only, and not averaged."""
+    job(tmp_path / "a", 0.1, 0, 0.99, 90)
+    job(tmp_path / "b", 0.1, 1, 0.98, 95)
+    board = rank(tmp_path / "b", tmp_path / "a")
+    assert [row.settings for row in board.rows] == [{"seed": "0"}, {"seed": "1"}]
+    (compared,) = board.comparisons
+    assert compared == Comparison(1, 1, IMAGES, only_first=5, only_second=0, images_p=0.0625)
+    assert compared.text().startswith("Ranks 1 and 2 cannot be distinguished by 10,000 test images: 5 are read only by")
+
+
+def test_what_cannot_be_compared(tmp_path: Path) -> None:
+    """Without predictions, with damaged ones, or with other data."""
+    for name in "ab":
+        job(tmp_path / name, 0.1 if name == "a" else 0.2, 0, 0.99, 90)
+    (tmp_path / "a/predictions.csv").unlink()
+    assert [each.text() for each in rank(tmp_path).comparisons] == [""]
+    (tmp_path / "a/predictions.csv").write_text("1,2,3\n")
+    assert [each.text() for each in rank(tmp_path).comparisons] == [""]
+    dataset = finished().dataset | {"fingerprint": "other"}
+    Run(tmp_path / "a").write_results(finished(dataset=dataset))
+    assert rank(tmp_path).comparisons == []
+    assert compare_neighbours([]) == []
+
+
+def test_predictions_are_kept_as_they_are(tmp_path: Path) -> None:
+    kept = Predictions(["a,b", '"', "ä"], ["ä", "a,b", ""])
+    assert read_predictions(kept.write(tmp_path).parent) == kept
+    assert read_predictions(tmp_path / "gone") is None
