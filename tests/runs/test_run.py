@@ -17,6 +17,7 @@ from digits.data.download import obtain
 from digits.errors import UserError
 from digits.runs.differences import differences
 from digits.runs.files import unfinished, write
+from digits.runs.rows import write_rows
 from digits.runs.run import Run
 from digits.signals import Interrupted
 from digits.sweeps.study import open_study
@@ -225,7 +226,7 @@ def test_metrics_come_back(tmp_path: Path) -> None:
     run = Run(tmp_path)
     assert run.read_metrics() == []
     rows = [{"epoch": 0.0, "train/loss": 1.5}, {"epoch": 1.0, "train/loss": 0.5, "val/loss": 0.25}]
-    run.write_metrics(rows)
+    write_rows(run.metrics_file, rows)
     assert run.read_metrics() == rows
 
 

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from digits.errors import UserError
+from digits.runs.rows import write_rows
 from digits.runs.run import Run
 from digits.sweeps import tables as comparison
 from digits.sweeps.leaderboard import rank
@@ -115,7 +116,10 @@ def made(sweep: Path, *jobs: str) -> None:
         run.path.mkdir()
         run.write_config(resolve(composed(*words.split())))
         run.write_results(finished(val_accuracy=0.9 + number / 100, test_accuracy=0.8 + number / 100))
-        run.write_metrics([{"epoch": epoch, "val/accuracy": 0.5 + number / 100 + epoch / 10} for epoch in range(3)])
+        rows = [{"epoch": epoch, "val/accuracy": 0.5 + number / 100 + epoch / 10} for epoch in range(3)]
+        write_rows(run.metrics_file, rows)
+            run.metrics_file, [{"epoch": epoch, "val/accuracy": 0.5 + number / 100 + epoch / 10} for epoch in range(3)]
+        )
 
 
 def test_seeds_are_one_row_with_mean_deviation_and_interval(tmp_path: Path) -> None:

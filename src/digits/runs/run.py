@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from digits.processes import Lock
 from digits.runs.differences import differences, with_defaults
 from digits.runs.files import UNFINISHED_FILE, PlainLoader, as_json, parsed, write
 from digits.runs.results import FAILED, FINISHED, PRUNED, Results, Status
-from digits.runs.rows import read_rows, write_rows
+from digits.runs.rows import read_rows
 from digits.signals import interruption_of
 
 if TYPE_CHECKING:
@@ -267,10 +267,6 @@ class Run:
     def write_state(self, status: str, why: str) -> None:
         """Record why there is no result."""
         write(self.results_file, as_json({"status": status, "error": why}))
-
-    def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Write ``metrics.csv``: a row per epoch."""
-        write_rows(self.metrics_file, rows)
 
     def read_metrics(self) -> list[dict[str, float]]:
         """The rows of ``metrics.csv``; empty without the file.

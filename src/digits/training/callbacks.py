@@ -20,6 +20,7 @@ from digits.console import hush
 from digits.errors import RunError
 from digits.model.inference import be_exact
 from digits.runs.files import rounded
+from digits.runs.rows import write_rows
 from digits.runs.run import Run
 from digits.training.hardware import speed_up
 
@@ -191,7 +192,7 @@ class EpochRows(Checkpoint):
         position = {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": self._lr}
         self.rows = [*self.rows, {**position, **dict(sorted(metrics.items()))}]
         if self.run and trainer.is_global_zero:
-            self.run.write_metrics(self.rows)
+            write_rows(self.run.metrics_file, self.rows)
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
         for stage, word in (("train", "training"), ("val", "validation")):
             if f"{stage}/loss" in metrics:
