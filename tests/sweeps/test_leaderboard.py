@@ -118,8 +118,6 @@ def made(sweep: Path, *jobs: str) -> None:
         run.write_results(finished(val_accuracy=0.9 + number / 100, test_accuracy=0.8 + number / 100))
         rows = [{"epoch": epoch, "val/accuracy": 0.5 + number / 100 + epoch / 10} for epoch in range(3)]
         write_rows(run.metrics_file, rows)
-            run.metrics_file, [{"epoch": epoch, "val/accuracy": 0.5 + number / 100 + epoch / 10} for epoch in range(3)]
-        )
 
 
 def test_seeds_are_one_row_with_mean_deviation_and_interval(tmp_path: Path) -> None:
