@@ -51,11 +51,13 @@ lint: $(VENV)/.installed-dev ## check format, style, types and imports
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python docs/schemas.py --check
 	$(NPX) --yes --package typescript@5.9.3 -- tsc --project src/digits/explanation/draw
 
-format: $(VENV)/.installed-dev ## correct the format, and the style where possible
+format: $(VENV)/.installed-dev ## correct the format, and the style where possible; write the schemas of conf/
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+	$(BIN)/python docs/schemas.py
 
 bench: $(VENV)/.installed ## repeat all benchmarks, in an hour or more; ARGS=--quick: in minutes
 	@set -e; for name in recipes prediction loader scale loop augmentation photos sweeps; do $(BIN)/python benchmarks/$$name.py $(ARGS); done

@@ -22,7 +22,7 @@ from digits.errors import UserError
 from digits.runs.run import Run
 from digits.sweeps import search, space
 from digits.sweeps.leaderboard import rank
-from digits.sweeps.search import SearchConfig
+from digits.sweeps.space import SearchConfig
 from digits.sweeps.study import FILE, importances
 from digits.sweeps.tables import write_importance
 

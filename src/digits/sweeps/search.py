@@ -8,20 +8,18 @@ import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 import hydra
 import yaml
-from annotated_types import Ge
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from digits.config import Seed, TrainConfig
+from digits.config import TrainConfig
 from digits.errors import RunError, UserError, first_line
-from digits.model.geometry import OneOf
 from digits.overrides import compose, config_directory, initialize_hydra, null_groups_deleted
 from digits.processes import Lock
 from digits.runs.files import as_json, save, writing
@@ -29,6 +27,7 @@ from digits.runs.results import PRUNED, Results
 from digits.runs.run import IGNORED_KEYS, Run
 from digits.runs.start import pin, siblings
 from digits.sweeps import plan, space
+from digits.sweeps.space import SearchConfig
 from digits.sweeps.study import check_installed, open_study, sampler
 from digits.sweeps.trial import OtherDataError, Report, logged_to
 from digits.training import train as training
@@ -41,22 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FACTS, EXPERIMENT = "search.json", "experiment/best.yaml"
-
-
-@dataclass
-class SearchConfig:
-    """The content of a file in ``conf/search``.
-
-    Attributes:
-        space: For each key, a list of values, or ``low`` and ``high`` of a range, both included; with ``log: true`` its
-            logarithm is sampled uniformly. Two whole numbers make a range of whole numbers.
-    """
-
-    space: dict[str, Any] = field(default_factory=dict)
-    trials: Annotated[int, Ge(1), "number of trials, including those of other processes"] = 27
-    sampler: Annotated[str, OneOf("tpe", "random"), "how the next trial is chosen"] = "tpe"
-    pruner: Annotated[str, OneOf("asha", "median", "none"), "which trials are stopped early"] = "asha"
-    seed: Annotated[Seed, "seed of the sampler"] = 0
 
 
 def read(name: Path | str) -> SearchConfig:

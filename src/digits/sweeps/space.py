@@ -1,13 +1,17 @@
-"""The search space: for each key, a list of values or a range, as Optuna's distributions."""
+"""The file of a search, and its space: for each key, a list of values or a range, as Optuna's distributions."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
+from annotated_types import Ge
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
+from digits.config import Seed
 from digits.errors import UserError, shown
+from digits.model.geometry import OneOf
 from digits.runs.differences import flat
 
 if TYPE_CHECKING:
@@ -15,6 +19,22 @@ if TYPE_CHECKING:
 
 Plain = str | int | float | bool | None  # a value in a list
 Space = Mapping[str, "BaseDistribution"]
+
+
+@dataclass
+class SearchConfig:
+    """The content of a file in ``conf/search``.
+
+    Attributes:
+        space: For each key, a list of values, or ``low`` and ``high`` of a range, both included; with ``log: true`` its
+            logarithm is sampled uniformly. Two whole numbers make a range of whole numbers.
+    """
+
+    space: dict[str, Any] = field(default_factory=dict)
+    trials: Annotated[int, Ge(1), "number of trials, including those of other processes"] = 27
+    sampler: Annotated[str, OneOf("tpe", "random"), "how the next trial is chosen"] = "tpe"
+    pruner: Annotated[str, OneOf("asha", "median", "none"), "which trials are stopped early"] = "asha"
+    seed: Annotated[Seed, "seed of the sampler"] = 0
 
 
 def parse(space: Mapping[str, Any]) -> Space:
