@@ -46,12 +46,16 @@ test-hydra: $(VENV)-hydra/.installed ## check the command line with the next Hyd
 # Node.js: the system's, or that of the Python package.
 NPX = $(shell command -v npx || echo $(BIN)/npx)
 
-lint: $(VENV)/.installed-dev ## check format, style, types and imports
+lint: $(VENV)/.installed-dev ## check format, style, types, imports, and the files of services
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python docs/schemas.py --check
+	$(BIN)/validate-pyproject pyproject.toml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 	$(NPX) --yes --package typescript@5.9.3 -- tsc --project src/digits/explanation/draw
 
 format: $(VENV)/.installed-dev ## correct the format, and the style where possible; write the schemas of conf/

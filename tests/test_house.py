@@ -1,6 +1,8 @@
 """The size of the code: files and functions that can be read in one sitting."""
 
 import ast
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,18 @@ def test_no_file_and_no_function_is_long(file: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
             assert node.end_lineno - node.lineno + 1 <= MAX_FUNCTION_LINES, node.name
+
+
+def test_the_changelog_is_one() -> None:
+    """As Keep a Changelog has it: an Unreleased section, then versions, newest first, with known kinds of change."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    versions = re.findall(r"^## \[(.+?)\](?: - \d{4}-\d\d-\d\d)?$", text, re.MULTILINE)
+    assert versions[0] == "Unreleased"
+    assert len(versions) == text.count("\n## ")
+    kinds = re.findall(r"^### (.+)$", text, re.MULTILINE)
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert all(re.search(r"^- ", part, re.MULTILINE) for part in text.split("\n### ")[1:])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert versions[1] == project["project"]["version"]
+    assert f"\nversion: {versions[1]}\n" in (ROOT / "CITATION.cff").read_text()
+    assert project["dependency-groups"] == {"dev": ["digits[dev]"]}  # one list, in the extra
