@@ -54,6 +54,9 @@ WRITTEN = {
 }
 """A file or folder that the command writes."""
 
+TRAINING = ("train.py", "sweep", "search", "evaluate")
+"""Commands that look at the processes around them. CI tries only these in the environments of schedulers."""
+
 ENVIRONMENTS: dict[str, dict[str, str]] = {
     "notebook": {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "JPY_PARENT_PID": "1"},
     "windows": {"PYTHONIOENCODING": "cp1252"},
@@ -74,6 +77,7 @@ ENVIRONMENTS: dict[str, dict[str, str]] = {
     },
     "allocation": {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_PROCID": "1"},
 }
+SCHEDULERS = ("cluster", "kubernetes", "lsf", "allocation")
 RARER_ENVIRONMENTS: dict[str, dict[str, str]] = {
     "mpi": {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4", "PMI_RANK": "1", "PMI_SIZE": "4"},
     "pbs": {"PBS_ENVIRONMENT": "PBS_BATCH", "PBS_JOBID": "7", "PBS_NODEFILE": "/nowhere", "NCPUS": "", "TASKID": "1"},
@@ -98,14 +102,19 @@ def encode() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [*ENVIRONMENTS, *[pytest.param(name, marks=pytest.mark.long) for name in RARER_ENVIRONMENTS]]
+    ("name", "commands"),
+    [
+        *[(name, tuple(COMMANDS)) for name in ("notebook", "windows", "ascii")],
+        *[(name, TRAINING) for name in SCHEDULERS],
+        *[pytest.param(name, tuple(COMMANDS), marks=pytest.mark.long) for name in (*SCHEDULERS, *RARER_ENVIRONMENTS)],
+    ],
 )
 def test_every_command_does_what_it_does_elsewhere(
-    name: str, sample_run: Path, tiny_mnist: Path, tmp_path: Path
+    name: str, commands: tuple[str, ...], sample_run: Path, tiny_mnist: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "run").symlink_to(sample_run)
     draw(tmp_path / "digit.png", 1700)
-    for command in COMMANDS:
+    for command in commands:
         variables = {**ENVIRONMENTS, **RARER_ENVIRONMENTS}[name]
         done = run(*as_typed(command), cwd=tmp_path, prepared=encode, **variables)
         if command == "data":  # no mirror answers

@@ -123,7 +123,9 @@ def assert_same(logits: np.ndarray, network: Network, images: np.ndarray) -> Non
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "count", [pytest.param(20, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.long)]
+)
 def test_the_page_computes_what_torch_computes(
     model: str, count: int, tmp_path: Path, opened: Callable[..., "Page"]
 ) -> None:
@@ -136,6 +138,7 @@ def test_the_page_computes_what_torch_computes(
     assert_same(logits_of(page, images), steps.embedded(network), images)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")  # torch makes a copy; so what
 @pytest.mark.parametrize("name", ODD)
 def test_any_layer_that_can_be_configured(name: str, tmp_path: Path, opened: Callable[..., "Page"]) -> None:
@@ -188,6 +191,7 @@ def test_rounded_weights_of_a_large_network(tmp_path: Path) -> None:
     assert steps.largest_difference(small, sample_digits()[0][:10]) == 0
 
 
+@pytest.mark.slow
 def test_the_page_of_a_large_network_says_what_rounding_changes(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "net.ckpt", {"blocks": [], "head": {"hidden": [1500]}})
     text = draw.write(find(tmp_path / "net.ckpt")).read_text(encoding="utf-8")
@@ -281,6 +285,7 @@ def test_a_drawing_is_prepared_as_predict_prepares_its_picture(
     assert (logits_of(page, np.array(ours)).argmax(1) == logits_of(page, np.array(theirs)).argmax(1)).all()
 
 
+@pytest.mark.slow
 def test_what_is_not_one_digit_is_said(page_file: Path, opened: Callable[..., "Page"]) -> None:
     page = opened(page_file)
     two = [{"width": 0.05, "points": [[x, 0.2], [x, 0.8]]} for x in (0.2, 0.8)]
@@ -291,6 +296,7 @@ def test_what_is_not_one_digit_is_said(page_file: Path, opened: Callable[..., "P
     assert page.locator("#says").inner_text() == "Draw a digit above."
 
 
+@pytest.mark.slow
 def test_what_is_not_trusted_is_said_as_predict_says_it(page_file: Path, opened: Callable[..., "Page"]) -> None:
     """The familiarity is torch's; an unfamiliar image, and an unsure answer, are called so."""
     page = opened(page_file)
@@ -320,6 +326,7 @@ RATED = """(images) => images.map((image) => {
 })"""
 
 
+@pytest.mark.slow
 def test_a_network_that_reads_whole_pictures(tmp_path: Path, opened: Callable[..., "Page"]) -> None:
     data = {"classes": ["Ankle boot", "Sandal and sock", "hat"], "prepare": "resize"}
     write_checkpoint(tmp_path / "net.ckpt", {"blocks": [], "head": {}}, data)
@@ -334,6 +341,7 @@ def test_a_network_that_reads_whole_pictures(tmp_path: Path, opened: Callable[..
     assert max(name for name, _ in widths) > 60  # each name has its room
 
 
+@pytest.mark.slow
 def test_an_average_has_no_winner(tmp_path: Path, opened: Callable[..., "Page"]) -> None:
     for kind, marked in (("average", 0), ("max", 1)):
         blocks = [{**BLOCK, "pool": {"kind": kind}}]
@@ -428,6 +436,7 @@ def test_a_mouse_draws_and_the_network_answers(page_file: Path, opened: Callable
     wait(page, "!state.outputs.length")
 
 
+@pytest.mark.slow
 def test_a_finger_draws(page_file: Path, opened: Callable[..., "Page"]) -> None:
     page = opened(page_file, has_touch=True, is_mobile=True, viewport={"width": 390, "height": 800})
     box = page.locator("#paper").bounding_box()
@@ -451,6 +460,7 @@ def test_a_finger_draws(page_file: Path, opened: Callable[..., "Page"]) -> None:
     wait(page, "!document.querySelector('#arithmetic.open')")
 
 
+@pytest.mark.slow
 def test_a_second_finger_does_not_draw(page_file: Path, opened: Callable[..., "Page"]) -> None:
     page = opened(page_file)
     moves = [("down", 1, 0.2), ("move", 1, 0.3), ("down", 2, 0.9), ("move", 2, 0.91), ("up", 2, 0.91), ("move", 1, 0.4)]
@@ -470,6 +480,7 @@ POINTER = """([kind, pointerId, at]) => {
 }"""
 
 
+@pytest.mark.slow
 def test_pointing_at_values(page_file: Path, opened: Callable[..., "Page"]) -> None:
     """In five kinds of layers, the sum in the panel is the value of the map that was pointed at."""
     page = opened(page_file)
@@ -537,7 +548,7 @@ LOOK = """() => {
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1400])
-@pytest.mark.parametrize("ratio", [1, 3])
+@pytest.mark.parametrize("ratio", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_page_fits(page_file: Path, opened: Callable[..., "Page"], scheme: str, width: int, ratio: int) -> None:
     options = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme, "device_scale_factor": ratio}
     page = opened(page_file, **options)
@@ -552,6 +563,7 @@ def test_the_page_fits(page_file: Path, opened: Callable[..., "Page"], scheme: s
 # How it learned
 
 
+@pytest.mark.slow
 def test_epochs(tiny: Compose, tmp_path: Path, opened: Callable[..., "Page"]) -> None:
     """The weights of each epoch are kept, the averaged ones; the page reads with them."""
     cfg = tiny("callbacks.checkpoint.every_epoch=true", "averaging=ema")
@@ -579,6 +591,7 @@ def find_network(file: Path) -> Network:
     return Checkpoint(find(file).checkpoint).network()
 
 
+@pytest.mark.slow
 def test_a_page_with_many_epochs_leaves_some_out(
     tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

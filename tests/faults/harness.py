@@ -56,6 +56,7 @@ CONFIGURATIONS = {
     "gradients added up": ["trainer.accumulate_grad_batches=4", "scheduler=cosine"],
     "augmented, moving average": ["data/augment=erase", "averaging=ema"],
 }
+MOST_CUTS = 8  # of one training
 MOST_UNCUT = 30  # trainings in a row that end before they are cut
 OFTEN = ["callbacks.checkpoint.every_n_steps=7", "callbacks.checkpoint.every_n_seconds=0.2"]
 
@@ -234,7 +235,7 @@ def chains(folder: Path, cuts: int, rng: random.Random) -> Iterator[tuple[str, i
             directory = folder / str(number)
             number += 1
             times = 0
-            while times < 8 and cut(kind, CONFIGURATIONS[name], directory, seconds, rng):
+            while times < min(MOST_CUTS, 2 * cuts) and cut(kind, CONFIGURATIONS[name], directory, seconds, rng):
                 times += 1
             if not (Run(directory).results and Run(directory).report_file.exists()):
                 assert end_of(begin([*CONFIGURATIONS[name], *OFTEN], directory)) == 0, Path(

@@ -167,7 +167,9 @@ def test_boxes_are_in_pixels_of_the_file_as_a_viewer_shows_it(tmp_path: Path) ->
     )
 
 
-@pytest.mark.parametrize("size", [(4, 4), (400, 5), (5, 400), (61, 40), (1_000, 700)])
+@pytest.mark.parametrize(
+    "size", [(4, 4), (400, 5), (5, 400), (61, 40), pytest.param((1_000, 700), marks=pytest.mark.slow)]
+)
 def test_noise_is_refused_or_cut_within_a_moment(size: tuple[int, int]) -> None:
     generator = np.random.default_rng(0)
     for kind in range(4):

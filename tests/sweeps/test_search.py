@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
@@ -25,6 +26,8 @@ from digits.sweeps.leaderboard import rank
 from digits.sweeps.space import SearchConfig
 from digits.sweeps.study import FILE, importances
 from digits.sweeps.tables import write_importance
+from digits.sweeps.trial import Report
+from digits.training import train as training
 
 from ..helpers import QUICK, TINY, Forked, composed, restored, run
 
@@ -92,7 +95,7 @@ def test_what_a_space_has(value: Any, values: Any, within: bool) -> None:
 @pytest.mark.slow
 def test_it_goes_on_as_if_it_had_not_stopped(found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = found(trials=5, name="whole")
-    train = search.training.train
+    train = training.train
 
     def stop(*args: Any, **kwargs: Any) -> Any:
         train(*args, **kwargs)
@@ -100,7 +103,7 @@ def test_it_goes_on_as_if_it_had_not_stopped(found: Callable[..., Any], monkeypa
 
     for _ in range(3):
         with monkeypatch.context() as patch:
-            patch.setattr(search.training, "train", stop)
+            patch.setattr(training, "train", stop)
             with pytest.raises(KeyboardInterrupt):
                 found(trials=5, name="cut")
     assert summary(found(trials=5, name="cut")) == summary(whole)
@@ -112,14 +115,14 @@ def test_it_goes_on_as_if_it_had_not_stopped(found: Callable[..., Any], monkeypa
 def test_a_trial_that_the_machine_cannot_hold_has_failed(
     error: Exception, found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = search.training.train
+    train = training.train
 
     def small_only(cfg: Any, *args: Any, **kwargs: Any) -> Any:
         if cfg.data.batch_size == 40:
             raise error
         return train(cfg, *args, **kwargs)
 
-    monkeypatch.setattr(search.training, "train", small_only)
+    monkeypatch.setattr(training, "train", small_only)
     study = found(trials=4, space={"data.batch_size": [20, 40]}, sampler="random", seed=1)
     states = {trial.params["data.batch_size"]: trial.state.name for trial in study.get_trials()}
     assert states == {20: "COMPLETE", 40: "FAIL"}
@@ -129,7 +132,7 @@ def test_what_is_not_of_a_trial_ends_the_search(found: Callable[..., Any], monke
     def full(*args: Any, **kwargs: Any) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(search.training, "train", full)
+    monkeypatch.setattr(training, "train", full)
     with pytest.raises(OSError, match="No space"):
         found(trials=1)
 
@@ -414,7 +417,7 @@ def test_a_trial_whose_choice_was_cut_off_is_completed(
     def train(cfg: Any, directory: Path, **_: Any) -> Any:
         return SimpleNamespace(metric=1 / (1 + cfg.optimizer.lr + cfg.label_smoothing))
 
-    monkeypatch.setattr(search.training, "train", train)
+    monkeypatch.setattr(training, "train", train)
     wide = {**SPACE, "label_smoothing": {"low": 0.0, "high": 0.5}}
     suggest = optuna.Trial._suggest
 
@@ -479,3 +482,83 @@ def test_a_search_of_which_nothing_comes_ends_in_1(tmp_path: Path) -> None:
     done = run(*words, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert "2 of 2 jobs have no result" in done.stdout
+
+
+@pytest.mark.slow
+def test_seeds_inside_a_search(
+    found: Callable[..., Any], tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial is the mean over its seeds; the best one is trained with fresh seeds, and both results are reported."""
+    study = found(trials=2, seeds=2)
+    first, second = study.get_trials()
+    for trial, numbers in ((first, (0, 1)), (second, (2, 3))):
+        runs = [Run(tmp_path / f"search/{number}") for number in numbers]
+        results = [run.results for run in runs]
+        assert [each.seed for each in results if each] == [0, 1]
+        assert trial.value == pytest.approx(sum(each.val_accuracy or 0 for each in results if each) / 2)
+        accuracies = [row["val/accuracy"] for row in runs[1].read_metrics()]
+        means = [((results[0].val_accuracy or 0) + accuracy) / 2 for accuracy in accuracies if results[0]]
+        assert list(trial.intermediate_values.values())[2:] == pytest.approx(means, abs=1e-6)
+        assert list(trial.intermediate_values) == [1, 2, 3, 4]
+    board = rank(tmp_path / "search")
+    assert [len(row.jobs) for row in board.rows] == [2, 2]
+    assert [job.name for job in board.rows[0].jobs] == (["0", "1"] if study.best_trial.number == 0 else ["2", "3"])
+
+    cfg = SearchConfig(space=SPACE, trials=2, seeds=2)
+    words = [*[word for word in TINY if "batch_size" not in word and ".lr" not in word], f"data.root={tiny_mnist}"]
+    fresh = search.train_winner(study, cfg, words, tmp_path / "search")
+    assert [each.seed for each in fresh] == [2, 3]
+    text = search.fresh_text(study, fresh)
+    assert f"validation {100 * study.best_value:.2f} % with the 2 seeds that chose it" in text
+    monkeypatch.setattr(training, "_train", None)  # nothing is trained again
+    assert search.train_winner(study, cfg, words, tmp_path / "search") == fresh
+    assert [len(row.jobs) for row in rank(tmp_path / "search").rows] == [2, 2]  # the fresh ones are not of the search
+
+
+@pytest.mark.slow
+def test_a_trial_of_several_seeds_goes_on(found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut after each training, it ends as if it had not been."""
+    whole = found(trials=2, seeds=2, name="whole")
+    train = training.train
+
+    def stop(*args: Any, **kwargs: Any) -> Any:
+        train(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    for _ in range(4):
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "train", stop)
+            with pytest.raises(KeyboardInterrupt):
+                found(trials=2, seeds=2, name="cut")
+    assert summary(found(trials=2, seeds=2, name="cut")) == summary(whole)
+
+
+@pytest.mark.slow
+def test_a_later_seed_that_falls_behind_ends_its_trial(
+    found: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first seed was fine; the second one is given up, and a third one is not begun."""
+    report = Report.on_validation_end
+
+    def unlucky(self: Report, trainer: Any, module: Any) -> None:
+        if self.trial.number and self.before:
+            raise optuna.TrialPruned
+        report(self, trainer, module)
+
+    monkeypatch.setattr(Report, "on_validation_end", unlucky)
+    study = found(trials=2, seeds=3)
+    assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE", "PRUNED"]
+    assert Run(tmp_path / "search/3").results
+    assert Run(tmp_path / "search/4").state().startswith("pruned: given up after epoch 2, at ")
+    assert not (tmp_path / "search/5").exists()
+    assert rank(tmp_path / "search").failures == 0
+
+
+def test_seeds_are_chosen_once(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text("space: {seed: [0, 1]}\nseeds: 2\n")
+    with pytest.raises(UserError, match="seed is in the space"):
+        search.read(file)
+    assert search.jobs_of(["seed=7", "a=1"], 2, [7, 8]) == {4: ["a=1", "seed=7"], 5: ["a=1", "seed=8"]}
+    assert search.jobs_of(["a=1"], 2, []) == {2: ["a=1"]}
+    assert search.seeds_of(SearchConfig(seeds=3), ["seed=7"]) == [7, 8, 9]

@@ -121,6 +121,7 @@ def search(
     overrides: opt.Overrides = None,
     space: opt.Space = "default",
     trials: opt.Trials = None,
+    seeds: opt.Seeds = None,
     output: opt.SearchOutput = Path("multirun/search"),
 ) -> int:
     """Search for good hyperparameters, such as digits search model=compact trainer.max_epochs=3.
@@ -135,9 +136,10 @@ def search(
         from digits.sweeps.study import importances
 
     common, cfg = overrides or [], search.read(os.path.expanduser(space))
-    cfg.trials = trials or cfg.trials
+    cfg.trials, cfg.seeds = trials or cfg.trials, seeds or cfg.seeds
     try:
         study = search.search(cfg, common, output)
+        fresh = search.train_winner(study, cfg, common, output) if cfg.seeds > 1 else []
     except Interrupted as interruption:
         interruption.advice = "The same command resumes the search."
         raise
@@ -147,6 +149,8 @@ def search(
     if mattered:
         texts = [f"{key} {100 * fraction:.0f} %" for key, fraction in mattered.items()]
         print(f"Importance after the first epoch: {', '.join(texts)}")
+    if fresh:
+        print(search.fresh_text(study, fresh))
     if not (experiment := search.write_experiment(study, common, output)):
         return EXIT_FAILED
     print(f"The best trial as an experiment: {experiment}")

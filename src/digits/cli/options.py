@@ -43,6 +43,10 @@ Number = Annotated[int, typer.Option("-n", "--number", min=1, help="Largest numb
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of every trial.")]
 Space = Annotated[str, typer.Option("--space", help="A search space: a file, or a name in conf/search.")]
 Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Number of trials, instead of the file's.")]
+Seeds = Annotated[
+    int | None,
+    typer.Option("--seeds", min=1, help="Trainings of each trial, with other seeds; the best one gets fresh seeds."),
+]
 SearchOutput = Annotated[
     Path, typer.Option("--output", parser=_path, help="Folder of the search; the same again resumes it.")
 ]

@@ -12,12 +12,13 @@ FILE = "sweep.json"
 REMEDY = "Choose another hydra.sweep.dir, or use the original values."
 
 
-def write_plan(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
+def write_plan(sweep: Path, jobs: Sequence[Sequence[str]] | Mapping[int, Sequence[str]]) -> None:
     """Write the plan of a sweep.
 
     Args:
         sweep: The sweep's directory.
-        jobs: The overrides of each job, such as ``optimizer.lr=0.1``; a job runs in the directory of its number.
+        jobs: The overrides of each job, such as ``optimizer.lr=0.1``; a job runs in the directory of its number. A
+            mapping has the numbers as keys.
     """
     write(sweep / FILE, as_json({"jobs": by_number(jobs)}))
 
@@ -41,10 +42,10 @@ def check(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
             raise UserError(f"{sweep} holds another sweep: its job {name} is to have {planned_values}. {REMEDY}")
 
 
-def by_number(jobs: Sequence[Sequence[str]]) -> dict[str, dict[str, str]]:
+def by_number(jobs: Sequence[Sequence[str]] | Mapping[int, Sequence[str]]) -> dict[str, dict[str, str]]:
     """The keys and values of each job, by the name of its directory."""
-    values = [dict(word.lstrip("+").partition("=")[::2] for word in overrides) for overrides in jobs]
-    return {str(number): overrides for number, overrides in enumerate(values)}
+    numbered = jobs.items() if isinstance(jobs, Mapping) else enumerate(jobs)
+    return {str(number): dict(word.lstrip("+").partition("=")[::2] for word in words) for number, words in numbered}
 
 
 def read(sweep: Path) -> dict[str, Mapping[str, str]]:

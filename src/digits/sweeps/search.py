@@ -1,11 +1,14 @@
 """A search over hyperparameters: Optuna chooses them, every trial is an ordinary run directory.
 
 A search resumes where it stopped, and several processes may share it: its trials are in a journal in its directory.
+With several seeds, a trial is the mean of as many trainings. The best of many means is partly luck, so its
+configuration is then trained with fresh seeds.
 """
 
 import json
 import logging
 import shlex
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -19,19 +22,16 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digits.config import TrainConfig
-from digits.errors import RunError, UserError, first_line
+from digits.errors import UserError, first_line
 from digits.overrides import compose, config_directory, initialize_hydra, null_groups_deleted
 from digits.processes import Lock
 from digits.runs.files import as_json, save, writing
-from digits.runs.results import PRUNED, Results
-from digits.runs.run import IGNORED_KEYS, Run
-from digits.runs.start import pin, siblings
+from digits.runs.results import Results
+from digits.runs.run import IGNORED_KEYS
 from digits.sweeps import plan, space
 from digits.sweeps.space import SearchConfig
 from digits.sweeps.study import check_installed, open_study, sampler
-from digits.sweeps.trial import OtherDataError, Report, logged_to
-from digits.training import train as training
-from digits.training.callbacks import DivergedError
+from digits.sweeps.trial import run_trial, train_job
 from digits.validation import check_ranges, resolve
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FACTS, EXPERIMENT = "search.json", "experiment/best.yaml"
+FACTS, EXPERIMENT, FRESH = "search.json", "experiment/best.yaml", "fresh"
 
 
 def read(name: Path | str) -> SearchConfig:
@@ -68,6 +68,8 @@ def read(name: Path | str) -> SearchConfig:
     check_ranges(cfg)
     if not cfg.space:
         raise UserError(f"{path} has nothing in its space.")
+    if cfg.seeds > 1 and "seed" in cfg.space:
+        raise UserError(f"{path}: seed is in the space, and seeds={cfg.seeds} chooses the seeds; leave one out.")
     for key in cfg.space:
         if key.partition(".")[0] == "hydra":
             raise UserError(f"{path}: {key} belongs to Hydra, and not to a trial.")
@@ -106,15 +108,50 @@ def search(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> "opt
         study = open_study(directory, cfg.pruner)
         if not study.get_trials(deepcopy=False):
             study.enqueue_trial(_own_values(distributions, overrides))
+    seeds = seeds_of(cfg, overrides)
     while True:
         with _next_trial(study, cfg, distributions, directory) as trial:
             if trial is None:
                 break
             chosen = space.overrides(trial.params)
-            outcome = _outcome(study, _run(study, trial, [*overrides, *chosen], directory / str(trial.number)))
+            outcome = _outcome(study, run_trial(trial, jobs_of([*overrides, *chosen], trial.number, seeds), directory))
             log.info("Trial %d of %d, %s: %s", trial.number + 1, cfg.trials, " ".join(chosen), outcome)
-    plan.write_plan(directory, [[*overrides, *space.overrides(trial.params)] for trial in study.get_trials()])
+    jobs: dict[int, list[str]] = {}
+    for each in study.get_trials():
+        jobs |= jobs_of([*overrides, *space.overrides(each.params)], each.number, seeds)
+    begun = {number: words for number, words in jobs.items() if (directory / str(number)).exists()}
+    plan.write_plan(directory, begun)
     return study
+
+
+def train_winner(study: "optuna.Study", cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> list[Results]:
+    """Train the configuration of the best trial with as many fresh seeds as a trial has, which did not choose it.
+
+    Returns:
+        The results, one per seed; none if no trial has finished.
+    """
+    try:
+        best = study.best_trial
+    except ValueError:
+        return []
+    fresh = [seed + cfg.seeds for seed in seeds_of(cfg, overrides)]
+    jobs = jobs_of([*overrides, *space.overrides(best.params)], best.number, fresh)
+    log.info("The best trial once more, with the fresh seeds %s", ", ".join(map(str, fresh)))
+    return [train_job(words, directory / FRESH / str(number)) for number, words in jobs.items()]
+
+
+def seeds_of(cfg: SearchConfig, overrides: Sequence[str]) -> list[int]:
+    """The seeds of each trial, from the configuration's own upwards; none if a trial is a single training."""
+    start = compose(*overrides).seed if cfg.seeds > 1 else 0
+    return [start + number for number in range(cfg.seeds)] if cfg.seeds > 1 else []
+
+
+def jobs_of(overrides: Sequence[str], trial: int, seeds: Sequence[int]) -> dict[int, list[str]]:
+    """The trainings of a trial: the overrides of each, by the number that names its directory."""
+    if not seeds:
+        return {trial: list(overrides)}
+    words = [word for word in overrides if not word.startswith("seed=")]
+    return {trial * len(seeds) + number: [*words, f"seed={seed}"] for number, seed in enumerate(seeds)}
 
 
 def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory: Path) -> Path | None:
@@ -140,6 +177,17 @@ def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory:
     text = yaml.safe_dump({"defaults": defaults, **delta}, sort_keys=False)
     head = f"# @package _global_\n# digits train --config-dir {shlex.quote(str(directory))} experiment=best\n"
     return save(directory / EXPERIMENT, head + text)
+
+
+def fresh_text(study: "optuna.Study", fresh: Sequence[Results]) -> str:
+    """The metric by which the best trial was chosen, beside that of the fresh seeds."""
+    metrics = [100 * results.metric for results in fresh]
+    tested = statistics.fmean(100 * results.test_accuracy for results in fresh)
+    return (
+        f"Best trial: validation {100 * study.best_value:.2f} % with the {len(fresh)} seeds that chose it, and "
+        f"{statistics.fmean(metrics):.2f} % ({min(metrics):.2f} to {max(metrics):.2f}) with {len(fresh)} fresh ones. "
+        f"Expect the second; its test accuracy is {tested:.2f} %."
+    )
 
 
 def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None:
@@ -174,13 +222,13 @@ def _next_trial(
         with Lock(directory / ".lock"):
             trials = study.get_trials(deepcopy=False)
             for left in trials:
-                if left.state == states.RUNNING and _lock(directory / str(left.number), locks):
+                if left.state == states.RUNNING and _lock(directory / str(left.number * cfg.seeds), locks):
                     trial = optuna.Trial(study, left._trial_id)
                     break
             else:
                 if sum(each.state != states.WAITING for each in trials) < cfg.trials:
                     trial = study.ask()
-                    _lock(directory / str(trial.number), locks)
+                    _lock(directory / str(trial.number * cfg.seeds), locks)
             if trial:
                 study.sampler = sampler(cfg.sampler, cfg.seed, trial.number)
                 for key, distribution in distributions.items():  # keeps values that an unfinished trial has chosen
@@ -206,39 +254,12 @@ def _lock(directory: Path, locks: ExitStack) -> bool:
     return True
 
 
-def _run(study: "optuna.Study", trial: "optuna.Trial", overrides: list[str], directory: Path) -> Results | str:
-    """Train with a trial's hyperparameters, and report to Optuna; the results, or why there are none."""
-    import optuna
-
-    run = Run(directory)
-    try:
-        with logged_to(directory):
-            cfg = resolve(compose("report=false", *overrides))
-            pin(cfg, run, siblings(run))
-            results = training.train(cfg, directory, callbacks=[Report(trial)])
-    except optuna.TrialPruned:
-        epoch, accuracy = max(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values.items())
-        reason = f"given up after epoch {epoch}, at {100 * accuracy:.2f} %"
-        run.write_state(PRUNED, reason)
-        study.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
-        return reason
-    except Exception as error:
-        if isinstance(error, RunError | OSError | OtherDataError) and not isinstance(error, DivergedError):
-            raise  # a fault of the machine, not of this trial
-        if not run.results_file.exists():  # refused before the training
-            run.write_failure(error)
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        return f"failed: {' '.join(str(error).split()):.200}"
-    study.tell(trial.number, results.metric)
-    return results
-
-
-def _outcome(study: "optuna.Study", outcome: Results | str) -> str:
+def _outcome(study: "optuna.Study", outcome: float | str) -> str:
     try:
         best = f"; the best so far: {100 * study.best_value:.2f} %, trial {study.best_trial.number + 1}"
     except ValueError:
         best = ""
-    return (outcome if isinstance(outcome, str) else f"validation {100 * outcome.metric:.2f} %") + best
+    return (outcome if isinstance(outcome, str) else f"validation {100 * outcome:.2f} %") + best
 
 
 def _plain(overrides: Sequence[str]) -> dict[str, Any]:

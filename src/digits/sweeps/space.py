@@ -32,6 +32,7 @@ class SearchConfig:
 
     space: dict[str, Any] = field(default_factory=dict)
     trials: Annotated[int, Ge(1), "number of trials, including those of other processes"] = 27
+    seeds: Annotated[int, Ge(1), "trainings of each trial, each with another seed; their mean counts"] = 1
     sampler: Annotated[str, OneOf("tpe", "random"), "how the next trial is chosen"] = "tpe"
     pruner: Annotated[str, OneOf("asha", "median", "none"), "which trials are stopped early"] = "asha"
     seed: Annotated[Seed, "seed of the sampler"] = 0

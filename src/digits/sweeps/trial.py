@@ -1,7 +1,8 @@
-"""The callback that reports a trial to Optuna, and the log file of a trial."""
+"""One trial of a search: its trainings, what Optuna learns of them, and their log files."""
 
 import logging
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -10,7 +11,14 @@ from lightning import Callback, LightningModule, Trainer
 
 from digits.console import ScreenHandler
 from digits.data import MNISTDataModule
-from digits.errors import UserError
+from digits.errors import RunError, UserError
+from digits.overrides import compose
+from digits.runs.results import PRUNED, Results
+from digits.runs.run import Run
+from digits.runs.start import pin, siblings
+from digits.training import train as training
+from digits.training.callbacks import DivergedError
+from digits.validation import resolve
 
 if TYPE_CHECKING:
     import optuna
@@ -27,10 +35,12 @@ class Report(Callback):
 
     Args:
         trial: Optuna's trial.
+        before: Metrics of the trial's finished trainings, with other seeds.
     """
 
-    def __init__(self, trial: "optuna.Trial") -> None:
+    def __init__(self, trial: "optuna.Trial", before: Sequence[float] = ()) -> None:
         self.trial = trial
+        self.before = before
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse the sample in place of MNIST, or the other way round: their accuracies do not compare."""
@@ -46,12 +56,59 @@ class Report(Callback):
             )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the validation accuracy of the epoch, counted from 1."""
+        """Report the validation accuracy, of several seeds the mean, after as many epochs as all have taken."""
         import optuna
 
-        self.trial.report(float(trainer.callback_metrics[METRIC]), trainer.current_epoch + 1)
-        if self.trial.should_prune() and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+        epochs = trainer.max_epochs or 0
+        epoch = len(self.before) * epochs + trainer.current_epoch + 1
+        self.trial.report(statistics.fmean([*self.before, float(trainer.callback_metrics[METRIC])]), epoch)
+        if self.trial.should_prune() and trainer.current_epoch + 1 < epochs:
             raise optuna.TrialPruned
+
+
+def run_trial(trial: "optuna.Trial", jobs: Mapping[int, list[str]], directory: Path) -> float | str:
+    """Train the jobs of a trial, and report to Optuna.
+
+    Args:
+        trial: Optuna's trial.
+        jobs: The overrides of each training, by the number that names its run directory.
+        directory: The search's directory.
+
+    Returns:
+        The mean of their metrics, or why there is none.
+    """
+    import optuna
+
+    metrics: list[float] = []
+    for number, overrides in jobs.items():
+        run = Run(directory / str(number))
+        try:
+            metrics.append(train_job(overrides, run.path, [Report(trial, metrics)]).metric)
+        except optuna.TrialPruned:
+            epoch, accuracy = max(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values.items())
+            reason = f"given up after epoch {epoch}, at {100 * accuracy:.2f} %"
+            run.write_state(PRUNED, reason)
+            trial.study.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
+            return reason
+        except Exception as error:
+            if isinstance(error, RunError | OSError | OtherDataError) and not isinstance(error, DivergedError):
+                raise  # a fault of the machine, not of this trial
+            if not run.results_file.exists():  # refused before the training
+                run.write_failure(error)
+            trial.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            return f"failed: {' '.join(str(error).split()):.200}"
+    trial.study.tell(trial.number, statistics.fmean(metrics))
+    return statistics.fmean(metrics)
+
+
+def train_job(overrides: Sequence[str], directory: Path, callbacks: Sequence[Callback] = ()) -> Results:
+    """Train in a run directory, without a report; if it has finished before, return its results."""
+    directory.mkdir(parents=True, exist_ok=True)
+    run = Run(directory)
+    with logged_to(directory):
+        cfg = resolve(compose("report=false", *overrides))
+        pin(cfg, run, siblings(run))
+        return training.train(cfg, directory, callbacks=callbacks, wait=True)
 
 
 @contextmanager
