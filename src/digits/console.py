@@ -8,6 +8,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TextIO
 
 from digits.errors import printable
@@ -144,6 +145,13 @@ def terminal() -> "Console":
     if not console.is_terminal:
         console.width = 200
     return console
+
+
+def shows_progress(stream: TextIO) -> bool:
+    """Whether to show a progress bar: on a terminal, and in a notebook with ipywidgets, without which rich has none."""
+    from rich.console import Console
+
+    return stream.isatty() or (Console().is_jupyter and find_spec("ipywidgets") is not None)
 
 
 def print_fitting(

@@ -8,6 +8,7 @@ import atexit
 import gc
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -112,6 +113,25 @@ def install_handlers() -> None:
     sys.unraisablehook = _ignore_interruption
     for number, handler in replace_handlers(_raise, STOP_SIGNALS).items():
         _previous_handlers.setdefault(number, handler)
+
+
+def in_command() -> bool:
+    """Whether a command has installed its handlers; called from Python, digits leaves signals alone."""
+    return _installed
+
+
+@contextmanager
+def keyboard_interrupt() -> Iterator[None]:
+    """Pass Ctrl-C on to a session that calls us: Lightning would end it, and ignore Ctrl-C from then on."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, KeyboardInterrupt):
+            raise
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
 
 
 def release_handlers() -> None:

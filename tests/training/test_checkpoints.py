@@ -217,26 +217,46 @@ def test_a_signal_that_comes_after_the_last_save(tiny: Compose, tmp_path: Path) 
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
 
 
-@pytest.mark.parametrize("listening", [True, False])
-def test_a_signal_that_comes_amid_an_error_is_obeyed_by_whoever_listens(
-    listening: bool, tiny: Compose, tmp_path: Path, at: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Later: a sweep shall not go on with the next job; and in a notebook, nothing else."""
+def test_a_signal_that_comes_amid_an_error_is_obeyed_by_a_command(tiny: Compose, tmp_path: Path, at: Any) -> None:
+    """Later: a sweep shall not go on with the next job."""
 
     def told_and_failed() -> None:
         signal.raise_signal(signal.SIGINT)
         fail()
 
     at(3, told_and_failed)
-    monkeypatch.setattr(signals, "_installed", False)
     with restored():
-        if listening:
-            signals.install_handlers()
+        signals.install_handlers()
         with pytest.raises(KeyError):
             train(tiny(), tmp_path)
-        with pytest.raises(signals.Interrupted) if listening else contextlib.nullcontext():
+        with pytest.raises(signals.Interrupted):
             signals.raise_if_interrupted()
         signals.forget()
+
+
+def test_from_python_signals_are_left_alone(
+    tiny: Compose, tmp_path: Path, at: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C is a KeyboardInterrupt, as in any session, and works again afterwards; the run resumes."""
+    seen: list[Any] = []
+
+    def told() -> None:
+        seen.extend(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2))
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(signals, "_installed", False)
+    with restored():
+        before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)]
+        terminate = signal.getsignal(signal.SIGTERM)
+        train(tiny(), tmp_path / "whole")
+        at(3, told)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny(), tmp_path / "cut")
+        assert seen == before
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)] == before
+        assert signal.getsignal(signal.SIGTERM) == terminate
+        train(tiny(), tmp_path / "cut")
+    assert_same_runs(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_whoever_says_it_twice_does_not_wait(tiny: Compose, tmp_path: Path, at: Any) -> None:

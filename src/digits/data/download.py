@@ -31,6 +31,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from digits.console import shows_progress
 from digits.data.sources import MNIST, Official, Source
 from digits.errors import RunError, UserError
 from digits.processes import Lock
@@ -273,6 +274,6 @@ def _progress() -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     progress = Progress(*columns)
-    progress.disable = not sys.stdout.isatty()  # the log is enough in a pipe, whatever FORCE_COLOR says
+    progress.disable = not shows_progress(sys.stdout)  # the log is enough in a pipe, whatever FORCE_COLOR says
     with progress:
         yield progress

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import track
 
+from digits.console import shows_progress
 from digits.errors import UserError
 from digits.model.geometry import IMAGE_SIZE
 from digits.model.spec import MAX_CLASSES
@@ -179,7 +180,9 @@ def _prepare(root: Path, listing: _Listing) -> Pictures:
 
 def _progress(prepared: Iterator[Any], number: int) -> Iterator[Any]:
     console = Console(stderr=True)
-    yield from track(prepared, "Preparing pictures", total=number, console=console, disable=not sys.stderr.isatty())
+    yield from track(
+        prepared, "Preparing pictures", total=number, console=console, disable=not shows_progress(sys.stderr)
+    )
 
 
 def _check(root: Path, pictures: Pictures) -> None:

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
@@ -18,7 +19,7 @@ from digits.errors import RunError, UserError
 from digits.runs.checkpoint import PARTS
 from digits.runs.files import atomic
 from digits.runs.run import Run
-from digits.signals import raise_if_interrupted, remember, replace_handlers, restore_handlers
+from digits.signals import in_command, raise_if_interrupted, remember, replace_handlers, restore_handlers
 
 log = logging.getLogger(__name__)
 SAME_SIGNAL_SECONDS = 0.5
@@ -27,10 +28,10 @@ SAME_SIGNAL_SECONDS = 0.5
 class Checkpoints(Checkpoint):
     """Keeps ``best.ckpt`` and ``last.ckpt``; a run resumes at the exact step at which ``last.ckpt`` was saved.
 
-    On SIGINT, SIGTERM or a scheduler's signal it finishes the current step, saves and stops; on a second signal it
-    stops at once. Signals within 0.5 s count as one, since a process may receive it twice, directly and through its
-    group. Three of Lightning's ModelCheckpoint would be needed instead, and they lose the best score when the run
-    directory is moved.
+    In a command, on SIGINT, SIGTERM or a scheduler's signal it finishes the current step, saves and stops; on a second
+    signal it stops at once. Signals within 0.5 s count as one, since a process may receive it twice, directly and
+    through its group. Three of Lightning's ModelCheckpoint would be needed instead, and they lose the best score when
+    the run directory is moved.
 
     Args:
         run: The run that the checkpoints belong to.
@@ -41,6 +42,8 @@ class Checkpoints(Checkpoint):
     def __init__(self, run: Run, config: CheckpointConfig, validated: bool) -> None:
         self.run, self.config, self.validated = run, config, validated
         self.best: float | None = None
+        # Whether a command trains, in this process or in one that Hydra's launcher or Lightning has started for it.
+        self._listens = in_command() or HydraConfig.initialized()
         self._signal = 0
         self._signal_time = 0.0
         self._previous_handlers: dict[int, Any] = {}
@@ -63,7 +66,7 @@ class Checkpoints(Checkpoint):
                 f"the processes do not see the same {self.run.path}: one resumes at step {last}, another at {first}. "
                 "Set hydra.run.dir to a folder that all machines share."
             )
-        if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
+        if self._listens and threading.current_thread() is threading.main_thread():  # Python allows handlers only there
             self._previous_handlers = replace_handlers(self._handle)
         if trainer.global_step == 0:
             self._keep(trainer, 0)

@@ -32,7 +32,7 @@ from digits.runs.checkpoint import Checkpoint
 from digits.runs.results import FINISHED, Dataset, Results
 from digits.runs.run import Run
 from digits.runs.start import pin
-from digits.signals import interruption_of
+from digits.signals import interruption_of, keyboard_interrupt
 from digits.training import hardware, provenance, thresholds
 from digits.training.resume import latest_checkpoint, read_checkpoint, stopped_early
 from digits.training.start import load_weights
@@ -51,7 +51,7 @@ SHOWN_FILES = ("*.yaml", "*.csv", "*.json", "train.log", "checkpoints/*.ckpt", "
 
 def train(
     cfg: DictConfig | TrainConfig,
-    directory: Path | None = None,
+    directory: Path | str | None = None,
     started: float | None = None,
     callbacks: Sequence[Callback] = (),
     wait: bool = False,
@@ -143,7 +143,7 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
     if trainer.is_global_zero:
         run.write_config(cfg)  # only once everything that the configuration asks for is known to exist
     if not (checkpoint and stopped_early(checkpoint)):
-        with processes.marked_as_launcher(), _process_errors(trainer.world_size), _finishing(cfg):
+        with keyboard_interrupt(), processes.marked_as_launcher(), _process_errors(trainer.world_size), _finishing(cfg):
             trainer.fit(classifier, data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
     return data, settings.precision, trainer.strategy.root_device
 

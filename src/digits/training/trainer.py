@@ -15,6 +15,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, Simpl
 
 from digits import processes
 from digits.config import TrainConfig
+from digits.console import shows_progress
 from digits.errors import UserError, first_line
 from digits.processes import Lock
 from digits.runs.run import Run
@@ -62,7 +63,7 @@ def build_trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Cal
         callbacks.append(_instantiate(asdict(cfg.averaging)))
     if early := cfg.callbacks.early_stopping:
         callbacks.append(_instantiate(asdict(early), mode=early.mode))
-    if sys.stdout.isatty():
+    if with_progress := shows_progress(sys.stdout):
         callbacks.append(ProgressBar(refresh_rate=20))
     arguments = {**asdict(cfg.trainer), "precision": precision}
     if (launched := processes.launched_externally()) and cfg.trainer.devices == "auto":
@@ -76,7 +77,7 @@ def build_trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Cal
             default_root_dir=run.path,
             callbacks=callbacks,
             logger=build_loggers(cfg, run),
-            enable_progress_bar=sys.stdout.isatty(),
+            enable_progress_bar=with_progress,
             enable_model_summary=False,  # our table of layers contains more
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # `Batches` shares the images itself
