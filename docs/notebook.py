@@ -1,9 +1,10 @@
-"""Makes notebooks/guide.ipynb from docs/guide.md, and runs it.
+"""Makes notebooks/guide.ipynb from docs/guide.md and notebooks/python.ipynb from docs/python.md, and runs them.
 
-python docs/notebook.py
+python docs/notebook.py [guide | python]
 """
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,20 @@ import nbformat
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
-GUIDE, NOTEBOOK = ROOT / "docs/guide.md", ROOT / "notebooks/guide.ipynb"
+PAGES = ("guide", "python")
 SECONDS = 1800  # that a cell may take
 
 
 def build(text: str) -> Any:
-    """Turn the guide into a notebook: its commands become cells, and the text between them too."""
-    parts = re.split(r"^```sh\n(.*?)^```\n", text, flags=re.DOTALL | re.MULTILINE)
+    """Turn a page into a notebook: its commands and its Python become cells, and the text between them too."""
+    parts = re.split(r"^```(sh|python)\n(.*?)^```\n", text, flags=re.DOTALL | re.MULTILINE)
     cells = [nbformat.v4.new_code_cell("%cd -q ..", id="folder")]
     for number, part in enumerate(parts):
-        if number % 2:
-            cells.append(nbformat.v4.new_code_cell(f"%%bash -e\n{part.rstrip()}", id=f"command{number}"))
-        elif part.strip():
-            cells.append(nbformat.v4.new_markdown_cell(_from_notebooks(part.strip()), id=f"text{number}"))
+        if number % 3 == 2:
+            start = "%%bash -e\n" if parts[number - 1] == "sh" else ""
+            cells.append(nbformat.v4.new_code_cell(f"{start}{part.rstrip()}", id=f"command{number // 3 * 2 + 1}"))
+        elif number % 3 == 0 and part.strip():
+            cells.append(nbformat.v4.new_markdown_cell(_from_notebooks(part.strip()), id=f"text{number // 3 * 2}"))
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     return nbformat.v4.new_notebook(cells=cells, metadata=kernel)
 
@@ -41,17 +43,28 @@ def execute(notebook: Any, folder: Path) -> None:
     """
     NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(folder)}}).execute()
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)  # when it ran
         for output in cell.get("outputs", ()):
-            output["text"] = output.get("text", "").replace(f"{folder.parent}/", "")
+            if "text" in output:
+                output["text"] = output["text"].replace(f"{folder.parent}/", "")
+
+
+def tidy(notebook: Any) -> None:
+    """Remove what changes at every run, and the progress bars, which have come to their end."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # when it ran
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.output_type != "display_data"]
 
 
 def main() -> None:
-    """Write the notebook with the output of every command."""
-    NOTEBOOK.parent.mkdir(exist_ok=True)
-    notebook = build(GUIDE.read_text(encoding="utf-8"))
-    execute(notebook, NOTEBOOK.parent)
-    nbformat.write(notebook, NOTEBOOK)
+    """Write the notebooks with the output of every cell."""
+    for name in sys.argv[1:] or PAGES:
+        path = ROOT / f"notebooks/{name}.ipynb"
+        notebook = build((ROOT / f"docs/{name}.md").read_text(encoding="utf-8"))
+        execute(notebook, path.parent)
+        tidy(notebook)
+        nbformat.write(notebook, path)
 
 
 if __name__ == "__main__":

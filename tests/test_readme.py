@@ -1,6 +1,7 @@
 """Every command of the README and of the pages in docs/ is run, and its output is the one shown."""
 
 import contextlib
+import json
 import os
 import re
 import runpy
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,16 +20,18 @@ from digits.cli import app as cli
 from digits.errors import UserError
 from digits.explanation.explain import configuration
 
-from .helpers import ROOT, TRAIN, environment, gpus, run, run_cold
+from .helpers import ROOT, TRAIN, call_main, environment, gpus, run, run_cold
 
 PAGES = ["README.md", *(f"docs/{name}.md" for name in (
-    "guide", "configuration", "accuracy", "sweeps", "machines", "data", "reliability", "code"
+    "guide", "configuration", "hydra", "python", "accuracy", "sweeps", "machines", "data", "reliability", "code"
 ))]  # fmt: skip
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8").partition("## Wrong input")[0] for page in PAGES}
 TEXT = "\n".join(TEXTS.values())  # without the table that test_inputs.py checks
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
 INLINE = re.findall(r"`(python train\.py (?!--help)[^`…]+|digits explain model=[^`…]+)`", TEXT)
 EXAMPLES = re.findall(r"```console\n\$ python train\.py (.*?)\n(.*?)```", TEXT, re.DOTALL)
+
+PRINTED = re.findall(r"```sh\npython train\.py (.*--(?:cfg|info) .*)\n```\n\n```\n(.*?)```", TEXT, re.DOTALL)
 
 # These run this test, install what it runs on, or take minutes and change files.
 OF_CI = {"make test", "make test-faults", "make lint", "make format", "make bench", "pip install -e ."}
@@ -65,7 +69,8 @@ def test_tab_completion_is_installed_as_the_readme_says(tmp_path: Path) -> None:
 def test_the_pages_have_commands() -> None:
     assert len(COMMANDS) >= 15
     assert set(COMMANDS) >= OF_CI | ON_REAL_MNIST
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 3
+    assert len(PRINTED) == 3
     assert INLINE
 
 
@@ -101,6 +106,15 @@ def test_an_answer_is_the_one_that_is_shown(words: str, shown: str, tmp_path: Pa
     done = run_cold(TRAIN, *words.split(), cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == shown
+
+
+@pytest.mark.parametrize(("words", "shown"), PRINTED)
+def test_what_a_command_prints_is_shown(words: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Line by line, in this order; … stands for lines that are left out."""
+    assert call_main(*words.split()) == 0
+    lines = iter(capsys.readouterr().out.splitlines())
+    for line in shown.splitlines():
+        assert line.strip() == "…" or line in lines, line
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +178,7 @@ def test_the_commands_do_what_the_pages_say(checkout: Path) -> None:
             failed[command] = done.stderr
     assert not failed
 
-    (program_text,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    (program_text,) = re.findall(r"```python\n(.*?)```", TEXTS["README.md"], re.DOTALL)
     done = run_cold("-c", f"{program_text}\nprint(sum(prediction.probabilities))", cwd=checkout)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] == "7"
@@ -173,35 +187,62 @@ def test_the_commands_do_what_the_pages_say(checkout: Path) -> None:
         pytest.skip(f"all others passed; not run: {', '.join(left_out)}")
 
 
-NOTEBOOK = ROOT / "notebooks/guide.ipynb"
-
-
-def test_the_notebook_is_the_guide() -> None:
-    """Made by docs/notebook.py, with the output of every command."""
+@pytest.mark.parametrize("name", ["guide", "python"])
+def test_a_notebook_is_its_page(name: str) -> None:
+    """Made by docs/notebook.py, with the output of every cell that has one."""
     import nbformat
 
-    built = runpy.run_path(str(ROOT / "docs/notebook.py"))["build"](TEXTS["docs/guide.md"])
-    committed = nbformat.read(NOTEBOOK, as_version=4)
+    path = ROOT / f"notebooks/{name}.ipynb"
+    built = runpy.run_path(str(ROOT / "docs/notebook.py"))["build"](TEXTS[f"docs/{name}.md"])
+    committed = nbformat.read(path, as_version=4)
     assert [(cell.id, cell.source) for cell in committed.cells] == [(cell.id, cell.source) for cell in built.cells]
-    assert all(cell.outputs for cell in committed.cells if cell.cell_type == "code" and cell.id != "folder")
-    assert str(ROOT) not in NOTEBOOK.read_text(encoding="utf-8")
+    silent = [cell.source for cell in committed.cells if cell.cell_type == "code" and not cell.outputs]
+    assert all(source.startswith(("%cd", "for lr in")) for source in silent)
+    assert str(ROOT) not in path.read_text(encoding="utf-8")
     for cell in committed.cells:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", cell.source):
-            assert (NOTEBOOK.parent / link).is_file(), link
+            assert (path.parent / link).is_file(), link
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_the_notebook_runs(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def executed(name: str, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A notebook after all its cells have run, offline on the sample."""
     module = runpy.run_path(str(ROOT / "docs/notebook.py"))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(checkout / "src"))
     monkeypatch.delenv("MNIST_ROOT", raising=False)
-    for name in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    (checkout / "notebooks").mkdir()
-    notebook = module["build"](TEXTS["docs/guide.md"])
+    for variable in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    (checkout / "notebooks").mkdir(exist_ok=True)
+    notebook = module["build"](TEXTS[f"docs/{name}.md"])
     module["execute"](notebook, checkout / "notebooks")
+    return notebook
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_guide_runs(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = executed("guide", checkout, monkeypatch)
     texts = ["".join(output.get("text", "") for output in cell.get("outputs", ())) for cell in notebook.cells]
     assert "outputs/guide/draw/index.html" in "".join(texts)
     assert not [text for text in texts if "Traceback" in text or "Error: " in text]
+
+
+@pytest.mark.slow
+def test_python_in_a_notebook(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every function, with tables and progress bars."""
+    notebook = executed("python", checkout, monkeypatch)
+    tables = [
+        output.data["text/plain"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if output.output_type == "execute_result"
+    ]
+    assert len(tables) == 4
+    assert "val/accuracy" in tables[0]
+    assert tables[1].count("\n") == 4  # a header, and a row for each of four runs
+    assert "multirun/python/0.02-0" in tables[3]
+    bars = json.dumps(notebook.metadata.widgets)
+    assert "Epoch 2/2" in bars
+    assert not [
+        output for cell in notebook.cells for output in cell.get("outputs", ()) if output.get("name") == "stderr"
+    ]

@@ -127,9 +127,9 @@ def test_a_leaderboard_says_what_is_luck(tmp_path: Path, capsys: pytest.CaptureF
     first, second = board.comparisons
     assert (first.rank, first.seeds, first.only_first, first.only_second) == (1, 2, 5, 0)
     assert "Ranks 1 and 2 cannot be distinguished with 2 seeds; about " in first.text()
-    assert "5 are read only by the first, 0 only by the second (p = 0.062)" in first.text()
+    assert "of 10,000 test images, 5 are read only by the first, 0 only by the second (p = 0.062)" in first.text()
     assert (second.seeds, second.seeds_p) == (1, None)  # one seed says nothing of others
-    assert second.text().startswith("Ranks 2 and 3 differ by more than luck by 10,000 test images")
+    assert second.text().startswith("Ranks 2 and 3 differ by more than luck: of 10,000 test images, ")
     print_table(board, write_files(board))
     assert "Ranks 1 and 2 cannot" in " ".join(capsys.readouterr().out.split())
     assert first.text() in (tmp_path / "leaderboard.md").read_text()
@@ -144,7 +144,7 @@ def test_two_single_runs(tmp_path: Path) -> None:
     assert [row.settings for row in board.rows] == [{"seed": "0"}, {"seed": "1"}]
     (compared,) = board.comparisons
     assert compared == Comparison(1, 1, IMAGES, only_first=5, only_second=0, images_p=0.0625)
-    assert compared.text().startswith("Ranks 1 and 2 cannot be distinguished by 10,000 test images: 5 are read only by")
+    assert compared.text().startswith("Ranks 1 and 2 cannot be distinguished: of 10,000 test images, 5 are read only by")
 
 
 def test_what_cannot_be_compared(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ class Comparison:
             verdict = "differ by more than luck" if self.images_p < ALPHA else "cannot be distinguished"
             who = ranks if self.seeds_p is None else "Their best networks"
             sentences.append(
-                f"{who} {verdict} by {self.images:,} test images: {self.only_first} are read only by the first, "
+                f"{who} {verdict}: of {self.images:,} test images, {self.only_first} are read only by the first, "
                 f"{self.only_second} only by the second ({_p(self.images_p)})."
             )
         return " ".join(sentences)
