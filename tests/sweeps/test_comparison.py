@@ -144,7 +144,9 @@ def test_two_single_runs(tmp_path: Path) -> None:
     assert [row.settings for row in board.rows] == [{"seed": "0"}, {"seed": "1"}]
     (compared,) = board.comparisons
     assert compared == Comparison(1, 1, IMAGES, only_first=5, only_second=0, images_p=0.0625)
-    assert compared.text().startswith("Ranks 1 and 2 cannot be distinguished: of 10,000 test images, 5 are read only by")
+    assert compared.text().startswith(
+        "Ranks 1 and 2 cannot be distinguished: of 10,000 test images, 5 are read only by"
+    )
 
 
 def test_what_cannot_be_compared(tmp_path: Path) -> None:

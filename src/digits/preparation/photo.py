@@ -154,20 +154,35 @@ def _boxed(found: segmentation.Ink) -> npt.NDArray[np.uint8]:
     around = ndimage.binary_dilation(np.pad(mask, 1), np.ones((3, 3)))[1:-1, 1:-1]
     values = found.strength[rows, columns] * around / full
     values = (values / _relative_strength(values, mask)).clip(0, 1)
-    outline = mask & ~ndimage.binary_erosion(mask)
-    stroke = 2 * mask.sum() / max(outline.sum(), 1)  # pixels
-    is_single = mask.shape[1] <= SINGLE * stroke
-    scale = BOX / max(mask.shape)
+    if mask.shape[1] > SINGLE * _stroke(mask):
+        values, mask = _widened(values, mask)
+    stroke, scale = _stroke(mask), BOX / max(mask.shape)
     if stroke * scale < MIN_STROKE:
         thicker = max(1, round(MIN_STROKE / scale - stroke)) | 1
         values = ndimage.grey_dilation(np.pad(values, thicker // 2), thicker)
     height, width = values.shape
-    if not is_single:
-        width = max(width, round(NARROW * height))
     scale = BOX / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = Image.fromarray((255 * values).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     return np.asarray(small)
+
+
+def _stroke(mask: npt.NDArray[np.bool_]) -> float:
+    """The mean width of the strokes, in pixels."""
+    outline = mask & ~ndimage.binary_erosion(mask)
+    return float(2 * mask.sum() / max(outline.sum(), 1))
+
+
+def _widened(
+    values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Widen a digit that is narrower than those of MNIST, before its strokes are made thicker: a loop stays open."""
+    height, width = mask.shape
+    if width >= round(NARROW * height):
+        return values, mask
+    size = (round(NARROW * height), height)
+    wide = [Image.fromarray(each.astype(np.float32)).resize(size, Image.Resampling.BILINEAR) for each in (values, mask)]
+    return np.asarray(wide[0]), np.asarray(wide[1]) > 0.5
 
 
 def _relative_strength(values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:

@@ -16,28 +16,36 @@ PARALLEL = 0.04  # largest difference of two slopes
 BENT = (0, -1, 1, -2, 2)  # pixels by which a line may be off the straight one
 MANY = 6  # places where ink reaches the picture's edge; a line has two
 DARKER, THICKER = 1.7, 1.7  # times the lines: darker or thicker ink is a pen's
+STRETCH, DARKER_STROKE = 7, 1.2  # pixels along a line, and how much darker than the line a stroke on it is
+FULL, STRAIGHT = 0.7, 3  # of the picture's longer side, and times the lines' thickness: so long and narrow is a line
+CROSSED = 2  # spaces between lines: a longer piece of ink across them is a pen's
 SMALLEST_BOX = 12  # pixels of the shorter side
 THIN = 0.4  # largest fraction of its area that a printed box inks
 RECTANGLE = 0.85  # smallest fraction of its box that it encloses; an ellipse has 0.79
 INSIDE = 0.25  # of the shorter side of a printed box: smaller ink in it is dirt
 
 
-def lines(ink: Mask) -> Mask:
+def lines(ink: Mask, strength: Grey) -> Mask:
     """The pixels of two or more thin parallel lines that run from edge to edge; a single one may be a stroke.
 
-    Where a stroke crosses a line, the ink is thicker than the line and is left.
+    Where a stroke crosses a line, the ink is thicker than the line and is left. So is a stroke along a line, if it is
+    darker than the rest of the line.
 
     Args:
         ink: (height, width) bool.
+        strength: How far each pixel stands out from the paper.
     """
-    return _level_lines(ink) | _level_lines(ink.T).T
+    if min(ink.shape) < SMALLEST:
+        return np.zeros_like(ink)
+    level, upright = _parallel(ink), _parallel(ink.T)
+    is_ruled = not (level and upright)  # the lines of squared paper are darker where they cross
+    return _along(level, ink, strength, is_ruled) | _along(upright, ink.T, strength.T, is_ruled).T
 
 
-def _level_lines(ink: Mask) -> Mask:
-    """The pixels of lines from the left edge to the right one."""
+def _along(parallel: list[Line], ink: Mask, strength: Grey, is_ruled: bool) -> Mask:
+    """The pixels of lines from the left edge to the right one, without the strokes along and across them."""
     height, width = ink.shape
     found = np.zeros_like(ink)
-    parallel = _parallel(ink) if min(height, width) >= SMALLEST else []
     if not parallel:
         return found
     starts, stops = _runs(ink)
@@ -48,9 +56,22 @@ def _level_lines(ink: Mask) -> Mask:
         thickness = stop - start
         usual = np.median(thickness[inked])
         thin = inked & (thickness <= min(1.5 * usual + 1, MAX_THICKNESS * max(ink.shape)))
+        if is_ruled:
+            thin &= ~_is_darker(strength[near, columns])
         for offset in range(len(BENT)):
             found |= thin[offset] & (row >= start[offset]) & (row < stop[offset])
     return found
+
+
+def _is_darker(along: Grey) -> npt.NDArray[np.bool_]:
+    """Where a line is darker than most of it, over a stretch as long as a stroke, (width,) bool.
+
+    Args:
+        along: The strength at the rows of the line, and beside it, (offsets, width).
+    """
+    strongest = ndimage.median_filter(along.max(0), STRETCH, mode="nearest")
+    darker = strongest > DARKER_STROKE * np.median(strongest)
+    return ndimage.binary_dilation(darker, iterations=STRETCH // 2)
 
 
 def _parallel(ink: Mask) -> list[Line]:
@@ -105,17 +126,34 @@ def has_many_lines(ink: Mask) -> bool:
 def is_printed(found: Mask, ink: Mask, strength: Grey) -> bool:
     """Whether ink that was found is only more of the lines that reach the picture's edge: as dark and as thin as they.
 
+    So is a straight piece that is nearly as long as the picture.
+
     Args:
         found: (height, width) bool, what may be a digit.
         ink: All ink, of strokes and lines.
         strength: How far each pixel stands out from the paper.
     """
-    edge = border(ink)
-    lengths = np.diff(_spans(edge))
-    if not has_many_lines(ink) or quantile(strength[found], 0.5) > DARKER * quantile(border(strength)[edge], 0.7):
+    if not has_many_lines(ink):
         return False
+    edge = border(ink)
     outline = found & ~ndimage.binary_erosion(found)
-    return bool(2 * found.sum() / outline.sum() - 1 < THICKER * np.median(lengths))
+    thickness, usual = 2 * found.sum() / outline.sum() - 1, np.median(np.diff(_spans(edge)))
+    sides = np.ptp(np.argwhere(found), axis=0) + 1  # pixels of its height and width
+    if sides.max() > FULL * max(found.shape) and sides.min() < STRAIGHT * max(usual, 1):
+        return True
+    is_darker = quantile(strength[found], 0.5) > DARKER * quantile(border(strength)[edge], 0.7)
+    return bool(thickness < THICKER * usual) and not is_darker and not _crosses_lines(found, ink)
+
+
+def _crosses_lines(found: Mask, ink: Mask) -> bool:
+    """Whether a piece of ink crosses several lines of ruled paper; squared paper has its own lines there."""
+    for piece, whole in ((found, ink), (found.T, ink.T)):
+        starts = np.sort([start for start, _ in _parallel(whole)])
+        if len(starts) and not _parallel(whole.T) and len(_spans(whole[0])) + len(_spans(whole[-1])) < MANY:
+            places = ndimage.find_objects(ndimage.label(piece, EIGHT)[0])
+            longest = max(rows.stop - rows.start for rows, _ in places)
+            return bool(longest > CROSSED * np.median(np.diff(starts)))
+    return False
 
 
 def inside_box(ink: Mask) -> Mask | None:

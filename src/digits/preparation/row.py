@@ -118,7 +118,7 @@ def _ink(grey: Grey) -> tuple[Grey, Mask]:
     side = max(side // 2, 3) | 1
     nearby = ndimage.uniform_filter(ndimage.maximum_filter(smooth, side), side)
     mask = smooth > np.clip(LOCAL * nearby, min(max(1.5 * lowest, FAINTEST * full), threshold), threshold)
-    return strength, mask & ~printed.lines(mask)
+    return strength, mask & ~printed.lines(mask, strength)
 
 
 def _check_that_it_is_one(tall: Spans, height: float) -> None:

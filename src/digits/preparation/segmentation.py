@@ -132,7 +132,7 @@ def _ink(grey: Grey) -> _Separated:
     if inside is not None and (strong & inside).any():
         ink = _joined(strong & inside, faint & inside)
         return _Separated(strength, ink, np.zeros_like(strong), with_lines, ("without the printed box",))
-    lines = printed.lines(strong)
+    lines = printed.lines(strong, strength)
     strong &= ~lines
     steps: tuple[str, ...] = ("without the printed lines",) if lines.any() else ()
     if printed.has_many_lines(with_lines):

@@ -6,6 +6,7 @@ from scipy import ndimage
 from digits.preparation.paper import EIGHT, Grey, Mask, border, box_of, otsu, quantile
 
 SHARP = 0.36  # smallest fraction of the outline of ink where it ends, and does not fade like a shadow
+SHARP_AT_EDGE = 0.65  # the same of ink that reaches the picture's edge, as the light beside a shadow does
 SOFTEST = 0.07  # of the longer side of a digit: twice the distance within which its ink ends, but two pixels at least
 FALL = 0.5  # of the strength at the outline, by which it falls there
 FAINTEST_EDGE = 0.35  # of the usual strength: a fainter outline has to fall as much as this one
@@ -41,10 +42,12 @@ def are_strokes(strength: Grey, mask: Mask) -> bool:
     outline = ink & ~ndimage.binary_erosion(ink, border_value=1)
     falls = strength - ndimage.minimum_filter(strength, distance)
     full = quantile(strength[ink], 0.6)
-    if (falls[outline] > FALL * strength[outline].clip(FAINTEST_EDGE * full)).mean() <= SHARP:
+    at_edge = border(mask).sum()
+    sharp = (falls[outline] > FALL * strength[outline].clip(FAINTEST_EDGE * full)).mean()
+    if sharp <= (SHARP_AT_EDGE if at_edge else SHARP):
         return False
     is_line = width > max(FLATTEST * height, LONG * mask.shape[1])
-    if max(height, width) < SMALLEST_DIGIT or is_line or border(mask).sum() > ALONG_EDGE * max(height, width):
+    if max(height, width) < SMALLEST_DIGIT or is_line or at_edge > ALONG_EDGE * max(height, width):
         return False
     areas = np.bincount(ndimage.label(~np.pad(inside, 1))[0].ravel())[1:]
     return bool((areas > SMALLEST_HOLE * inside.size).sum() <= 1 + MOST_HOLES)  # the first area is outside
