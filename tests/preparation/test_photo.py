@@ -254,3 +254,58 @@ def test_a_whole_picture() -> None:
 
 def test_a_very_long_picture_takes_little_memory() -> None:
     assert photo.resized(Image.new("P", (60_000, 10))).shape == (28, 28)
+
+
+def ruled(strokes: list[list[tuple[int, int]]]) -> Image.Image:
+    """Paper with blue lines, and strokes of a pen; drawn four times as large, so that edges are smooth."""
+    page = Image.new("RGB", (2400, 3160), (230, 200, 190))
+    pen = ImageDraw.Draw(page)
+    for y in range(120, 3160, 288):
+        pen.line([(0, y), (2400, y + 72)], (95, 130, 175), 20)
+    for stroke in strokes:
+        pen.line([(4 * x, 4 * y) for x, y in stroke], (100, 85, 85), 30)
+    return page.reduce(4)
+
+
+def test_strokes_along_a_ruled_line_stay() -> None:
+    """A seven whose bars lie on printed lines: it keeps them, and is not called a line itself."""
+    found = photo.find(ruled([[(230, 246), (390, 258)], [(390, 258), (330, 560)], [(270, 410), (410, 408)]]))
+    assert found.steps == ("without the printed lines",)
+    seen = photo.image_of(found.ink)
+    rows, columns = np.nonzero(seen > 128)
+    assert columns[rows <= rows.min() + 2].min() < columns[rows >= rows.max() - 2].min()  # its upper bar
+    assert np.ptp(columns) > 0.4 * np.ptp(rows)
+    with pytest.raises(photo.NoDigitError, match="blank"):
+        photo.digit(ruled([]))
+
+
+def test_a_grid_line_of_squared_paper_is_no_one() -> None:
+    """One that is darker than the others, and as long as the picture."""
+    page = Image.new("L", (300, 300), 245)
+    pen = ImageDraw.Draw(page)
+    for at in range(15, 300, 30):
+        pen.line([(0, at), (300, at)], 190, 2)
+        pen.line([(at, 0), (at, 300)], 190, 2)
+    pen.line([(75, 8), (75, 285)], 60, 2)
+    with pytest.raises(photo.NoDigitError, match="blank"):
+        photo.digit(page)
+
+
+def test_a_narrow_digit_keeps_its_loop() -> None:
+    picture = Image.new("L", (118, 260), 205)
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse([36, 18, 70, 66], outline=45, width=5)
+    pen.line([(68, 40), (66, 240)], 45, 6)
+    seen = photo.digit(picture)
+    rows, columns = np.nonzero(seen > 128)
+    middle = seen[rows.min() : rows.min() + 8, columns.min() : columns.max() + 1]
+    assert middle[2:5].min() < 64  # the loop is open
+    assert np.ptp(columns) + 1 >= 9  # half as wide as tall
+
+
+def test_light_beside_a_shadow_is_no_digit() -> None:
+    """A strip between a sharp edge and a soft one, from edge to edge."""
+    x = np.arange(320)[None, :] - np.arange(240)[:, None] / 4
+    light = np.clip((x - 100) / 6, 0, 1) * np.clip(1 - (x - 112) / 130, 0.35, 1)
+    with pytest.raises(photo.NoDigitError):
+        photo.digit(Image.fromarray((110 + 80 * light).astype(np.uint8)))

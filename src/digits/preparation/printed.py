@@ -16,7 +16,7 @@ PARALLEL = 0.04  # largest difference of two slopes
 BENT = (0, -1, 1, -2, 2)  # pixels by which a line may be off the straight one
 MANY = 6  # places where ink reaches the picture's edge; a line has two
 DARKER, THICKER = 1.7, 1.7  # times the lines: darker or thicker ink is a pen's
-STRETCH, DARKER_STROKE = 7, 1.2  # pixels along a line, and how much darker than the line a stroke on it is
+STRETCH, MORE_INK = 7, 1.5  # pixels along a line, and times the ink of the line that a stroke on it has
 FULL, STRAIGHT = 0.7, 3  # of the picture's longer side, and times the lines' thickness: so long and narrow is a line
 CROSSED = 2  # spaces between lines: a longer piece of ink across them is a pen's
 SMALLEST_BOX = 12  # pixels of the shorter side
@@ -28,8 +28,8 @@ INSIDE = 0.25  # of the shorter side of a printed box: smaller ink in it is dirt
 def lines(ink: Mask, strength: Grey) -> Mask:
     """The pixels of two or more thin parallel lines that run from edge to edge; a single one may be a stroke.
 
-    Where a stroke crosses a line, the ink is thicker than the line and is left. So is a stroke along a line, if it is
-    darker than the rest of the line.
+    Where a stroke crosses a line, the ink is thicker than the line and is left. So is a stroke along a line, which has
+    more ink than the rest of the line.
 
     Args:
         ink: (height, width) bool.
@@ -57,21 +57,20 @@ def _along(parallel: list[Line], ink: Mask, strength: Grey, is_ruled: bool) -> M
         usual = np.median(thickness[inked])
         thin = inked & (thickness <= min(1.5 * usual + 1, MAX_THICKNESS * max(ink.shape)))
         if is_ruled:
-            thin &= ~_is_darker(strength[near, columns])
+            thin &= ~_has_stroke(strength[near, columns])
         for offset in range(len(BENT)):
             found |= thin[offset] & (row >= start[offset]) & (row < stop[offset])
     return found
 
 
-def _is_darker(along: Grey) -> npt.NDArray[np.bool_]:
-    """Where a line is darker than most of it, over a stretch as long as a stroke, (width,) bool.
+def _has_stroke(along: Grey) -> npt.NDArray[np.bool_]:
+    """Where a stroke lies along a line: it has more ink than most of the line, (width,) bool.
 
     Args:
         along: The strength at the rows of the line, and beside it, (offsets, width).
     """
-    strongest = ndimage.median_filter(along.max(0), STRETCH, mode="nearest")
-    darker = strongest > DARKER_STROKE * np.median(strongest)
-    return ndimage.binary_dilation(darker, iterations=STRETCH // 2)
+    total = ndimage.median_filter(along.sum(0), STRETCH, mode="nearest")  # the same between two rows as on one
+    return ndimage.binary_dilation(total > MORE_INK * np.median(total), iterations=STRETCH // 2)
 
 
 def _parallel(ink: Mask) -> list[Line]:
