@@ -70,7 +70,7 @@ def _has_stroke(along: Grey) -> npt.NDArray[np.bool_]:
         along: The strength at the rows of the line, and beside it, (offsets, width).
     """
     total = ndimage.median_filter(along.sum(0), STRETCH, mode="nearest")  # the same between two rows as on one
-    return ndimage.binary_dilation(total > MORE_INK * np.median(total), iterations=STRETCH // 2)
+    return np.asarray(ndimage.binary_dilation(total > MORE_INK * np.median(total), iterations=STRETCH // 2))
 
 
 def _parallel(ink: Mask) -> list[Line]:
