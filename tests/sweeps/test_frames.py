@@ -12,6 +12,7 @@ import digits
 from digits.errors import UserError
 from digits.runs.rows import write_rows
 from digits.runs.run import Run
+from digits.sweeps.plan import write_plan
 from digits.validation import resolve
 
 from ..helpers import QUICK, TINY, composed, environment, finished
@@ -41,6 +42,13 @@ def test_a_leaderboard_has_a_row_per_run_and_a_column_per_key(sweep: Path) -> No
     assert "val_accuracy" in digits.leaderboard(str(sweep / "0"), sweep / "1").columns  # single runs
     with pytest.raises(UserError, match="is a single run"):
         digits.leaderboard(sweep / "0")
+
+
+def test_a_job_that_has_not_started_has_the_values_of_the_plan(sweep: Path) -> None:
+    write_plan(sweep, [["model=mlp", f"optimizer.lr={lr}"] for lr in (0.1, 0.01, 10.0, 0.001, 0.5)])
+    table = digits.leaderboard(sweep)
+    assert table["status"].iloc[-1] == "missing"
+    assert table["optimizer.lr"].iloc[-1] == 0.5
 
 
 def test_runs_are_found_in_several_folders(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from digits.runs.differences import differences, flat
 from digits.runs.find import list_runs
 from digits.runs.results import METRICS, Results
@@ -65,13 +67,21 @@ def leaderboard(*sweeps: str | Path) -> "DataFrame":
         {
             "run": str(each.run.path),
             "status": each.status,
-            **{key: each.overrides.get(key) for key in keys},
+            **{key: _typed(word) for key, word in each.overrides.items() if key in keys},
             **_settings(each.config, keys),
             **_metrics(each.results),
         }
         for each in found
     ]
     return _frame(["run", "status", *keys, DATASET, *METRICS], rows)
+
+
+def _typed(word: str) -> Any:
+    """A value of the command line as YAML reads it: a job that has not started has no other."""
+    try:
+        return yaml.safe_load(word)
+    except yaml.YAMLError:
+        return word
 
 
 def _settings(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
