@@ -82,14 +82,17 @@ def _of_hint(hint: Any) -> Schema:
     parts = get_args(plain) or (plain,)
     if inner := next((part for part in parts if dataclasses.is_dataclass(part)), None):
         schema = of_dataclass(inner)
+        description = schema["description"]
         if get_origin(plain) is list:
-            schema = {"type": "array", "items": schema}
-        elif NoneType in parts:
-            schema = {"anyOf": [schema, {"type": "null"}], "description": schema["description"]}
-        return schema
+            schema = {"type": "array", "items": {"anyOf": [schema, INTERPOLATION]}}
+        null = [{"type": "null"}] if NoneType in parts else []
+        return {"anyOf": [schema, *null, INTERPOLATION], "description": description}
     leaf = (DEVICES if plain is Any else TypeAdapter(hint)).json_schema()
     if words := leaf.get("enum", [leaf["const"]] if "const" in leaf else []):
         leaf = {"enum": words}
+    for each in (leaf, *leaf.get("anyOf", [])):
+        if "items" in each:
+            each["items"] = {"anyOf": [each["items"], INTERPOLATION]}
     description = {"description": ", ".join(notes)} if notes else {}
     return {"anyOf": [*leaf.pop("anyOf", [leaf] if leaf else []), INTERPOLATION], **description}
 

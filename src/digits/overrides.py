@@ -85,6 +85,8 @@ def compose(*overrides: str) -> DictConfig:
     Raises:
         UserError: If an override is wrong. `digits.train` checks the ranges of the values.
     """
+    if not all(isinstance(word, str) for word in overrides):
+        raise UserError("compose takes words and no list: compose(*words).")
     check_keys(overrides)
     with initialize_hydra(), explaining(overrides):
         return hydra.compose("train", null_groups_deleted(overrides))

@@ -31,6 +31,7 @@ Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 
 _pending = 0  # the number of the first signal that has arrived and has not been handled
 _installed = False  # whether a command has installed its handlers; a notebook keeps its own
+_is_job = False  # whether a launcher has started this process for a job of a command
 _previous_handlers: dict[int, Any] = {}  # from before the command
 _unraisable_hook = sys.unraisablehook
 
@@ -116,8 +117,14 @@ def install_handlers() -> None:
 
 
 def in_command() -> bool:
-    """Whether a command has installed its handlers; called from Python, digits leaves signals alone."""
-    return _installed
+    """Whether a command runs, here or as a job in a process of a launcher; from Python, digits leaves signals alone."""
+    return _installed or _is_job
+
+
+def begin_job() -> None:
+    """Note that this process runs a job of a command."""
+    global _is_job
+    _is_job = True
 
 
 @contextmanager
@@ -136,8 +143,8 @@ def keyboard_interrupt() -> Iterator[None]:
 
 def release_handlers() -> None:
     """Give the signals back to a session that goes on after a command. Ctrl-C raises KeyboardInterrupt there."""
-    global _installed
-    _installed = False
+    global _installed, _is_job
+    _installed = _is_job = False
     sys.unraisablehook = _unraisable_hook
     if signal.SIGINT in _previous_handlers:
         _previous_handlers[signal.SIGINT] = signal.default_int_handler

@@ -127,9 +127,9 @@ def test_a_leaderboard_says_what_is_luck(tmp_path: Path, capsys: pytest.CaptureF
     first, second = board.comparisons
     assert (first.rank, first.seeds, first.only_first, first.only_second) == (1, 2, 5, 0)
     assert "Ranks 1 and 2 cannot be distinguished with 2 seeds; about " in first.text()
-    assert "of 10,000 test images, 5 are read only by the first, 0 only by the second (p = 0.062)" in first.text()
+    assert "of 10,000, 5 are read only by the first, 0 only by the second (p = 0.062)" in first.text()
     assert (second.seeds, second.seeds_p) == (1, None)  # one seed says nothing of others
-    assert second.text().startswith("Ranks 2 and 3 differ by more than luck: of 10,000 test images, ")
+    assert second.text().startswith("The networks of ranks 2 and 3 differ by more than the luck of the test images: of")
     print_table(board, write_files(board))
     assert "Ranks 1 and 2 cannot" in " ".join(capsys.readouterr().out.split())
     assert first.text() in (tmp_path / "leaderboard.md").read_text()
@@ -145,7 +145,7 @@ def test_two_single_runs(tmp_path: Path) -> None:
     (compared,) = board.comparisons
     assert compared == Comparison(1, 1, IMAGES, only_first=5, only_second=0, images_p=0.0625)
     assert compared.text().startswith(
-        "Ranks 1 and 2 cannot be distinguished: of 10,000 test images, 5 are read only by"
+        "The networks of ranks 1 and 2 cannot be distinguished by the test images: of 10,000, 5 "
     )
 
 
@@ -167,3 +167,52 @@ def test_predictions_are_kept_as_they_are(tmp_path: Path) -> None:
     kept = Predictions(["a,b", '"', "ä"], ["ä", "a,b", ""])
     assert read_predictions(kept.write(tmp_path).parent) == kept
     assert read_predictions(tmp_path / "gone") is None
+
+
+def test_other_seeds_are_not_paired() -> None:
+    """Two of four seeds are shared; paired, they would contradict the means."""
+    first, second = {0: 0.9, 1: 0.9001, 2: 0.99, 3: 0.99}, {0: 0.95, 1: 0.9501}
+    assert seed_test(first, second, 1e-4)[0] > 0.5
+
+
+def test_more_seeds_are_needed_than_there_are() -> None:
+    """Of unequal deviations, by Welch's test."""
+    p, needed = seed_test({0: 0.99, 1: 0.99}, {2: 0.91, 3: 0.93}, 1e-4)
+    assert p > ALPHA
+    assert needed
+    assert needed > 2
+    rng = np.random.default_rng(0)
+    found = 0
+    for _ in range(DRAWS):
+        one = dict(enumerate(rng.normal(0.99, 1e-6, needed)))
+        other = dict(enumerate(rng.normal(0.92, 0.01414, needed), needed))
+        found += seed_test(one, other, 1e-6)[0] < ALPHA
+    assert found >= 0.75 * DRAWS
+
+
+def test_the_better_one_on_the_test_set_may_be_the_second() -> None:
+    compared = Comparison(1, 1, IMAGES, only_first=5, only_second=40, images_p=0.001)
+    assert "and the second is the better one there" in compared.text()
+
+
+def test_a_sweep_beside_a_single_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All rows have the same columns, in whichever order they are named."""
+    for seed in (0, 1):
+        job(tmp_path / f"sweep/{seed}", 0.1, seed, 0.99, 90)
+    job(tmp_path / "single", 0.2, 2, 0.98, 95)
+    for names in (("sweep", "single"), ("single", "sweep")):
+        board = rank(*(tmp_path / name for name in names), output=tmp_path / "board")
+        assert [row.settings["seed"] for row in board.rows] == ["0, 1", "2"]
+        print_table(board, write_files(board))
+    assert "With a single seed" in capsys.readouterr().out
+
+
+def test_runs_that_kept_no_predictions_are_named(tmp_path: Path) -> None:
+    for name in "ab":
+        job(tmp_path / name, 0.1 if name == "a" else 0.2, 0, 0.99, 90)
+    (tmp_path / "a/predictions.csv").write_text("label,prediction\n7,7\n")  # not all of them
+    write_files(rank(tmp_path))
+    assert (
+        f"{tmp_path / 'a'} cannot be compared by test images: digits evaluate"
+        in (tmp_path / "leaderboard.md").read_text()
+    )

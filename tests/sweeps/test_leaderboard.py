@@ -68,7 +68,7 @@ def test_it_is_written_as_csv_and_markdown(sweep: Path) -> None:
     assert rows[0]["val_accuracy"] == "0.98"
     markdown = (sweep / "leaderboard.md").read_text().splitlines()
     assert markdown[0].startswith("| rank | optimizer.lr | val_accuracy |")
-    assert len(markdown) == 8
+    assert len(markdown) == 10  # a table of six lines, and two notes
     assert {line.replace(r"\|", "").count("|") for line in markdown[:6]} == {markdown[0].count("|")}
 
 
@@ -133,11 +133,12 @@ def test_seeds_are_one_row_with_mean_deviation_and_interval(tmp_path: Path) -> N
     assert (record["rank"], record["n"], record["jobs"]) == (1, 3, ["3", "4", "5"])
     assert (record["test_accuracy"]["ci95_low"], record["test_accuracy"]["ci95_high"]) == board.rows[0].interval()
     assert record["val_accuracy"] == pytest.approx({"mean": 0.94, "std": 0.01, "min": 0.93, "max": 0.95})
-    table, note = (tmp_path / "leaderboard.md").read_text().split("\n\n")
+    table, note, lacking = (tmp_path / "leaderboard.md").read_text().split("\n\n")
+    assert "cannot be compared by test images" in lacking
     assert "| 0.8400 ± 0.0100 |" in table
     assert note == (
         "First row: test accuracy 0.8400, 0.8300 to 0.8500 over 3 seeds; 95 % interval for digits in general, "
-        "of which these 10,000 are a sample: 0.8327 to 0.8471.\n"
+        "of which these 10,000 are a sample: 0.8327 to 0.8471."
     )
     with (tmp_path / "leaderboard.csv").open() as file:
         assert next(csv.DictReader(file))["test_accuracy_std"] == "0.01"

@@ -442,14 +442,14 @@ def test_a_signal_that_comes_as_a_trial_is_given_up_ends_the_search(
 ) -> None:
     import optuna
 
-    def give_up(report: search.Report, *_: Any) -> None:
+    def give_up(report: Report, *_: Any) -> None:
         report.trial.report(0.5, 1)
         signal.raise_signal(signal.SIGTERM)
         raise optuna.TrialPruned
 
     with restored():
         signals.install_handlers()
-        monkeypatch.setattr(search.Report, "on_validation_end", give_up)
+        monkeypatch.setattr(Report, "on_validation_end", give_up)
         try:
             with pytest.raises(signals.Interrupted):
                 found(trials=3)
@@ -549,9 +549,12 @@ def test_a_later_seed_that_falls_behind_ends_its_trial(
     study = found(trials=2, seeds=3)
     assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE", "PRUNED"]
     assert Run(tmp_path / "search/3").results
-    assert Run(tmp_path / "search/4").state().startswith("pruned: given up after epoch 2, at ")
+    assert Run(tmp_path / "search/4").state().startswith("pruned: given up after epoch 0 with seed=1, at ")
     assert not (tmp_path / "search/5").exists()
-    assert rank(tmp_path / "search").failures == 0
+    board = rank(tmp_path / "search")
+    assert board.failures == 0
+    assert [len(row.jobs) for row in board.ranked] == [3]  # the other trial has no rank, however good its first seed
+    assert int(board.best().name) < 3
 
 
 def test_seeds_are_chosen_once(tmp_path: Path) -> None:

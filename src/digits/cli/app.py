@@ -139,7 +139,6 @@ def search(
     cfg.trials, cfg.seeds = trials or cfg.trials, seeds or cfg.seeds
     try:
         study = search.search(cfg, common, output)
-        fresh = search.train_winner(study, cfg, common, output) if cfg.seeds > 1 else []
     except Interrupted as interruption:
         interruption.advice = "The same command resumes the search."
         raise
@@ -149,7 +148,7 @@ def search(
     if mattered:
         texts = [f"{key} {100 * fraction:.0f} %" for key, fraction in mattered.items()]
         print(f"Importance after the first epoch: {', '.join(texts)}")
-    if fresh:
+    if cfg.seeds > 1 and (fresh := search.train_winner(study, cfg, common, output)):
         print(search.fresh_text(study, fresh))
     if not (experiment := search.write_experiment(study, common, output)):
         return EXIT_FAILED

@@ -27,6 +27,7 @@ from digits.runs.run import Run
 from digits.runs.start import pin, siblings
 from digits.signals import (
     Interrupted,
+    begin_job,
     forward_to_scheduler,
     importing,
     interruption_of,
@@ -97,6 +98,7 @@ def run_job(cfg: DictConfig) -> float | None:
     Exits on failure. In a sweep, records the failure for the leaderboard instead, returns None, and lets the next job
     run.
     """
+    begin_job()
     if not processes.is_first():
         logging.disable(logging.WARNING)
     run = Run(Path(HydraConfig.get().runtime.output_dir))

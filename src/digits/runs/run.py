@@ -54,9 +54,6 @@ class Run:
 
     Args:
         path: The directory; it need not exist yet.
-
-    Attributes:
-        path: The directory.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -70,6 +67,9 @@ class Run:
         self.last = self.checkpoints / "last.ckpt"
         self.previous = self.checkpoints / "previous.ckpt"
         self.epochs = self.checkpoints / "epochs"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
 
     def epoch_file(self, epochs: int) -> Path:
         """Where the weights after so many epochs are kept, with ``callbacks.checkpoint.every_epoch``; 0: before any."""

@@ -11,6 +11,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,19 +53,28 @@ class Comparison:
     images_p: float | None = None
 
     def text(self) -> str:
-        """One or two sentences."""
-        ranks = f"Ranks {self.rank} and {self.rank + 1}"
+        """One or two sentences; empty if nothing could be compared."""
+        numbers = f"{self.rank} and {self.rank + 1}"
         sentences = []
         if self.seeds_p is not None and self.seeds_p < ALPHA:
-            sentences.append(f"{ranks} differ by more than luck over {self.seeds} seeds ({_p(self.seeds_p)}).")
+            sentences.append(
+                f"Ranks {numbers} differ by more than the luck of the seeds, {self.seeds} or more each "
+                f"({_p(self.seeds_p)})."
+            )
         elif self.seeds_p is not None:
             needed = f"about {self.seeds_needed:,}" if self.seeds_needed is not None else f"more than {MOST_SEEDS:,}"
-            sentences.append(f"{ranks} cannot be distinguished with {self.seeds} seeds; {needed} would be needed.")
-        if self.images_p is not None:
-            verdict = "differ by more than luck" if self.images_p < ALPHA else "cannot be distinguished"
-            who = ranks if self.seeds_p is None else "Their best networks"
             sentences.append(
-                f"{who} {verdict}: of {self.images:,} test images, {self.only_first} are read only by the first, "
+                f"Ranks {numbers} cannot be distinguished with {self.seeds} seeds; {needed} would be needed."
+            )
+        if self.images_p is not None:
+            who = f"The networks of ranks {numbers}" if self.seeds_p is None else "Their best networks"
+            verdict = "differ by more than the luck of the test images"
+            if self.images_p >= ALPHA:
+                verdict = "cannot be distinguished by the test images"
+            elif (self.only_second or 0) > (self.only_first or 0):
+                verdict += ", and the second is the better one there"
+            sentences.append(
+                f"{who} {verdict}: of {self.images:,}, {self.only_first} are read only by the first, "
                 f"{self.only_second} only by the second ({_p(self.images_p)})."
             )
         return " ".join(sentences)
@@ -81,7 +91,8 @@ def compare_neighbours(rows: Sequence["Row"]) -> list[Comparison]:
         for rank, (first, second) in enumerate(itertools.pairwise(rows), start=1)
         if first.done[0].dataset["fingerprint"] == second.done[0].dataset["fingerprint"]
     ]
-    found = [_of_images(_of_seeds(rank, first, second, len(pairs)), first, second) for rank, first, second in pairs]
+    tests = sum(_have_seeds(first, second) for _, first, second in pairs)
+    found = [_of_images(_of_seeds(rank, first, second, tests), first, second) for rank, first, second in pairs]
     of_seeds = holm([each.seeds_p for each in found])
     of_images = holm([each.images_p for each in found])
     return [
@@ -101,13 +112,19 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def _of_seeds(rank: int, first: "Row", second: "Row", comparisons: int) -> Comparison:
-    metrics = [{results.seed: results.metric for results in row.done} for row in (first, second)]
+def _have_seeds(first: "Row", second: "Row") -> bool:
+    """Whether both rows have several seeds, and the same split of the data."""
+    seeds = min(len({results.seed for results in row.done}) for row in (first, second))
+    return seeds > 1 and first.done[0].dataset == second.done[0].dataset
+
+
+def _of_seeds(rank: int, first: "Row", second: "Row", tests: int) -> Comparison:
     dataset = first.done[0].dataset
-    compared = Comparison(rank, min(map(len, metrics)), dataset["test"])
-    if compared.seeds < 2 or second.done[0].dataset != dataset:  # of another size
+    compared = Comparison(rank, min(len(first.done), len(second.done)), dataset["test"])
+    if not _have_seeds(first, second):
         return compared
-    p, needed = seed_test(metrics[0], metrics[1], 1 / (dataset["val"] or dataset["test"]), ALPHA / comparisons)
+    metrics = [{results.seed: results.metric for results in row.done} for row in (first, second)]
+    p, needed = seed_test(metrics[0], metrics[1], 1 / (dataset["val"] or dataset["test"]), ALPHA / tests)
     return replace(compared, seeds_p=p, seeds_needed=needed)
 
 
@@ -124,16 +141,19 @@ def seed_test(
         alpha: Probability of an error, for the number of seeds.
 
     Returns:
-        The p value, and the number of seeds that would show the difference; None if more than `MOST_SEEDS`.
+        The p value, and how many seeds each configuration would need to show the difference, if it is the true one;
+        None if more than `MOST_SEEDS`.
     """
     from scipy import stats
 
-    shared = [seed for seed in first if seed in second]
+    fewest = min(len(first), len(second))
+    n = np.arange(fewest + 1, MOST_SEEDS + 1)
     floor = step**2 / 12  # variance of rounding
-    if paired := len(shared) == min(len(first), len(second)):
-        changes = [first[seed] - second[seed] for seed in shared]
+    if first.keys() == second.keys():
+        changes = [first[seed] - second[seed] for seed in first]
         difference, variance = statistics.fmean(changes), max(statistics.variance(changes), 2 * floor)
-        p = 2 * stats.t.sf(abs(difference) / math.sqrt(variance / len(shared)), len(shared) - 1)
+        p = 2 * stats.t.sf(abs(difference) / math.sqrt(variance / fewest), fewest - 1)
+        freedom = n - 1.0
     else:
         means = [statistics.fmean(each.values()) for each in (first, second)]
         variances = [max(statistics.variance(each.values()), floor) for each in (first, second)]
@@ -142,8 +162,7 @@ def seed_test(
             means[0], deviations[0], len(first), means[1], deviations[1], len(second), equal_var=False
         ).pvalue
         difference, variance = means[0] - means[1], sum(variances)
-    n = np.arange(2, MOST_SEEDS + 1)
-    freedom = n - 1 if paired else 2 * n - 2
+        freedom = (n - 1) * variance**2 / sum(each**2 for each in variances)  # Welch and Satterthwaite
     visible = np.sqrt(variance / n) * (stats.t.isf(alpha / 2, freedom) + stats.t.ppf(POWER, freedom))
     enough = n[visible <= abs(difference)]
     return float(p), int(enough[0]) if len(enough) else None
@@ -158,11 +177,17 @@ def _of_images(compared: Comparison, first: "Row", second: "Row") -> Comparison:
 
 
 def _predictions(row: "Row") -> Predictions | None:
-    """The predictions of the best job of a row; None if it kept none, or they cannot be read."""
+    """The predictions of the best job of a row; None if it kept none, or they cannot be read, or are not all."""
     try:
-        return read_predictions(row.best.run.path)
+        kept = read_predictions(row.best.run.path)
     except UserError:
         return None
+    return kept if kept and len(kept.labels) == row.done[0].dataset["test"] else None
+
+
+def without_predictions(rows: Sequence["Row"]) -> list[Path]:
+    """The best run of each row that cannot be compared by its test images; ``digits evaluate`` mends that."""
+    return [row.best.run.path for row in rows if _predictions(row) is None]
 
 
 def image_test(first: Predictions, second: Predictions) -> tuple[int, int, float]:

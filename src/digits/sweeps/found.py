@@ -51,6 +51,7 @@ class Found:
     results: Results | None
     status: str
     single: bool = False  # whether the user named the run itself: it is not averaged with others
+    seeds: int = 1  # results that its configuration needs, in a search with several seeds
 
     @cached_property
     def _flat(self) -> dict[str, Any]:
@@ -115,14 +116,20 @@ def _find(sweep: Path, prefix: str) -> list[Found]:
         raise UserError(f"there is no directory {sweep}.")
     if _is_run(sweep):
         return [Found(prefix.rstrip("/"), Run(sweep), {}, *_read(Run(sweep)), single=True)]
-    planned = plan.read(sweep)
+    planned, seeds = plan.read(sweep), plan.seeds_per_trial(sweep)
     runs = {path.name: Run(path) for path in sweep.glob("*/") if not path.name.startswith(".")}
     there = {name: run for name, run in runs.items() if run.config_file.exists() or run.results_file.exists()}
     missing = {name: Run(sweep / name) for name in planned if name not in there}
     if not there and not missing:
         raise UserError(f"{sweep} has no job of a sweep.")
     return [
-        Found(f"{prefix}{name}", run, planned.get(name, {}), *(_read(run) if name in there else ({}, None, MISSING)))
+        Found(
+            f"{prefix}{name}",
+            run,
+            planned.get(name, {}),
+            *(_read(run) if name in there else ({}, None, MISSING)),
+            seeds=seeds,
+        )
         for name, run in sorted({**there, **missing}.items(), key=lambda item: _natural(item[0]))
     ]
 

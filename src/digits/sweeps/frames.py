@@ -11,6 +11,7 @@ from digits.runs.differences import differences, flat
 from digits.runs.find import list_runs
 from digits.runs.results import METRICS, Results
 from digits.sweeps.found import DATASET, collect, columns_of, distinguishing
+from digits.sweeps.leaderboard import order_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -47,11 +48,12 @@ def find_runs(*folders: str | Path, tag: str | None = None) -> "DataFrame":
     return _frame(["run", "time", "status", *keys, DATASET, *METRICS, "tags", "notes"], rows)
 
 
-def leaderboard(*sweeps: str | Path) -> "DataFrame":
+def leaderboard(sweep: str | Path, *more: str | Path) -> "DataFrame":
     """Compare the jobs of sweeps, or single runs.
 
     Args:
-        sweeps: Directories of sweeps, with a run directory per job, and run directories.
+        sweep: Directory of a sweep, with a run directory per job, or a run directory.
+        more: More of them.
 
     Returns:
         A row per job, the best first: its run directory (``run``), its status, each key in which the jobs differ,
@@ -60,9 +62,9 @@ def leaderboard(*sweeps: str | Path) -> "DataFrame":
     Raises:
         UserError: If a directory has no job of a sweep, or there is only a single run.
     """
-    found = collect([Path(sweep) for sweep in sweeps])
+    found = collect([Path(path) for path in (sweep, *more)])
     keys = [key for key in columns_of(found) if key != DATASET]
-    found.sort(key=lambda each: (each.results is None, -each.results.metric if each.results else 0.0))
+    found.sort(key=lambda each: order_of([each.results] if each.results else []))
     rows = [
         {
             "run": str(each.run.path),

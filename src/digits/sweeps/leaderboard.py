@@ -11,7 +11,7 @@ from digits.config import SAMPLE
 from digits.errors import UserError
 from digits.evaluation.metrics import interval
 from digits.runs.files import rounded
-from digits.runs.results import PRUNED, Results
+from digits.runs.results import FINISHED, PRUNED, Results
 from digits.sweeps.comparison import Comparison, compare_neighbours
 from digits.sweeps.found import SEED, Found, Job, collect, columns_of
 
@@ -44,15 +44,17 @@ class Row:
     Attributes:
         settings: Overrides that differ between rows.
         jobs: Its jobs, one per seed.
+        complete: Whether all its seeds have a result; a trial of a search that was given up lacks some.
     """
 
     settings: Mapping[str, str]
     jobs: Sequence[Job]
+    complete: bool = True
 
     @property
     def done(self) -> list[Results]:
-        """The results of its finished jobs."""
-        return [job.results for job in self.jobs if job.results]
+        """The results of its finished jobs; none if it is not complete."""
+        return [job.results for job in self.jobs if job.results and self.complete]
 
     @property
     def status(self) -> str:
@@ -62,10 +64,7 @@ class Row:
     @property
     def order(self) -> tuple[bool, bool, bool, float]:
         """Sort key: MNIST before the sample, validation accuracy before test accuracy, best first, unfinished last."""
-        if not self.done:
-            return True, True, True, 0.0
-        sampled, unvalidated = self.done[0].dataset["name"] == SAMPLE, self.done[0].val_accuracy is None
-        return False, sampled, unvalidated, -statistics.fmean(results.metric for results in self.done)
+        return order_of(self.done)
 
     @property
     def best(self) -> Job:
@@ -84,6 +83,14 @@ class Row:
         """95 % Wilson interval of the mean test accuracy."""
         accuracy = statistics.fmean(results.test_accuracy for results in self.done)
         return interval(accuracy, self.done[0].dataset["test"])
+
+
+def order_of(done: Sequence[Results]) -> tuple[bool, bool, bool, float]:
+    """Sort key of the results of a row: MNIST before the sample, validated ones first, the best mean first."""
+    if not done:
+        return True, True, True, 0.0
+    sampled, unvalidated = done[0].dataset["name"] == SAMPLE, done[0].val_accuracy is None
+    return False, sampled, unvalidated, -statistics.fmean(results.metric for results in done)
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ class Leaderboard:
     @property
     def failures(self) -> int:
         """Number of jobs without a result, not counting trials that a search stopped early."""
-        return sum(not row.done and not row.status.startswith(PRUNED) for row in self.rows)
+        return sum(not row.done and not row.status.startswith((PRUNED, FINISHED)) for row in self.rows)
 
     def best(self) -> Job:
         """The best job of the best configuration.
@@ -148,6 +155,7 @@ def rank(*sweeps: Path, output: Path | None = None) -> Leaderboard:
     for each in found:
         groups.setdefault(f"{each.configuration()} {each.fingerprint()}", []).append(each)
     columns = columns_of(found)
+    shows_seed = any(each.single for each in found)
     rows: list[Row] = []
     duplicates: dict[str, str] = {}
     for group in groups.values():
@@ -159,10 +167,21 @@ def rank(*sweeps: Path, output: Path | None = None) -> Leaderboard:
         }
         finished = [each.job(columns) for each in group if by_seed.get(each.config.get(SEED)) is each]
         others = [each.job(columns) for each in group if not each.results]
-        settings = group[0].job(columns).settings
-        shown_settings = {key: value for key, value in settings.items() if key != SEED or group[0].single}
-        rows += [Row(shown_settings, finished)] if finished else []
-        rows += [Row(shown_settings, [job]) for job in others]
+        complete = len(finished) >= group[0].seeds
+        if complete and finished:
+            rows.append(Row(_settings(finished, shows_seed), finished))
+        rows += [
+            Row(_settings([job], shows_seed), [job], complete=False)
+            for job in [*([] if complete else finished), *others]
+        ]
     rows.sort(key=lambda row: row.order)
     default = sweeps[0] if len(sweeps) == 1 else Path("leaderboard")
     return Leaderboard(output or default, rows, duplicates)
+
+
+def _settings(jobs: Sequence[Job], shows_seed: bool) -> dict[str, str]:
+    """What the jobs of a row have in common, and their seeds where single runs are compared."""
+    settings = dict(jobs[0].settings)
+    if seeds := [seed for job in jobs if (seed := job.settings.get(SEED))]:
+        settings[SEED] = ", ".join(seeds)
+    return settings if shows_seed else {key: value for key, value in settings.items() if key != SEED}

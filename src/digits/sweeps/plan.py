@@ -9,6 +9,7 @@ from digits.runs.files import as_json, write
 from digits.runs.run import IGNORED_KEYS
 
 FILE = "sweep.json"
+SEARCH_FILE = "search.json"  # what a search began with
 REMEDY = "Choose another hydra.sweep.dir, or use the original values."
 
 
@@ -64,3 +65,12 @@ def read(sweep: Path) -> dict[str, Mapping[str, str]]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"{sweep / FILE} cannot be read ({error}); delete it to do without it.") from error
     return {str(name): job for name, job in jobs.items()}
+
+
+def seeds_per_trial(sweep: Path) -> int:
+    """How many trainings a trial of a search is the mean of; 1 for a sweep."""
+    try:
+        seeds = json.loads((sweep / SEARCH_FILE).read_text(encoding="utf-8"))["seeds"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return 1
+    return seeds if isinstance(seeds, int) else 1

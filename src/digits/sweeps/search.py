@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digits.config import TrainConfig
-from digits.errors import UserError, first_line
+from digits.errors import UserError, first_line, shown
 from digits.overrides import compose, config_directory, initialize_hydra, null_groups_deleted
 from digits.processes import Lock
 from digits.runs.files import as_json, save, writing
@@ -32,6 +32,7 @@ from digits.sweeps import plan, space
 from digits.sweeps.space import SearchConfig
 from digits.sweeps.study import check_installed, open_study, sampler
 from digits.sweeps.trial import run_trial, train_job
+from digits.training.callbacks import DivergedError
 from digits.validation import check_ranges, resolve
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FACTS, EXPERIMENT, FRESH = "search.json", "experiment/best.yaml", "fresh"
+EXPERIMENT, FRESH = "experiment/best.yaml", "fresh"
 
 
 def read(name: Path | str) -> SearchConfig:
@@ -128,16 +129,26 @@ def train_winner(study: "optuna.Study", cfg: SearchConfig, overrides: Sequence[s
     """Train the configuration of the best trial with as many fresh seeds as a trial has, which did not choose it.
 
     Returns:
-        The results, one per seed; none if no trial has finished.
+        The results, one per seed, without those that diverged; none while another process still searches, or if no
+        trial has finished.
     """
-    try:
-        best = study.best_trial
-    except ValueError:
+    trials = study.get_trials(deepcopy=False)
+    if any(trial.state.name == "RUNNING" for trial in trials):
+        log.info("Another process still searches; the last one trains the best trial with fresh seeds.")
         return []
+    if not any(trial.state.name == "COMPLETE" for trial in trials):
+        return []
+    best = study.best_trial
     fresh = [seed + cfg.seeds for seed in seeds_of(cfg, overrides)]
     jobs = jobs_of([*overrides, *space.overrides(best.params)], best.number, fresh)
     log.info("The best trial once more, with the fresh seeds %s", ", ".join(map(str, fresh)))
-    return [train_job(words, directory / FRESH / str(number)) for number, words in jobs.items()]
+    results = []
+    for number, words in jobs.items():
+        try:
+            results.append(train_job(words, directory / FRESH / str(number)))
+        except DivergedError as error:
+            log.warning("%s: %s", words[-1], error)
+    return results
 
 
 def seeds_of(cfg: SearchConfig, overrides: Sequence[str]) -> list[int]:
@@ -194,7 +205,7 @@ def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None
     """Make the directory one of this search. It may resume with more trials, and nothing else changed."""
     facts = {**asdict(cfg), "overrides": list(overrides)}
     del facts["trials"]
-    path = directory / FACTS
+    path = directory / plan.SEARCH_FILE
     if not path.exists():
         save(path, as_json(facts))
         return
@@ -204,9 +215,13 @@ def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None
             raise ValueError("not written by a search")
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); choose another --output.") from error
-    changed = [name for name in facts if before.get(name) != json.loads(json.dumps(facts[name]))]
-    if changed:
-        raise UserError(f"{directory} holds another search, with another {changed[0]}. Choose another --output.")
+    before = {"seeds": 1, **before}  # a search of an earlier version has one
+    for name, now in json.loads(json.dumps(facts)).items():
+        if before.get(name) != now:
+            raise UserError(
+                f"{directory} holds another search: {name} is {shown(before.get(name))} there and {shown(now)} here. "
+                "Choose another --output."
+            )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from digits.explanation import plots
 from digits.explanation.drawing import png
 from digits.runs.files import as_json, save, unfinished, writing
 from digits.runs.results import METRICS
+from digits.sweeps.comparison import without_predictions
 from digits.sweeps.figures import figures, short, validated
 from digits.sweeps.found import SEED
 from digits.sweeps.leaderboard import Leaderboard, Row, SeedStats
@@ -34,6 +35,7 @@ FIRST_TO_GO = ("train_seconds", "epochs", "val_loss", "multiply_adds", "paramete
 """Columns that a narrow terminal leaves out, in this order; the files contain them."""
 FIRST_COMPARISONS = 3
 """Neighbouring rows that are compared on the screen; the files compare all of them."""
+ONE_SEED = "With a single seed, a difference between networks says nothing about their settings."
 BY_TEST = "No validation set: ranked by test accuracy, so the best score is optimistic."
 ONLY_IF_DIFFERENT = ("train_accuracy", "parameters", "multiply_adds")
 """Metrics that are shown only if rows differ in them."""
@@ -176,6 +178,11 @@ def _notes(board: Leaderboard) -> list[str]:
         notes.append(f"Rows are of different data ({', '.join(names)}): their accuracies do not compare.")
     if board.by_test and len(board.ranked) > 1:
         notes.append(BY_TEST)
+    if any(each.images_p is not None and each.seeds_p is None for each in board.comparisons):
+        notes.append(ONE_SEED)
+    if board.comparisons and (lacking := without_predictions(board.ranked)):
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        notes.append(f"{lacking[0]}{more} cannot be compared by test images: digits evaluate {lacking[0]}")
     notes += [
         f"Job {name} has the configuration of job {first}, and is left out." for name, first in board.duplicates.items()
     ]

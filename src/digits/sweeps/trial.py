@@ -36,11 +36,17 @@ class Report(Callback):
     Args:
         trial: Optuna's trial.
         before: Metrics of the trial's finished trainings, with other seeds.
+        last: Whether this is its last training.
+
+    Attributes:
+        epoch: The last epoch that was reported, counted from 1.
     """
 
-    def __init__(self, trial: "optuna.Trial", before: Sequence[float] = ()) -> None:
+    def __init__(self, trial: "optuna.Trial", before: Sequence[float] = (), last: bool = True) -> None:
         self.trial = trial
         self.before = before
+        self.last = last
+        self.epoch = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse the sample in place of MNIST, or the other way round: their accuracies do not compare."""
@@ -59,10 +65,10 @@ class Report(Callback):
         """Report the validation accuracy, of several seeds the mean, after as many epochs as all have taken."""
         import optuna
 
-        epochs = trainer.max_epochs or 0
-        epoch = len(self.before) * epochs + trainer.current_epoch + 1
-        self.trial.report(statistics.fmean([*self.before, float(trainer.callback_metrics[METRIC])]), epoch)
-        if self.trial.should_prune() and trainer.current_epoch + 1 < epochs:
+        epochs, self.epoch = trainer.max_epochs or 0, trainer.current_epoch + 1
+        mean = statistics.fmean([*self.before, float(trainer.callback_metrics[METRIC])])
+        self.trial.report(mean, len(self.before) * epochs + self.epoch)
+        if self.trial.should_prune() and not (self.last and self.epoch == epochs):
             raise optuna.TrialPruned
 
 
@@ -82,11 +88,13 @@ def run_trial(trial: "optuna.Trial", jobs: Mapping[int, list[str]], directory: P
     metrics: list[float] = []
     for number, overrides in jobs.items():
         run = Run(directory / str(number))
+        report = Report(trial, metrics, last=len(metrics) + 1 == len(jobs))
         try:
-            metrics.append(train_job(overrides, run.path, [Report(trial, metrics)]).metric)
+            metrics.append(train_job(overrides, run.path, [report]).metric)
         except optuna.TrialPruned:
-            epoch, accuracy = max(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values.items())
-            reason = f"given up after epoch {epoch}, at {100 * accuracy:.2f} %"
+            _, accuracy = max(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values.items())
+            which = f" with {overrides[-1]}" if len(jobs) > 1 else ""
+            reason = f"given up after epoch {report.epoch}{which}, at {100 * accuracy:.2f} %"
             run.write_state(PRUNED, reason)
             trial.study.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
             return reason

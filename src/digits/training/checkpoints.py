@@ -9,7 +9,6 @@ from types import FrameType
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
@@ -42,8 +41,7 @@ class Checkpoints(Checkpoint):
     def __init__(self, run: Run, config: CheckpointConfig, validated: bool) -> None:
         self.run, self.config, self.validated = run, config, validated
         self.best: float | None = None
-        # Whether a command trains, in this process or in one that Hydra's launcher or Lightning has started for it.
-        self._listens = in_command() or HydraConfig.initialized()
+        self._listens = in_command()  # also in a process that Lightning spawns, which gets a copy of this object
         self._signal = 0
         self._signal_time = 0.0
         self._previous_handlers: dict[int, Any] = {}
