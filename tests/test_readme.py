@@ -17,11 +17,10 @@ import pytest
 
 from digits import overrides
 from digits.cli import app as cli
-from digits.cli import train as training_command
 from digits.errors import UserError
 from digits.explanation.explain import configuration
 
-from .helpers import ROOT, TRAIN, call_main, environment, gpus, run, run_cold
+from .helpers import ROOT, TRAIN, environment, gpus, run, run_cold
 
 PAGES = ["README.md", *(f"docs/{name}.md" for name in (
     "guide", "configuration", "hydra", "python", "accuracy", "sweeps", "machines", "data", "reliability", "code"
@@ -110,10 +109,11 @@ def test_an_answer_is_the_one_that_is_shown(words: str, shown: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("words", "shown"), PRINTED)
-def test_what_a_command_prints_is_shown(words: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_command_prints_is_shown(words: str, shown: str, tmp_path: Path) -> None:
     """Line by line, in this order; … stands for lines that are left out."""
-    assert call_main(training_command.main, [TRAIN, *words.split()]) == 0
-    lines = iter(capsys.readouterr().out.splitlines())
+    done = run(TRAIN, *words.split(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = iter(done.stdout.splitlines())
     for line in shown.splitlines():
         assert line.strip() == "…" or line in lines, line
 

@@ -128,6 +128,7 @@ def test_the_whole_chain_offline_on_the_sample(tmp_path: Path) -> None:
         "metrics.csv",
         "model-int8.onnx",
         "model.onnx",
+        "predictions.csv",
         "report",
         "results.json",
         "train.log",

@@ -244,7 +244,8 @@ def test_from_python_signals_are_left_alone(
         seen.extend(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2))
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(signals, "_installed", False)
+    for name in ("_installed", "_is_job"):
+        monkeypatch.setattr(signals, name, False)
     with restored():
         before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)]
         terminate = signal.getsignal(signal.SIGTERM)

@@ -113,8 +113,9 @@ class Evaluation:
         """
         content = asdict(self)
         classes = [[self.classes[number] for number in content.pop(part)] for part in ("labels", "predictions")]
+        path = save(folder / FILE, as_json(content))
         Predictions(*classes).write(folder)
-        return save(folder / FILE, as_json(content))
+        return path
 
 
 def interval(accuracy: float, images: int) -> tuple[float, float]:

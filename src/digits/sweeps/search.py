@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digits.config import TrainConfig
-from digits.errors import UserError, first_line, shown
+from digits.errors import UserError, first_line
 from digits.overrides import compose, config_directory, initialize_hydra, null_groups_deleted
 from digits.processes import Lock
 from digits.runs.files import as_json, save, writing
@@ -217,11 +217,9 @@ def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None
         raise UserError(f"{path} cannot be read ({error}); choose another --output.") from error
     before = {"seeds": 1, **before}  # a search of an earlier version has one
     for name, now in json.loads(json.dumps(facts)).items():
-        if before.get(name) != now:
-            raise UserError(
-                f"{directory} holds another search: {name} is {shown(before.get(name))} there and {shown(now)} here. "
-                "Choose another --output."
-            )
+        if (then := before.get(name)) != now:
+            difference = f"{name}={then} instead of {now}" if isinstance(now, int) else f"another {name}"
+            raise UserError(f"{directory} holds another search, with {difference}. Choose another --output.")
 
 
 @contextmanager

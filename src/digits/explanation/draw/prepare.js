@@ -217,17 +217,43 @@ function boxed(plane, mask, box) {
   const full = strength[Math.floor(0.6 * (strength.length - 1))];
   const ink = cut(plane, box);
   ink.values = ink.values.map((value, place) => Math.min((value * around.values[place]) / full, 1));
-  const area = strength.length;
-  const outline = inside.values.filter((value, place) => value && isOutline(inside, place)).length;
-  const stroke = (2 * area) / Math.max(outline, 1);
-  const scale = BOX / Math.max(box.width, box.height);
+  const isSingle = box.width <= SINGLE * strokeOf(inside);
+  const wide = isSingle ? box.width : Math.max(box.width, roundedToEven(NARROW * box.height));
+  const stroke = strokeOf(widened(inside, wide));
+  const scale = BOX / Math.max(wide, box.height);
   const thicker = Math.max(1, roundedToEven(MIN_STROKE / scale - stroke)) | 1;
-  const drawn = stroke * scale < MIN_STROKE ? dilated(padded(ink, thicker >> 1), thicker) : ink;
-  const width = box.width > SINGLE * stroke ? Math.max(drawn.width, roundedToEven(NARROW * drawn.height)) : drawn.width;
-  const smaller = BOX / Math.max(drawn.height, width);
+  const wider = widened(ink, wide);
+  const drawn = stroke * scale < MIN_STROKE ? dilated(padded(wider, thicker >> 1), thicker) : wider;
+  const smaller = BOX / Math.max(drawn.height, drawn.width);
   drawn.values = drawn.values.map((value) => Math.floor(255 * value));
-  const sides = [width, drawn.height].map((side) => Math.max(1, roundedToEven(side * smaller)));
+  const sides = [drawn.width, drawn.height].map((side) => Math.max(1, roundedToEven(side * smaller)));
   return resized(drawn, sides[0], sides[1]);
+}
+
+/**
+ * The mean width of the strokes, in pixels.
+ * @param {Plane} inside 1 where there is ink
+ */
+function strokeOf(inside) {
+  const area = inside.values.filter((value) => value).length;
+  const outline = inside.values.filter((value, place) => value && isOutline(inside, place)).length;
+  return (2 * area) / Math.max(outline, 1);
+}
+
+/**
+ * Repeats columns, so that a narrow digit becomes as wide as those of MNIST before its strokes are made thicker.
+ * @param {Plane} plane
+ * @param {number} wide
+ * @returns {Plane}
+ */
+function widened(plane, wide) {
+  const values = new Float64Array(wide * plane.height);
+  for (let y = 0; y < plane.height; y += 1) {
+    for (let x = 0; x < wide; x += 1) {
+      values[y * wide + x] = plane.values[y * plane.width + Math.floor((x * plane.width) / wide)];
+    }
+  }
+  return { width: wide, height: plane.height, values };
 }
 
 /**
