@@ -81,6 +81,14 @@ def test_a_run(sweep: Path) -> None:
     assert (empty.config, empty.results, len(empty.metrics)) == (None, None, 0)
 
 
+def test_mistakes_that_notebooks_invite() -> None:
+    with pytest.raises(UserError, match=r"compose\(\*words\)"):
+        digits.compose(["data=sample"])  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="unknown key optimizer.lrr"):
+        digits.compose("optimizer.lrr=1")
+    assert repr(digits.Run("outputs/first")) == "Run('outputs/first')"
+
+
 def test_importing_takes_no_time() -> None:
     """Under 0.1 s, and neither torch nor pandas; the quickest of five, on a busy machine."""
     seconds = []

@@ -557,6 +557,17 @@ def test_a_later_seed_that_falls_behind_ends_its_trial(
     assert int(board.best().name) < 3
 
 
+def test_a_search_keeps_its_seeds(tmp_path: Path) -> None:
+    search._claim(SearchConfig(space=SPACE, seeds=2), [], tmp_path)
+    search._claim(SearchConfig(space=SPACE, seeds=2, trials=9), [], tmp_path)
+    with pytest.raises(UserError, match="holds another search, with seeds=2 instead of 3"):
+        search._claim(SearchConfig(space=SPACE, seeds=3), [], tmp_path)
+    file = tmp_path / "search.json"
+    earlier = {key: value for key, value in json.loads(file.read_text()).items() if key != "seeds"}
+    file.write_text(json.dumps(earlier))  # of an earlier version
+    search._claim(SearchConfig(space=SPACE), [], tmp_path)
+
+
 def test_seeds_are_chosen_once(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text("space: {seed: [0, 1]}\nseeds: 2\n")
