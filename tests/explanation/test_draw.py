@@ -213,6 +213,16 @@ def test_the_page_holds_everything_that_it_shows(page_file: Path) -> None:
     assert len(text) < 500_000
 
 
+def test_no_name_is_defined_twice() -> None:
+    """The scripts become one, in which the last function of a name would replace the others."""
+    scripts = draw.FOLDER.glob("*.js")
+    names = [
+        name for script in scripts for name in re.findall(r"^(?:function|const|let) (\w+)", script.read_text(), re.M)
+    ]
+    assert len(names) > 100
+    assert [name for name in names if names.count(name) > 1] == []
+
+
 def test_every_script_is_in_the_page() -> None:
     assert sorted(draw.SCRIPTS) == sorted(path.stem for path in draw.FOLDER.glob("*.js"))
 

@@ -219,10 +219,10 @@ function boxed(plane, mask, box) {
   ink.values = ink.values.map((value, place) => Math.min((value * around.values[place]) / full, 1));
   const isSingle = box.width <= SINGLE * strokeOf(inside);
   const wide = isSingle ? box.width : Math.max(box.width, roundedToEven(NARROW * box.height));
-  const stroke = strokeOf(widened(inside, wide));
+  const stroke = strokeOf(stretched(inside, wide));
   const scale = BOX / Math.max(wide, box.height);
   const thicker = Math.max(1, roundedToEven(MIN_STROKE / scale - stroke)) | 1;
-  const wider = widened(ink, wide);
+  const wider = stretched(ink, wide);
   const drawn = stroke * scale < MIN_STROKE ? dilated(padded(wider, thicker >> 1), thicker) : wider;
   const smaller = BOX / Math.max(drawn.height, drawn.width);
   drawn.values = drawn.values.map((value) => Math.floor(255 * value));
@@ -246,7 +246,7 @@ function strokeOf(inside) {
  * @param {number} wide
  * @returns {Plane}
  */
-function widened(plane, wide) {
+function stretched(plane, wide) {
   const values = new Float64Array(wide * plane.height);
   for (let y = 0; y < plane.height; y += 1) {
     for (let x = 0; x < wide; x += 1) {
