@@ -31,8 +31,8 @@ def networks(rng: np.random.Generator, errors: tuple[float, float], shared: floa
 @pytest.mark.parametrize("shared", [0.0, 0.01])
 def test_networks_that_differ_by_luck_are_seldom_distinguished(shared: float) -> None:
     rng = np.random.default_rng(0)
-    told_apart = sum(image_test(*networks(rng, (0.01, 0.01), shared))[2] < ALPHA for _ in range(DRAWS))
-    assert told_apart <= DRAWS - 930
+    distinguished = sum(image_test(*networks(rng, (0.01, 0.01), shared))[2] < ALPHA for _ in range(DRAWS))
+    assert distinguished <= DRAWS - 930
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_networks_that_differ_by_luck_are_seldom_distinguished(shared: float) ->
 )
 def test_networks_half_a_point_apart_are_distinguished(errors: tuple[float, float], shared: float) -> None:
     rng = np.random.default_rng(0)
-    told_apart = sum(image_test(*networks(rng, errors, shared))[2] < ALPHA for _ in range(DRAWS))
-    assert told_apart >= 900
+    distinguished = sum(image_test(*networks(rng, errors, shared))[2] < ALPHA for _ in range(DRAWS))
+    assert distinguished >= 900
 
 
 @pytest.mark.parametrize("paired", [True, False])
@@ -50,7 +50,7 @@ def test_configurations_over_seeds(paired: bool) -> None:
     rng = np.random.default_rng(0)
     others = range(5) if paired else range(5, 10)
 
-    def told_apart(difference: float) -> int:
+    def distinguished(difference: float) -> int:
         found = 0
         for _ in range(DRAWS):
             first = dict(enumerate(rng.normal(0.99, 0.001, 5)))
@@ -58,8 +58,8 @@ def test_configurations_over_seeds(paired: bool) -> None:
             found += seed_test(first, second, 1 / 5_000)[0] < ALPHA
         return found
 
-    assert told_apart(0.0) <= DRAWS - 930
-    assert told_apart(0.005) >= 900
+    assert distinguished(0.0) <= DRAWS - 930
+    assert distinguished(0.005) >= 900
 
 
 def test_the_seeds_that_are_said_to_be_needed_show_the_difference() -> None:

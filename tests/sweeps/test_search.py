@@ -508,7 +508,7 @@ def test_seeds_inside_a_search(
     words = [*[word for word in TINY if "batch_size" not in word and ".lr" not in word], f"data.root={tiny_mnist}"]
     fresh = search.train_winner(study, cfg, words, tmp_path / "search")
     assert [each.seed for each in fresh] == [2, 3]
-    text = search.fresh_text(study, fresh)
+    text = search.fresh_text(study, 2, fresh)
     assert f"validation {100 * study.best_value:.2f} % with the 2 seeds that chose it" in text
     monkeypatch.setattr(training, "_train", None)  # nothing is trained again
     assert search.train_winner(study, cfg, words, tmp_path / "search") == fresh

@@ -240,7 +240,7 @@ def test_from_python_signals_are_left_alone(
     """Ctrl-C is a KeyboardInterrupt, as in any session, and works again afterwards; the run resumes."""
     seen: list[Any] = []
 
-    def told() -> None:
+    def interrupt() -> None:
         seen.extend(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2))
         signal.raise_signal(signal.SIGINT)
 
@@ -250,7 +250,7 @@ def test_from_python_signals_are_left_alone(
         before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)]
         terminate = signal.getsignal(signal.SIGTERM)
         train(tiny(), tmp_path / "whole")
-        at(3, told)
+        at(3, interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(tiny(), tmp_path / "cut")
         assert seen == before

@@ -149,7 +149,7 @@ def search(
         texts = [f"{key} {100 * fraction:.0f} %" for key, fraction in mattered.items()]
         print(f"Importance after the first epoch: {', '.join(texts)}")
     if cfg.seeds > 1 and (fresh := search.train_winner(study, cfg, common, output)):
-        print(search.fresh_text(study, fresh))
+        print(search.fresh_text(study, cfg.seeds, fresh))
     if not (experiment := search.write_experiment(study, common, output)):
         return EXIT_FAILED
     print(f"The best trial as an experiment: {experiment}")

@@ -201,7 +201,7 @@ def image_test(first: Predictions, second: Predictions) -> tuple[int, int, float
     table = mcnemar_table(*map(np.asarray, (first.labels, first.predictions, second.predictions)))
     only_first, only_second = int(table[0, 1]), int(table[1, 0])
     if only_first == only_second:
-        return only_first, only_second, 1.0  # mlxtend's exact test exceeds 1, and the other divides by zero
+        return only_first, only_second, 1.0  # no difference; without any such image, mlxtend divides by zero
     _, p = mcnemar(table, exact=only_first + only_second < FEW)
     return only_first, only_second, float(p)
 

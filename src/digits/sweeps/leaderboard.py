@@ -12,7 +12,7 @@ from digits.errors import UserError
 from digits.evaluation.metrics import interval
 from digits.runs.files import rounded
 from digits.runs.results import FINISHED, PRUNED, Results
-from digits.sweeps.comparison import Comparison, compare_neighbours
+from digits.sweeps.comparison import Comparison, compare_neighbours, without_predictions
 from digits.sweeps.found import SEED, Found, Job, collect, columns_of
 
 
@@ -122,6 +122,11 @@ class Leaderboard:
     def comparisons(self) -> list[Comparison]:
         """Whether each row that has a result differs from the next one by more than luck."""
         return compare_neighbours(self.ranked)
+
+    @cached_property
+    def without_predictions(self) -> list[Path]:
+        """The best run of each row that cannot be compared by its test images; ``digits evaluate`` mends that."""
+        return without_predictions(self.ranked) if self.comparisons else []
 
     @property
     def failures(self) -> int:

@@ -153,8 +153,10 @@ def train_winner(study: "optuna.Study", cfg: SearchConfig, overrides: Sequence[s
 
 def seeds_of(cfg: SearchConfig, overrides: Sequence[str]) -> list[int]:
     """The seeds of each trial, from the configuration's own upwards; none if a trial is a single training."""
-    start = compose(*overrides).seed if cfg.seeds > 1 else 0
-    return [start + number for number in range(cfg.seeds)] if cfg.seeds > 1 else []
+    if cfg.seeds == 1:
+        return []
+    start = compose(*overrides).seed
+    return [start + number for number in range(cfg.seeds)]
 
 
 def jobs_of(overrides: Sequence[str], trial: int, seeds: Sequence[int]) -> dict[int, list[str]]:
@@ -190,12 +192,12 @@ def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory:
     return save(directory / EXPERIMENT, head + text)
 
 
-def fresh_text(study: "optuna.Study", fresh: Sequence[Results]) -> str:
+def fresh_text(study: "optuna.Study", seeds: int, fresh: Sequence[Results]) -> str:
     """The metric by which the best trial was chosen, beside that of the fresh seeds."""
     metrics = [100 * results.metric for results in fresh]
     tested = statistics.fmean(100 * results.test_accuracy for results in fresh)
     return (
-        f"Best trial: validation {100 * study.best_value:.2f} % with the {len(fresh)} seeds that chose it, and "
+        f"Best trial: validation {100 * study.best_value:.2f} % with the {seeds} seeds that chose it, and "
         f"{statistics.fmean(metrics):.2f} % ({min(metrics):.2f} to {max(metrics):.2f}) with {len(fresh)} fresh ones. "
         f"Expect the second; its test accuracy is {tested:.2f} %."
     )

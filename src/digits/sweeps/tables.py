@@ -15,7 +15,6 @@ from digits.explanation import plots
 from digits.explanation.drawing import png
 from digits.runs.files import as_json, save, unfinished, writing
 from digits.runs.results import METRICS
-from digits.sweeps.comparison import without_predictions
 from digits.sweeps.figures import figures, short, validated
 from digits.sweeps.found import SEED
 from digits.sweeps.leaderboard import Leaderboard, Row, SeedStats
@@ -180,7 +179,7 @@ def _notes(board: Leaderboard) -> list[str]:
         notes.append(BY_TEST)
     if any(each.images_p is not None and each.seeds_p is None for each in board.comparisons):
         notes.append(ONE_SEED)
-    if board.comparisons and (lacking := without_predictions(board.ranked)):
+    if lacking := board.without_predictions:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         notes.append(f"{lacking[0]}{more} cannot be compared by test images: digits evaluate {lacking[0]}")
     notes += [
