@@ -207,7 +207,7 @@ def test_a_bad_picture_is_told_and_the_others_are_read(here: Path) -> None:
         (["explain", "run", "other"], "explain takes one run"),
         (["explain", "model=artcle"], "Did you mean"),
         (["explain", "model=mlp", "--digit", "3"], "not a trained network"),
-        (["export", "run", "--output", "gone/model.onnx"], "there is no folder gone"),
+        (["export", "run", "--output", "gone/model.onnx"], "the folder gone does not exist"),
         (["report", "run/checkpoints/gone.ckpt"], "there is no run directory"),
     ],
 )

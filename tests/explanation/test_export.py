@@ -106,7 +106,7 @@ def test_a_network_that_computes_something_else_is_refused(
 def test_where_it_cannot_be_written(sample_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a file whose name ends with \.onnx"):
         export.export(find(sample_run), tmp_path)
-    with pytest.raises(UserError, match=r"there is no folder .*gone"):
+    with pytest.raises(UserError, match=r"the folder .*gone does not exist"):
         export.export(find(sample_run), tmp_path / "gone/model.onnx")
 
 

@@ -45,7 +45,7 @@ def test_newest_first(folder: Path) -> None:
     assert [str(entry.path) for entry in list_runs(tag="first")] == ["outputs/day/a"]
     assert len(list_runs(tag="good")) == 3
     assert [str(entry.path) for entry in list_runs([Path("multirun")])] == ["multirun/b/0"]
-    with pytest.raises(UserError, match="there is no folder gone"):
+    with pytest.raises(UserError, match="the folder gone does not exist"):
         list_runs([Path("gone")])
 
 

@@ -64,7 +64,7 @@ def test_runs_are_found_in_several_folders(sweep: Path, monkeypatch: pytest.Monk
     empty = digits.find_runs(sweep, tag="nothing")
     assert isinstance(empty, pd.DataFrame)
     assert list(empty.columns) == ["run", "status"]
-    with pytest.raises(UserError, match="there is no folder gone"):
+    with pytest.raises(UserError, match="the folder gone does not exist"):
         digits.find_runs("gone")
 
 

@@ -63,7 +63,7 @@ def export(trained: Trained, output: Path | None = None, int8: bool = False) -> 
     if path.is_dir() or path.suffix != ".onnx":
         raise UserError(f"--output {path} has to be a file whose name ends with .onnx.")
     if not path.parent.is_dir():
-        raise UserError(f"--output {path}: there is no folder {path.parent}.")
+        raise UserError(f"--output {path}: the folder {path.parent} does not exist.")
     images, _ = sample.load()
     chosen = images[np.random.default_rng(0).permutation(len(images))]
     summary = []

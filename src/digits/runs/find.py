@@ -178,7 +178,7 @@ def list_runs(folders: Sequence[Path] = (), tag: str | None = None) -> list[Entr
     """
     for folder in folders:
         if not folder.is_dir():
-            raise UserError(f"there is no folder {folder}.")
+            raise UserError(f"the folder {folder} does not exist.")
     entries = [entry for folder in (folders or map(Path, SEARCHED)) for entry in _entries(folder)]
     chosen = [entry for entry in entries if tag is None or tag in entry.tags]
     return sorted(chosen, key=lambda entry: entry.time, reverse=True)

@@ -113,7 +113,7 @@ def _prefixes(sweeps: Sequence[Path]) -> list[str]:
 
 def _find(sweep: Path, prefix: str) -> list[Found]:
     if not sweep.is_dir():
-        raise UserError(f"there is no directory {sweep}.")
+        raise UserError(f"the directory {sweep} does not exist.")
     if _is_run(sweep):
         return [Found(prefix.rstrip("/"), Run(sweep), {}, *_read(Run(sweep)), single=True)]
     planned, seeds = plan.read(sweep), plan.seeds_per_trial(sweep)
