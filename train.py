@@ -6,9 +6,12 @@ import sys
 if __name__ == "__main__":
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # exit silently on Ctrl-C until our handler is installed
-    from digits.entry import command
+    from digits.shutdown import quick_exit
 
-    with command():
-        from digits.cli.train import main
+    with quick_exit():
+        from digits.entry import command
 
-        sys.exit(main())
+        with command():
+            from digits.cli.train import main
+
+            sys.exit(main())

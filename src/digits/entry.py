@@ -4,7 +4,6 @@ A process inherits streams and variables from whatever starts it: a notebook, a 
 would change the outcome of a command is replaced here, before libraries read it.
 """
 
-import builtins
 import io
 import os
 import sys
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 
 from digits import processes
 from digits.errors import RunError
+from digits.shutdown import in_ipython
 from digits.signals import exit_codes, raise_if_interrupted, release_handlers
 
 BACKEND = "MPLBACKEND"
@@ -60,8 +60,3 @@ def open_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # for the whole process
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def in_ipython() -> bool:
-    """Whether the command runs inside an interactive session, which goes on afterwards."""
-    return hasattr(builtins, "__IPYTHON__")

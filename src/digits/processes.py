@@ -1,15 +1,11 @@
-"""The processes of one training, which Lightning, torchrun or Slurm starts; and locks between processes."""
+"""The processes of one training, which Lightning, torchrun or Slurm starts."""
 
-import errno
 import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import filelock
+from typing import TYPE_CHECKING
 
 from digits.errors import UserError, shown
 
@@ -29,27 +25,6 @@ LAUNCHER = "DIGITS_LAUNCHER"
 
 SAVE_SECONDS = 10
 """How long a process may take to save after SIGTERM."""
-
-
-class Lock(filelock.FileLock):
-    """A lock between processes: a file that one of them holds."""
-
-    def acquire(self, *args: Any, **kwargs: Any) -> Any:
-        """Acquire the lock, as `filelock.FileLock` does.
-
-        Raises:
-            UserError: If the file system has no locks.
-        """
-        try:
-            return super().acquire(*args, **kwargs)
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
-                raise
-            folder = Path(self.lock_file).parent
-            raise UserError(
-                f"the file system of {folder} has no file locks, which keep two processes apart; "
-                "choose a folder on another one."
-            ) from error
 
 
 def stop_children() -> None:

@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager
 from digits.errors import EXIT_DONE, EXIT_FAILED, UserError, printable
 from digits.prediction import formats, pictures, showing
 from digits.prediction.formats import Writer
-from digits.prediction.predict import load, preparation_of
+from digits.prediction.predict import DigitReader, load, preparation_of
+from digits.signals import importing
 
 
 def predict(run: str, images: Sequence[str], form: str, show: bool, are_rows: bool) -> int:
@@ -29,12 +30,12 @@ def predict(run: str, images: Sequence[str], form: str, show: bool, are_rows: bo
     found = pictures.find(images)
     failed = 0
     how = preparation_of(run)
-    reader = None if how else load(run)
+    reader = None if how else _load(run)
     with pictures.prepare(found, reader.data.prepare if reader else str(how), are_rows) as prepared:
-        reader = reader or load(run)
+        reader = reader or _load(run)
         answers = (pictures.read_rows if are_rows else pictures.read)(reader, prepared)
         with _output(form, reader.data.classes, are_rows) as write:
-            for answer in pictures.track(answers, len(found)):
+            for answer in pictures.tracked(answers, len(found)):
                 write(answer)
                 problem = answer.note if answer.status == pictures.FAILED else ""
                 if show and not problem:
@@ -46,6 +47,11 @@ def predict(run: str, images: Sequence[str], form: str, show: bool, are_rows: bo
                     failed += 1
                     print(f"Failed: {printable(answer.picture)}: {problem}", file=sys.stderr)
     return EXIT_FAILED if failed else EXIT_DONE
+
+
+def _load(run: str) -> DigitReader:
+    with importing():
+        return load(run)
 
 
 def _output(form: str, classes: Sequence[str], are_rows: bool) -> AbstractContextManager[Writer]:

@@ -34,7 +34,7 @@ from rich.progress import (
 from digits.console import shows_progress
 from digits.data.sources import MNIST, Official, Source
 from digits.errors import RunError, UserError
-from digits.processes import Lock
+from digits.locks import Lock
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rich.progress
-from rich.console import Console
 
 from digits.errors import UserError
 from digits.model.spec import DIGITS, UNFAMILIAR, UNSURE
@@ -125,13 +123,16 @@ def _doubt(prediction: Prediction) -> str:
     return ""
 
 
-def track(answers: Iterable[Answer], number: int) -> Iterator[Answer]:
+def tracked(answers: Iterable[Answer], number: int) -> Iterator[Answer]:
     """Show a progress bar if there are many answers, and they go into a file while the user looks at a terminal."""
     if number <= parallel.BATCH_SIZE or not sys.stderr.isatty() or sys.stdout.isatty():
         yield from answers
         return
+    from rich.console import Console
+    from rich.progress import track
+
     console = Console(stderr=True)
-    yield from rich.progress.track(answers, "Reading pictures", total=number, console=console)
+    yield from track(answers, "Reading pictures", total=number, console=console)
 
 
 def source_of(picture: str) -> Path | bytes:

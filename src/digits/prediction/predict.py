@@ -15,7 +15,6 @@ from digits.model.geometry import IMAGE_SIZE
 from digits.model.spec import DIGITS, READ, DataSpec, Thresholds
 from digits.prediction.exported import Floats, Images, Loaded, Outputs, read_onnx
 from digits.preparation import opening, photo
-from digits.runs.find import find
 
 if TYPE_CHECKING:
     from digits.prediction.rows import Row
@@ -200,6 +199,8 @@ def load(source: str | Path = "latest") -> DigitReader:
         file = Path(source)
         compute, data, thresholds = read_onnx(file)
     else:
+        from digits.runs.find import find
+
         file = find(source).checkpoint
         compute, data, thresholds = _torch(file)
     return DigitReader(compute, file.absolute(), data, thresholds)
@@ -210,7 +211,11 @@ def preparation_of(source: str | Path) -> str | None:
 
     So pictures can be prepared while torch is imported.
     """
-    run = None if Path(source).suffix == ".onnx" else find(source).run
+    if Path(source).suffix == ".onnx":
+        return None
+    from digits.runs.find import find
+
+    run = find(source).run
     data = (run.read_config() or {}).get("data") if run else None
     how = data.get("prepare", "photo") if isinstance(data, dict) else None
     return how if how in photo.PREPARATIONS else None

@@ -12,7 +12,7 @@ import yaml
 
 from digits.config import TrainConfig
 from digits.errors import UserError, shown
-from digits.processes import Lock
+from digits.locks import Lock
 from digits.runs.differences import differences, with_defaults
 from digits.runs.files import UNFINISHED_FILE, PlainLoader, as_json, parsed, write
 from digits.runs.results import FAILED, FINISHED, PRUNED, Results, Status

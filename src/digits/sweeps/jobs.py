@@ -18,7 +18,8 @@ from pathlib import Path
 import filelock
 
 from digits.errors import UserError
-from digits.processes import SAVE_SECONDS, Lock
+from digits.locks import Lock
+from digits.processes import SAVE_SECONDS
 
 JOB_BYTES = 2e9  # memory of a job: 0.7 GB for torch and MNIST, and as much for the feature maps
 CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")  # bytes, or the word max

@@ -23,8 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from digits.config import TrainConfig
 from digits.errors import UserError, first_line
+from digits.locks import Lock
 from digits.overrides import compose, config_directory, initialize_hydra, null_groups_deleted
-from digits.processes import Lock
 from digits.runs.files import as_json, save, writing
 from digits.runs.results import Results
 from digits.runs.run import IGNORED_KEYS

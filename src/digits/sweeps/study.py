@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from digits.errors import UserError
-from digits.processes import Lock
+from digits.locks import Lock
 
 if TYPE_CHECKING:
     import optuna

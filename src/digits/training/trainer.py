@@ -17,7 +17,7 @@ from digits import processes
 from digits.config import TrainConfig
 from digits.console import shows_progress
 from digits.errors import UserError, first_line
-from digits.processes import Lock
+from digits.locks import Lock
 from digits.runs.run import Run
 from digits.training.callbacks import (
     BatchLines,
