@@ -96,7 +96,7 @@ def start_mirror() -> Iterator[Callable[[dict[str, bytes]], Mirror]]:
     mirrors: list[Mirror] = []
 
     def start(contents: dict[str, bytes]) -> Mirror:
-        mirrors.append(Mirror({f"{name}.gz": gzip.compress(content) for name, content in contents.items()}))
+        mirrors.append(Mirror({f"{name}.gz": gzip.compress(content, 1) for name, content in contents.items()}))
         return mirrors[-1]
 
     yield start

@@ -21,6 +21,7 @@ from digits.errors import UserError
 from digits.explanation.explain import configuration
 
 from .helpers import ROOT, TRAIN, environment, gpus, run, run_cold
+from .programs import forked_programs
 
 PAGES = ["README.md", *(f"docs/{name}.md" for name in (
     "guide", "configuration", "hydra", "python", "accuracy", "sweeps", "machines", "data", "reliability", "code"
@@ -205,33 +206,35 @@ def test_a_notebook_is_its_page(name: str) -> None:
             assert (path.parent / link).is_file(), link
 
 
-def executed(name: str, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def executed(name: str, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A notebook after all its cells have run, offline on the sample."""
     module = runpy.run_path(str(ROOT / "docs/notebook.py"))
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(checkout / "src"))
     monkeypatch.delenv("MNIST_ROOT", raising=False)
     for variable in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     (checkout / "notebooks").mkdir(exist_ok=True)
     notebook = module["build"](TEXTS[f"docs/{name}.md"])
-    module["execute"](notebook, checkout / "notebooks")
+    with forked_programs(tmp_path, partial(compose_from, checkout / "conf")) as programs:
+        places = [programs, Path(sys.executable).parent, os.environ["PATH"]]
+        monkeypatch.setenv("PATH", os.pathsep.join(map(str, places)))
+        module["execute"](notebook, checkout / "notebooks")
     return notebook
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_guide_runs(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    notebook = executed("guide", checkout, monkeypatch)
+def test_the_guide_runs(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = executed("guide", checkout, tmp_path, monkeypatch)
     texts = ["".join(output.get("text", "") for output in cell.get("outputs", ())) for cell in notebook.cells]
     assert "outputs/guide/draw/index.html" in "".join(texts)
     assert not [text for text in texts if "Traceback" in text or "Error: " in text]
 
 
 @pytest.mark.slow
-def test_python_in_a_notebook(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_in_a_notebook(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every function, with tables and progress bars."""
-    notebook = executed("python", checkout, monkeypatch)
+    notebook = executed("python", checkout, tmp_path, monkeypatch)
     tables = [
         output.data["text/plain"]
         for cell in notebook.cells

@@ -1,5 +1,6 @@
 """Imports all that is slow to import, and reads the sample; `helpers.run` forks processes from one that has done so."""
 
+import captum.attr  # noqa: F401
 import onnxruntime  # noqa: F401
 import optuna  # noqa: F401
 

@@ -158,10 +158,7 @@ def test_jobs_at_once_that_are_cut_off(
     assert "Traceback" not in told
     if number != signal.SIGKILL:
         assert "Interrupted. To resume: python" in told
-    if number == signal.SIGKILL:
-        done = run_cold(TRAIN, *words, JOBLIB, "hydra.sweep.dir=cut", cwd=tmp_path, **ONE_THREAD)
-    else:  # one by one, which is faster here
-        done = run(TRAIN, *words, "hydra.sweep.dir=cut", cwd=tmp_path, **ONE_THREAD)
+    done = run(TRAIN, *words, "hydra.sweep.dir=cut", cwd=tmp_path, **ONE_THREAD)  # one by one, which is faster here
     assert done.returncode == 0, done.stderr
     assert board(tmp_path / "cut") == uncut(*words)
 

@@ -1,0 +1,50 @@
+"""Programs for a PATH, ``python`` and ``digits``, whose processes are forked from one that has imported torch."""
+
+import json
+import socketserver
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .helpers import run
+
+PROGRAM = """#!{python} -IS
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as connection:
+    connection.connect({address!r})
+    file = connection.makefile("rw")
+    print(json.dumps([{first} + sys.argv[1:], os.getcwd(), dict(os.environ)]), file=file, flush=True)
+    code, out, err = json.loads(file.readline())
+sys.stdout.write(out)
+sys.stderr.write(err)
+sys.exit(code)
+"""
+
+
+@contextmanager
+def forked_programs(folder: Path, prepared: Callable[[], None]) -> Iterator[Path]:
+    """A folder with the two programs. They print at their end.
+
+    Args:
+        folder: Where to make it.
+        prepared: Called in each process before it begins.
+    """
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            words, cwd, env = json.loads(self.rfile.readline())
+            done = run(*words, cwd=Path(cwd), timeout=600, prepared=prepared, **env)
+            self.wfile.write(json.dumps([done.returncode, done.stdout, done.stderr]).encode() + b"\n")
+
+    address = str(folder / "programs.socket")
+    programs = folder / "programs"
+    programs.mkdir()
+    for name, first in (("python", []), ("digits", ["-m", "digits"])):
+        (programs / name).write_text(PROGRAM.format(python=sys.executable, address=address, first=first))
+        (programs / name).chmod(0o755)
+    with socketserver.ThreadingUnixStreamServer(address, Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield programs
+        server.shutdown()
