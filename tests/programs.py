@@ -12,8 +12,7 @@ from .helpers import run
 
 PROGRAM = """#!{python} -IS
 import json, os, socket, sys
-with socket.socket(socket.AF_UNIX) as connection:
-    connection.connect({address!r})
+with socket.create_connection({address!r}) as connection:
     file = connection.makefile("rw")
     print(json.dumps([{first} + sys.argv[1:], os.getcwd(), dict(os.environ)]), file=file, flush=True)
     code, out, err = json.loads(file.readline())
@@ -38,13 +37,15 @@ def forked_programs(folder: Path, prepared: Callable[[], None]) -> Iterator[Path
             done = run(*words, cwd=Path(cwd), timeout=600, prepared=prepared, **env)
             self.wfile.write(json.dumps([done.returncode, done.stdout, done.stderr]).encode() + b"\n")
 
-    address = str(folder / "programs.socket")
     programs = folder / "programs"
     programs.mkdir()
-    for name, first in (("python", []), ("digits", ["-m", "digits"])):
-        (programs / name).write_text(PROGRAM.format(python=sys.executable, address=address, first=first))
-        (programs / name).chmod(0o755)
-    with socketserver.ThreadingUnixStreamServer(address, Handler) as server:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        for name, first in (("python", []), ("digits", ["-m", "digits"])):
+            text = PROGRAM.format(python=sys.executable, address=server.server_address, first=first)
+            (programs / name).write_text(text)
+            (programs / name).chmod(0o755)
         threading.Thread(target=server.serve_forever).start()
-        yield programs
-        server.shutdown()
+        try:
+            yield programs
+        finally:
+            server.shutdown()

@@ -121,7 +121,10 @@ def test_what_a_command_prints_is_shown(words: str, shown: str, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project, with the environment that is there, whose configurations train for few batches."""
+    """A copy of the project, with the environment that is there, whose configurations train for few batches.
+
+    Where REPORT is ``false``, they write no report, which takes more time than such a training.
+    """
     copy = tmp_path_factory.mktemp("readme")
     for name in ("Makefile", "README.md", "LICENSE", "pyproject.toml", "constraints.txt", "train.py"):
         shutil.copy2(ROOT / name, copy)
@@ -130,6 +133,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for file in (copy / "conf").rglob("*.yaml"):
         text = re.sub(r"max_epochs: \d+", "max_epochs: 2", file.read_text(encoding="utf-8"))
+        text = re.sub(r"^report: true", "report: ${oc.decode:${oc.env:REPORT,true}}", text, flags=re.MULTILINE)
         file.write_text(re.sub("limit_train_batches: 1.0", "limit_train_batches: 10", text), encoding="utf-8")
     if (ROOT / ".venv").exists():
         (copy / ".venv").symlink_to(ROOT / ".venv")
@@ -148,7 +152,7 @@ def compose_from(conf: Path) -> None:
 def test_the_commands_do_what_the_pages_say(checkout: Path) -> None:
     """As written, in order, in one copy, offline on the sample; on real MNIST those that refuse anything else.
 
-    The first of each command starts cold, as a user's does; the others are forked.
+    The first of each command starts cold, as a user's does; the others are forked, and write a report only if asked.
     """
     proxies = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")  # offline where there is a network too
     offline = {**proxies, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -170,7 +174,8 @@ def test_the_commands_do_what_the_pages_say(checkout: Path) -> None:
         kind = " ".join(words[:2])
         if kind in started and words[0] != "make" and "joblib" not in command and "benchmarks" not in command:
             program = [TRAIN, *words[2:]] if words[1] == "train.py" else ["-m", *words]
-            done = run(*program, cwd=checkout, timeout=600, prepared=partial(compose_from, checkout / "conf"), **env)
+            prepared = partial(compose_from, checkout / "conf")
+            done = run(*program, cwd=checkout, timeout=600, prepared=prepared, **env, REPORT="false")
         else:
             cold = environment(**env, PYTHONPATH=str(checkout / "src"))
             done = subprocess.run(words, cwd=checkout, env=cold, capture_output=True, text=True, check=False)
@@ -211,6 +216,7 @@ def executed(name: str, checkout: Path, tmp_path: Path, monkeypatch: pytest.Monk
     module = runpy.run_path(str(ROOT / "docs/notebook.py"))
     monkeypatch.setenv("PYTHONPATH", str(checkout / "src"))
     monkeypatch.delenv("MNIST_ROOT", raising=False)
+    monkeypatch.setenv("REPORT", "false")
     for variable in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     (checkout / "notebooks").mkdir(exist_ok=True)

@@ -13,7 +13,8 @@ def quick_exit() -> Iterator[None]:
     """End the process at once after `sys.exit`: Python's exit handlers run, but no object is destroyed.
 
     Python destroys objects one by one, which takes two seconds after Lightning is imported. It calls exit handlers in
-    reverse order, so this comes before all other imports. An interactive session goes on.
+    reverse order, so this comes before all other imports; a handler that is registered even earlier is not called.
+    An interactive session goes on.
     """
     code: int | None = None
 
