@@ -79,20 +79,21 @@ def on_paper(strokes: Sequence[Stroke], rng: np.random.Generator, rotation: floa
     angle = math.radians(rng.uniform(-rotation, rotation))
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     middle = SIDE * OVERSAMPLED * rng.uniform(0.44, 0.56, 2)
-    paper = tuple(int(value) for value in rng.integers(215, 250) - rng.integers(0, 14, 3))
-    ink = tuple(int(value) for value in rng.integers(15, 80, 3))
+    paper = rng.integers(215, 250) - rng.integers(0, 14, 3)
+    ink = rng.integers(15, 80, 3)
     width = round(OVERSAMPLED * rng.uniform(4, 7.5))
-    picture = Image.new("RGB", (SIDE * OVERSAMPLED, SIDE * OVERSAMPLED), paper)
-    pen = ImageDraw.Draw(picture)
+    drawing = Image.new("L", (SIDE * OVERSAMPLED, SIDE * OVERSAMPLED))
+    pen = ImageDraw.Draw(drawing)
     for stroke in strokes:
         shaken = np.array(stroke) - 0.5 + rng.normal(0, 0.018, (len(stroke), 2))
         points = [tuple(point) for point in smooth(shaken * scale) @ turn.T + middle]
-        pen.line(points, fill=ink, width=width, joint="curve")
+        pen.line(points, fill=255, width=width, joint="curve")
         for x, y in (points[0], points[-1]):
-            pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=ink)
-    small = picture.filter(ImageFilter.GaussianBlur(OVERSAMPLED / 2)).resize((SIDE, SIDE), Image.Resampling.BOX)
+            pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=255)
+    small = drawing.filter(ImageFilter.GaussianBlur(OVERSAMPLED / 2)).resize((SIDE, SIDE), Image.Resampling.BOX)
+    coloured = paper + np.asarray(small)[:, :, None] / 255 * (ink - paper)
     light = 1 + rng.uniform(-0.12, 0.12) * np.linspace(-1, 1, SIDE)[:, None, None]  # brighter on one side
-    pixels = np.asarray(small) * light + rng.normal(0, 3, (SIDE, SIDE, 1))
+    pixels = coloured * light + rng.normal(0, 3, (SIDE, SIDE, 1))
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
@@ -118,7 +119,8 @@ def write(kind: str, folder: Path, number: int, seed: int) -> None:
     for label, name in enumerate(names):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for index in range(number):
-            draw(name, np.random.default_rng([seed, label, index])).save(folder / name / f"{index:03}.png")
+            picture = draw(name, np.random.default_rng([seed, label, index]))
+            picture.save(folder / name / f"{index:03}.png", compress_level=1)
 
 
 def sheet(file: Path, seed: int) -> None:
