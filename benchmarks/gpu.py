@@ -3,7 +3,7 @@
 python benchmarks/gpu.py [--quick] [--cpu]
 
 For each recipe: training seconds and accuracy of `train.py`, what 50 of its steps ask of the GPU, and the seconds of
-the plain loop. At last, whether an interrupted deterministic training ends with the same bits. With `--cpu`, all of it
+the plain loop. Finally, whether an interrupted deterministic training ends with the same bits. With `--cpu`, all of it
 without a GPU and without a graph, to try the program.
 """
 

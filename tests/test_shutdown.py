@@ -37,7 +37,7 @@ with quick_exit():
     ],
 )
 def test_handlers_run_and_no_object_is_destroyed(lines: str, code: int, printed: list[str], tmp_path: Path) -> None:
-    """As Python ends where there was no exit code, or where an interactive session goes on."""
+    """Without an exit code, and in an interactive session, Python ends as usual: it destroys the objects."""
     done = run_cold("-c", PROGRAM.format(lines=lines), cwd=tmp_path)
     assert done.returncode == code
     assert done.stdout.splitlines() == printed
@@ -60,7 +60,7 @@ def test_output_that_nobody_reads_is_reported_as_by_python(tmp_path: Path) -> No
     assert b"BrokenPipeError" in error
 
 
-def test_logging_registers_its_handler_after_ours() -> None:
-    """What the first lines of the commands import before it registers no handler of its own."""
+def test_no_handler_is_registered_before_ours() -> None:
+    """Python would call it after ours, which ends the process."""
     done = run_cold("-c", "import atexit, digits.shutdown; print(atexit._ncallbacks())", cwd=ROOT)
     assert done.stdout == "0\n"
