@@ -1,5 +1,7 @@
 """Fixtures that the tests share: tiny MNIST files, trainings on them, a finished run, a mirror."""
 
+import atexit
+import gc
 import gzip
 import hashlib
 import os
@@ -19,6 +21,8 @@ from .helpers import TINY, Mirror, composed, digits_like, idx, see_a_gpu
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+gc.disable()  # while tests are collected: their imports create objects that stay
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add an option for machines without a GPU."""
@@ -32,10 +36,24 @@ def pytest_configure() -> None:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
+@pytest.hookimpl(tryfirst=True)  # before the selection by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slow tests first, the longest ones before the others, so that no process is alone at the end."""
+    """Mark the tests in a browser as slow. Run the slow tests first, the longest ones before the others.
+
+    So no process is alone at the end.
+    """
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
     longest = {"test_readme.py": 0, "test_faults.py": 1}
     items.sort(key=lambda item: longest.get(item.path.name, 2) if item.get_closest_marker("slow") else 3)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, but do not search what was imported: a tenth of the time of many tests."""
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # extensions report what is left at the end
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from omegaconf import DictConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from digits import overrides, signals
@@ -99,8 +102,25 @@ def see_a_gpu(monkeypatch: "pytest.MonkeyPatch") -> None:
 
 
 def composed(*words: str) -> DictConfig:
-    """The configuration that a command line composes."""
-    return copy.deepcopy(_composed(*words))
+    """The configuration that a command line composes: files by `overrides.compose`, the values of keys afterwards.
+
+    Hydra does the same in the same order. Composing the files once for all tests takes a tenth of the time.
+    """
+    changes = OverridesParser.create().parse_overrides(list(words))
+    values = [change for change in changes if _sets_a_value(change)]
+    config = copy.deepcopy(_composed(*(str(change.input_line) for change in changes if change not in values)))
+    try:
+        for change in values:
+            OmegaConf.update(config, change.key_or_group, change.value(), merge=True)
+    except OmegaConfBaseException:
+        return overrides.compose(*words)  # which explains it
+    return config
+
+
+def _sets_a_value(change: Override) -> bool:
+    """Whether an override sets a key that is there, and neither chooses a file nor adds or deletes one."""
+    is_choice = (overrides.config_directory() / change.key_or_group).is_dir()
+    return change.type is OverrideType.CHANGE and not change.is_sweep_override() and not is_choice
 
 
 @functools.cache  # composing takes longer than a tiny training
@@ -196,7 +216,7 @@ class Mirror:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self.server.server_port}/mnist/"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()  # soon shut down
 
     @staticmethod
     def send(handler: http.server.BaseHTTPRequestHandler, content: bytes) -> None:

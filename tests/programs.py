@@ -44,7 +44,7 @@ def forked_programs(folder: Path, prepared: Callable[[], None]) -> Iterator[Path
             text = PROGRAM.format(python=sys.executable, address=server.server_address, first=first)
             (programs / name).write_text(text)
             (programs / name).chmod(0o755)
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
         try:
             yield programs
         finally:

@@ -112,7 +112,7 @@ def test_an_answer_is_the_one_that_is_shown(words: str, shown: str, tmp_path: Pa
 @pytest.mark.parametrize(("words", "shown"), PRINTED)
 def test_what_a_command_prints_is_shown(words: str, shown: str, tmp_path: Path) -> None:
     """Line by line, in this order; … stands for lines that are left out."""
-    done = run(TRAIN, *words.split(), cwd=tmp_path)
+    done = run_cold(TRAIN, *words.split(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = iter(done.stdout.splitlines())
     for line in shown.splitlines():

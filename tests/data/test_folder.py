@@ -23,7 +23,7 @@ def put(root: Path, name: str, number: int = 3, start: int = 0) -> None:
     (root / name).mkdir(parents=True, exist_ok=True)
     images, _ = sample_digits()
     for index in range(start, start + number):
-        paper(images[500 * (len(name) % 10) + index]).save(root / name / f"{index}.png")
+        paper(images[500 * (len(name) % 10) + index]).save(root / name / f"{index}.png", compress_level=1)
 
 
 @pytest.fixture

@@ -123,9 +123,7 @@ def assert_same(logits: np.ndarray, network: Network, images: np.ndarray) -> Non
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize(
-    "count", [pytest.param(20, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.long)])
 def test_the_page_computes_what_torch_computes(
     model: str, count: int, tmp_path: Path, opened: Callable[..., "Page"]
 ) -> None:
@@ -138,7 +136,6 @@ def test_the_page_computes_what_torch_computes(
     assert_same(logits_of(page, images), steps.embedded(network), images)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")  # torch makes a copy; so what
 @pytest.mark.parametrize("name", ODD)
 def test_any_layer_that_can_be_configured(name: str, tmp_path: Path, opened: Callable[..., "Page"]) -> None:
@@ -278,13 +275,10 @@ PREPARED = """(strokes) => {
 }"""
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.slow)])
-def test_a_drawing_is_prepared_as_predict_prepares_its_picture(
-    count: int, page_file: Path, opened: Callable[..., "Page"]
-) -> None:
+def test_a_drawing_is_prepared_as_predict_prepares_its_picture(page_file: Path, opened: Callable[..., "Page"]) -> None:
     page = opened(page_file)
     ours, theirs = [], []
-    for strokes in drawings(count):
+    for strokes in drawings(200):
         found = page.evaluate(PREPARED, strokes)
         picture = Image.open(io.BytesIO(base64.b64decode(found["png"].partition(",")[2])))
         theirs.append(photo.digit(picture))
@@ -295,7 +289,6 @@ def test_a_drawing_is_prepared_as_predict_prepares_its_picture(
     assert (logits_of(page, np.array(ours)).argmax(1) == logits_of(page, np.array(theirs)).argmax(1)).all()
 
 
-@pytest.mark.slow
 def test_what_is_not_one_digit_is_said(page_file: Path, opened: Callable[..., "Page"]) -> None:
     page = opened(page_file)
     two = [{"width": 0.05, "points": [[x, 0.2], [x, 0.8]]} for x in (0.2, 0.8)]
@@ -306,7 +299,6 @@ def test_what_is_not_one_digit_is_said(page_file: Path, opened: Callable[..., "P
     assert page.locator("#says").inner_text() == "Draw a digit above."
 
 
-@pytest.mark.slow
 def test_what_is_not_trusted_is_said_as_predict_says_it(page_file: Path, opened: Callable[..., "Page"]) -> None:
     """The familiarity is torch's; an unfamiliar image, and an unsure answer, are called so."""
     page = opened(page_file)
@@ -336,7 +328,6 @@ RATED = """(images) => images.map((image) => {
 })"""
 
 
-@pytest.mark.slow
 def test_a_network_that_reads_whole_pictures(tmp_path: Path, opened: Callable[..., "Page"]) -> None:
     data = {"classes": ["Ankle boot", "Sandal and sock", "hat"], "prepare": "resize"}
     write_checkpoint(tmp_path / "net.ckpt", {"blocks": [], "head": {}}, data)
@@ -351,7 +342,6 @@ def test_a_network_that_reads_whole_pictures(tmp_path: Path, opened: Callable[..
     assert max(name for name, _ in widths) > 60  # each name has its room
 
 
-@pytest.mark.slow
 def test_an_average_has_no_winner(tmp_path: Path, opened: Callable[..., "Page"]) -> None:
     for kind, marked in (("average", 0), ("max", 1)):
         blocks = [{**BLOCK, "pool": {"kind": kind}}]
@@ -446,7 +436,6 @@ def test_a_mouse_draws_and_the_network_answers(page_file: Path, opened: Callable
     wait(page, "!state.outputs.length")
 
 
-@pytest.mark.slow
 def test_a_finger_draws(page_file: Path, opened: Callable[..., "Page"]) -> None:
     page = opened(page_file, has_touch=True, is_mobile=True, viewport={"width": 390, "height": 800})
     box = page.locator("#paper").bounding_box()
@@ -470,7 +459,6 @@ def test_a_finger_draws(page_file: Path, opened: Callable[..., "Page"]) -> None:
     wait(page, "!document.querySelector('#arithmetic.open')")
 
 
-@pytest.mark.slow
 def test_a_second_finger_does_not_draw(page_file: Path, opened: Callable[..., "Page"]) -> None:
     page = opened(page_file)
     moves = [("down", 1, 0.2), ("move", 1, 0.3), ("down", 2, 0.9), ("move", 2, 0.91), ("up", 2, 0.91), ("move", 1, 0.4)]
@@ -490,7 +478,6 @@ POINTER = """([kind, pointerId, at]) => {
 }"""
 
 
-@pytest.mark.slow
 def test_pointing_at_values(page_file: Path, opened: Callable[..., "Page"]) -> None:
     """In five kinds of layers, the sum in the panel is the value of the map that was pointed at."""
     page = opened(page_file)
@@ -558,7 +545,7 @@ LOOK = """() => {
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1400])
-@pytest.mark.parametrize("ratio", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ratio", [1, 3])
 def test_the_page_fits(page_file: Path, opened: Callable[..., "Page"], scheme: str, width: int, ratio: int) -> None:
     options = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme, "device_scale_factor": ratio}
     page = opened(page_file, **options)
@@ -573,7 +560,6 @@ def test_the_page_fits(page_file: Path, opened: Callable[..., "Page"], scheme: s
 # How it learned
 
 
-@pytest.mark.slow
 def test_epochs(tiny: Compose, tmp_path: Path, opened: Callable[..., "Page"]) -> None:
     """The weights of each epoch are kept, the averaged ones; the page reads with them."""
     cfg = tiny("callbacks.checkpoint.every_epoch=true", "averaging=ema")

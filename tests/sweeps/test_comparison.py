@@ -44,6 +44,7 @@ def test_networks_half_a_point_apart_are_distinguished(errors: tuple[float, floa
     assert distinguished >= 900
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paired", [True, False])
 def test_configurations_over_seeds(paired: bool) -> None:
     """Five seeds each: equal ones are seldom distinguished, and those half a point apart, with 0.1 deviation, often."""
