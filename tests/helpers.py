@@ -118,9 +118,10 @@ def composed(*words: str) -> DictConfig:
 
 
 def _sets_a_value(change: Override) -> bool:
-    """Whether an override sets a key that is there, and neither chooses a file nor adds or deletes one."""
-    is_choice = (overrides.config_directory() / change.key_or_group).is_dir()
-    return change.type is OverrideType.CHANGE and not change.is_sweep_override() and not is_choice
+    """Whether an override sets one of our keys, and neither chooses a file nor adds or deletes a key."""
+    key = change.key_or_group
+    special = key.startswith("hydra.") or (overrides.config_directory() / key).is_dir()
+    return change.type is OverrideType.CHANGE and not change.is_sweep_override() and not special
 
 
 @functools.cache  # composing takes longer than a tiny training

@@ -157,7 +157,7 @@ def test_the_split_is_stratified_seeded_and_without_overlap() -> None:
 def test_without_validation_there_is_no_loader(tiny_mnist: Path) -> None:
     data = module(tiny_mnist, val_size=0)
     assert data.val_dataloader() == []
-    assert data.description.train == 240
+    assert data.description["train"] == 240
 
 
 def test_a_validation_set_as_large_as_the_training_set_is_refused(tiny_mnist: Path) -> None:
@@ -171,9 +171,9 @@ def test_the_sample_leaves_something_to_train_on() -> None:
 
 
 def test_the_fingerprint_is_of_the_images(tiny_mnist: Path) -> None:
-    fingerprint = module(tiny_mnist).description.fingerprint
-    assert module(tiny_mnist).description.fingerprint == fingerprint
-    assert module(tiny_mnist, val_size=50).description.fingerprint != fingerprint
+    fingerprint = module(tiny_mnist).description["fingerprint"]
+    assert module(tiny_mnist).description["fingerprint"] == fingerprint
+    assert module(tiny_mnist, val_size=50).description["fingerprint"] != fingerprint
     state = module(tiny_mnist).state_dict()
     module(tiny_mnist).load_state_dict(state)
     with pytest.raises(UserError, match="the data have changed"):
@@ -183,7 +183,7 @@ def test_the_fingerprint_is_of_the_images(tiny_mnist: Path) -> None:
 def test_the_sample_is_genuine_and_split_as_promised() -> None:
     data = module(Path("nowhere"), name="sample", val_size=500)
     description = data.description
-    assert (description.name, description.train, description.val, description.test) == (
+    assert (description["name"], description["train"], description["val"], description["test"]) == (
         "mnist-sample-5k",
         4000,
         500,
@@ -198,8 +198,8 @@ def test_the_sample_is_genuine_and_split_as_promised() -> None:
 
 def test_where_no_mirror_answers_the_sample_stands_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = module(tmp_path, mirrors=[], val_size=5000)
-    assert data.description.name == "mnist-sample-5k"
-    assert data.description.val == 500
+    assert data.description["name"] == "mnist-sample-5k"
+    assert data.description["val"] == 500
     assert "NOT ALL OF MNIST" in caplog.text
     assert "4,000 digits to train" in caplog.text
 
@@ -219,7 +219,12 @@ def test_a_damaged_file_is_never_replaced_by_the_sample(tiny_mnist: Path) -> Non
 def test_the_official_split(mnist_root: Path) -> None:
     data = module(mnist_root, val_size=5000)
     description = data.description
-    assert (description.name, description.train, description.val, description.test) == ("mnist", 55_000, 5_000, 10_000)
+    assert (description["name"], description["train"], description["val"], description["test"]) == (
+        "mnist",
+        55_000,
+        5_000,
+        10_000,
+    )
     val = torch.cat([labels for _, labels in data.val_dataloader()]).bincount()
     train = torch.cat([labels for _, labels in data.train_dataloader()]).bincount()
     assert ((train + val) / 12 - val).abs().max() <= 1  # the shares of each digit are equal

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from digits.data.batches import Batch, Batches, Digits, HeldOut, Loader, Parts, 
 from digits.data.reading import Array, number_of, read, stratified
 from digits.errors import UserError
 from digits.model.spec import DataSpec
+from digits.runs.results import Dataset
 
 log = logging.getLogger(__name__)
 
@@ -34,25 +34,6 @@ def fingerprint(parts: Sequence[Digits]) -> str:
             sha256.update(part.images[members].numpy().tobytes())
         sha256.update(part.labels[part.members].byte().numpy().tobytes())
     return sha256.hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Description:
-    """The data of a run; part of its results.
-
-    Attributes:
-        name: ``mnist``, ``mnist-sample-5k``, ``fashion``, ``kmnist``, or the name of a folder.
-        train: Number of training images.
-        val: Number of validation images.
-        test: Number of test images.
-        fingerprint: Hash of every pixel and label of the three parts.
-    """
-
-    name: str
-    train: int
-    val: int
-    test: int
-    fingerprint: str
 
 
 class MNISTDataModule(LightningDataModule):
@@ -97,11 +78,11 @@ class MNISTDataModule(LightningDataModule):
         self.augmentation = Augmentation(**augment) if augment else None
         self.seed = seed
         self._parts: Parts | None = None
-        self._description: Description | None = None
+        self._description: Dataset | None = None
         self._spec = DataSpec(prepare=prepare)  # of MNIST and its sample, before they are read
 
     @property
-    def description(self) -> Description:
+    def description(self) -> Dataset:
         """Name, sizes and fingerprint of the data; after ``setup``."""
         assert self._description is not None, "call setup() first"
         return self._description
@@ -175,11 +156,11 @@ class MNISTDataModule(LightningDataModule):
 
     def held_out(self) -> HeldOut:
         """The test set with its names."""
-        return HeldOut(self.description.name, self.spec.classes, self.test_set())
+        return HeldOut(self.description["name"], self.spec.classes, self.test_set())
 
     def state_dict(self) -> dict[str, Any]:
         """The description of the data, for a checkpoint."""
-        return asdict(self.description)
+        return dict(self.description)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to resume a training on other images.
@@ -187,10 +168,10 @@ class MNISTDataModule(LightningDataModule):
         Raises:
             UserError: If the checkpoint was trained on data with another fingerprint.
         """
-        before, now = state_dict["fingerprint"], self.description.fingerprint
+        before, now = state_dict["fingerprint"], self.description["fingerprint"]
         if before != now:
             raise UserError(
-                f"the data have changed since this run began: {self.description.name} with fingerprint {now} now, "
+                f"the data have changed since this run began: {self.description['name']} with fingerprint {now} now, "
                 f"{before} then. Set data.root to the original files, or start a new run in another hydra.run.dir."
             )
 
@@ -221,7 +202,9 @@ class MNISTDataModule(LightningDataModule):
                 raise UserError(
                     f"data.val_size={raw.val_size} takes all training pictures of {raw.classes[min(lost)]}."
                 )
-            self._description = Description(raw.name, len(train), len(val), len(test), fingerprint(parts))
+            self._description = Dataset(
+                name=raw.name, train=len(train), val=len(val), test=len(test), fingerprint=fingerprint(parts)
+            )
             if self.name == "folder" and (repeats := -(-MIN_EPOCH // len(train))) > 1:
                 log.info("An epoch takes each of the %d training pictures %d times.", len(train), repeats)
                 parts = (Digits(images, labels, train.repeat(repeats)), *parts[1:])

@@ -24,7 +24,6 @@ from digits.config import SAMPLE
 from digits.console import quiet
 from digits.data import MNISTDataModule, download, folder
 from digits.data.batches import Digits, HeldOut
-from digits.data.mnist import Description
 from digits.data.sources import SOURCES, default_root
 from digits.errors import RunError, UserError
 from digits.evaluation.ensemble import IN_PLACE, SHIFTED, Ensemble
@@ -35,6 +34,7 @@ from digits.model.spec import Thresholds
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.files import rounded
 from digits.runs.find import Trained
+from digits.runs.results import Dataset
 from digits.validation import parse_data
 
 log = logging.getLogger(__name__)
@@ -90,9 +90,9 @@ def open_test(trained: Sequence[Trained], tta: bool = False, other: str | None =
     for checkpoint in checkpoints:
         state = checkpoint.content.get("MNISTDataModule")
         name = state.get("name") if isinstance(state, dict) else None
-        if name != data.description.name:
-            raise UserError(f"{checkpoint.path} was tested on {name}, and the first one on {data.description.name}.")
-        if data.name == "folder" and state and state["fingerprint"] != data.description.fingerprint:
+        if name != data.description["name"]:
+            raise UserError(f"{checkpoint.path} was tested on {name}, and the first one on {data.description['name']}.")
+        if data.name == "folder" and state and state["fingerprint"] != data.description["fingerprint"]:
             raise UserError(f"{checkpoint.path} was tested on other pictures of {name} than the first one.")
     return network, data.held_out()
 
@@ -201,7 +201,8 @@ def data_of(checkpoint: Checkpoint) -> MNISTDataModule:
 
         data = build(mirrors=[])  # never download into a folder that a file names
         elsewhere = None if data.name == "folder" else build(mirrors=None, root=default_root(str(data.name)))
-        Description(**state)
+        if state.keys() != Dataset.__required_keys__:
+            raise ValueError(f"its data set has {', '.join(state)}")
     except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
         raise UserError(f"the checkpoint does not say what it was trained on: {error}") from error
     try:

@@ -186,10 +186,10 @@ def _measure_int8(trained: Trained, file: Path) -> str:
     full, small = (
         float((load(source).probabilities(images).argmax(1) == labels).mean()) for source in (trained.checkpoint, file)
     )
-    _describe(file, test_accuracy=json.dumps(small), dataset=data.description.name)
+    _describe(file, test_accuracy=json.dumps(small), dataset=data.description["name"])
     return (
         f"Test accuracy {100 * full:.2f} % with 32 bits, {100 * small:.2f} % with 8: "
-        f"{100 * (small - full):+.2f} points, on {data.description.name}"
+        f"{100 * (small - full):+.2f} points, on {data.description['name']}"
     )
 
 

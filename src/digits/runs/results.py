@@ -28,11 +28,11 @@ FINISHED, FAILED, PRUNED, UNFINISHED = "finished", "failed", "pruned", "unfinish
 class Dataset(TypedDict):
     """The data of a run."""
 
-    name: str
-    train: int
-    val: int
-    test: int
-    fingerprint: str
+    name: Annotated[str, "mnist, mnist-sample-5k, fashion, kmnist, or the name of a folder"]
+    train: Annotated[int, "training images"]
+    val: Annotated[int, "validation images"]
+    test: Annotated[int, "test images"]
+    fingerprint: Annotated[str, "hash of every pixel and label of the three parts"]
 
 
 @dataclass(frozen=True)

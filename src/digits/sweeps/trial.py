@@ -51,7 +51,7 @@ class Report(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse the sample in place of MNIST, or the other way round: their accuracies do not compare."""
         data = cast(MNISTDataModule, trainer.datamodule)  # type: ignore[attr-defined]
-        study, asked, found = self.trial.study, str(data.name), data.description.name
+        study, asked, found = self.trial.study, str(data.name), data.description["name"]
         before = study.user_attrs.get(asked)
         if before is None:
             study.set_user_attr(asked, found)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning import Callback, seed_everything
@@ -21,7 +21,6 @@ from digits import processes
 from digits.config import SAMPLE, TrainConfig
 from digits.console import duration, fill, layer_table, quiet
 from digits.data import MNISTDataModule
-from digits.data.mnist import Description
 from digits.errors import EXIT_DONE, RunError, UserError, first_line
 from digits.evaluation.evaluate import measure, score
 from digits.evaluation.metrics import interval
@@ -29,7 +28,7 @@ from digits.model.classifier import DigitClassifier
 from digits.model.geometry import layers
 from digits.model.spec import DataSpec
 from digits.runs.checkpoint import Checkpoint
-from digits.runs.results import FINISHED, Dataset, Results
+from digits.runs.results import FINISHED, Results
 from digits.runs.run import Run
 from digits.runs.start import pin
 from digits.signals import interruption_of, keyboard_interrupt
@@ -96,7 +95,7 @@ def _train(cfg: TrainConfig, run: Run, started: float, callbacks: Sequence[Callb
     results = Results(
         status=FINISHED,
         **_test(cfg, run, best, data, device),
-        dataset=cast(Dataset, asdict(data.description)),
+        dataset=data.description,
         epochs=last["epoch"] + 1,
         best_epoch=best.content["epoch"],
         steps=last["global_step"],
@@ -151,7 +150,7 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
 def _test(cfg: TrainConfig, run: Run, best: Checkpoint, data: MNISTDataModule, device: torch.device) -> dict[str, Any]:
     """Test the best checkpoint, write ``evaluation.json``, and return its part of the results."""
     network = best.rated()
-    validation = score(network, data.validation_set(), device) if data.description.val else (None, None)
+    validation = score(network, data.validation_set(), device) if data.description["val"] else (None, None)
     train_accuracy = score(network, data.training_set(), device)[0] if cfg.evaluate_train else None
     evaluation = measure(network, data.held_out(), device)
     evaluation.write(run.path)
@@ -237,25 +236,26 @@ def _error_of_spawned(error: ProcessRaisedException) -> Exception:
 
 def summary(results: Results, run: Run, spec: DataSpec) -> str:
     """What a user reads at the end of a training."""
-    data = Description(**results.dataset)
+    data = results.dataset
     noun = "digits" if spec.are_digits else "images"
     files = [str(path.relative_to(run.path)) for pattern in SHOWN_FILES for path in sorted(run.path.glob(pattern))]
-    low, high = interval(results.test_accuracy, data.test)
+    low, high = interval(results.test_accuracy, data["test"])
     lines = [
         "",
-        f"Test accuracy  {100 * results.test_accuracy:.2f} % of {data.test:,} {noun}, used once, by epoch "
+        f"Test accuracy  {100 * results.test_accuracy:.2f} % of {data['test']:,} {noun}, used once, by epoch "
         f"{results.best_epoch + 1} of {results.epochs}",
     ]
-    if data.test < FEW_IMAGES:
+    if data["test"] < FEW_IMAGES:
         lines.append(f"               95 % interval of so few: {100 * low:.1f} to {100 * high:.1f} %")
     if results.val_accuracy is not None:
         lines.append(f"Validation     {100 * results.val_accuracy:.2f} %")
     if results.train_accuracy is not None:
         lines.append(f"Training set   {100 * results.train_accuracy:.2f} %, as it is and without dropout")
     lines.append(
-        f"Data set       {data.name}: {data.train:,} to train, {data.val:,} to validate, {data.test:,} to test"
+        f"Data set       {data['name']}: {data['train']:,} to train, {data['val']:,} to validate, "
+        f"{data['test']:,} to test",
     )
-    if data.name == SAMPLE:
+    if data["name"] == SAMPLE:
         lines.append("               A SAMPLE: these results do not compare with those of all of MNIST.")
     lines += [
         f"Time           {duration(results.train_seconds)} training, {duration(results.wall_seconds)} in all",
