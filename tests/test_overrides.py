@@ -4,7 +4,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,12 @@ if not overrides.NEXT_HYDRA:  # as above
     WRONG_COMMANDS["'data.augment={rotation: 10}'"] = ["data.augment is null", "data/augment=affine"]
 
 
-@pytest.mark.parametrize("words", WRONG_COMMANDS)
+def mostly_slow(cases: Iterable[str]) -> list[Any]:
+    """Every third case belongs to the everyday suite, the others are slow: each composes several times."""
+    return [pytest.param(case, marks=[pytest.mark.slow] if number % 3 else []) for number, case in enumerate(cases)]
+
+
+@pytest.mark.parametrize("words", mostly_slow(WRONG_COMMANDS))
 def test_a_wrong_command_begins_nothing(words: str, call: Any, tmp_path: Path, capsys: Any) -> None:
     link = tmp_path / "link"
     link.symlink_to("gone")
@@ -201,7 +206,6 @@ RIGHT = {
     "seed=1 --config-dir . trainer.max_epochs=2": 1,
 }
 """Right command lines, and how many jobs they run."""
-SWEEPS = [words for words, jobs in RIGHT.items() if jobs > 1]
 
 
 def sweep_ends(sweep: Any, *args: Any, **kwargs: Any) -> None:
@@ -209,9 +213,7 @@ def sweep_ends(sweep: Any, *args: Any, **kwargs: Any) -> None:
     Check.done = True
 
 
-@pytest.mark.parametrize(
-    "words", [pytest.param(each, marks=[pytest.mark.slow] if each in SWEEPS[:-1] else []) for each in RIGHT]
-)
+@pytest.mark.parametrize("words", mostly_slow(RIGHT))
 def test_a_right_command_runs_its_jobs(words: str, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("digits.sweeps.sweep.Sweep.on_multirun_end", sweep_ends)
     code, jobs = call(words)

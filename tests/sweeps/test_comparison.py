@@ -63,6 +63,7 @@ def test_configurations_over_seeds(paired: bool) -> None:
     assert distinguished(0.005) >= 900
 
 
+@pytest.mark.slow
 def test_the_seeds_that_are_said_to_be_needed_show_the_difference() -> None:
     rng = np.random.default_rng(0)
     first, second = {0: 0.991, 1: 0.992, 2: 0.990}, {0: 0.990, 1: 0.990, 2: 0.991}
@@ -176,6 +177,7 @@ def test_other_seeds_are_not_paired() -> None:
     assert seed_test(first, second, 1e-4)[0] > 0.5
 
 
+@pytest.mark.slow
 def test_more_seeds_are_needed_than_there_are() -> None:
     """Of unequal deviations, by Welch's test."""
     p, needed = seed_test({0: 0.99, 1: 0.99}, {2: 0.91, 3: 0.93}, 1e-4)
