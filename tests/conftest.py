@@ -1,13 +1,11 @@
 """Fixtures that the tests share: tiny MNIST files, trainings on them, a finished run, a mirror."""
 
-import atexit
-import gc
 import gzip
 import hashlib
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +18,6 @@ from .helpers import TINY, Mirror, composed, digits_like, idx, see_a_gpu
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-
-gc.disable()  # while tests are collected: their imports create objects that stay
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,24 +32,24 @@ def pytest_configure() -> None:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import the tests as a command imports torch. Later, garbage is not looked for among these objects."""
+    with signals.importing():
+        return (yield)
+
+
 @pytest.hookimpl(tryfirst=True)  # before the selection by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests in a browser as slow. Run the slow tests first, the longest ones before the others.
+    """Mark the tests in a browser as slow, and run the slow tests first, the longest ones before the others.
 
-    So no process is alone at the end.
+    In this order, no process is alone at the end.
     """
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
     longest = {"test_readme.py": 0, "test_faults.py": 1}
     items.sort(key=lambda item: longest.get(item.path.name, 2) if item.get_closest_marker("slow") else 3)
-
-
-def pytest_collection_finish() -> None:
-    """Collect garbage from here on, but do not search what was imported: a tenth of the time of many tests."""
-    gc.freeze()
-    atexit.register(gc.unfreeze)  # extensions report what is left at the end
-    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -108,7 +108,8 @@ def composed(*words: str) -> DictConfig:
     """
     changes = OverridesParser.create().parse_overrides(list(words))
     values = [change for change in changes if _sets_a_value(change)]
-    config = copy.deepcopy(_composed(*(str(change.input_line) for change in changes if change not in values)))
+    others = [str(change.input_line) for change in changes if not _sets_a_value(change)]
+    config = copy.deepcopy(_composed(*others))
     try:
         for change in values:
             OmegaConf.update(config, change.key_or_group, change.value(), merge=True)
@@ -217,7 +218,9 @@ class Mirror:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self.server.server_port}/mnist/"
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()  # soon shut down
+        threading.Thread(
+            target=self.server.serve_forever, args=(0.02,), daemon=True
+        ).start()  # ends soon after shutdown()
 
     @staticmethod
     def send(handler: http.server.BaseHTTPRequestHandler, content: bytes) -> None:

@@ -134,7 +134,7 @@ def test_folders_train_and_test(tmp_path: Path) -> None:
     assert (len(pictures.labels), pictures.test.sum()) == (12, 4)
     data = MNISTDataModule("folder", str(tmp_path), batch_size=4, val_size=0)
     data.setup()
-    assert (data.description["train"], data.description["val"], data.description["test"]) == (8, 0, 4)
+    assert data.description.items() >= {"train": 8, "val": 0, "test": 4}.items()
     put(tmp_path / "test", "ccc")
     with pytest.raises(UserError, match="have to have the same classes; ccc is in one of them"):
         folder.read(tmp_path, "photo")
@@ -176,8 +176,7 @@ def test_what_is_no_folder_of_classes(change: Any, message: str, root: Path) -> 
 def test_it_is_split_by_class_and_repeated(root: Path) -> None:
     data = MNISTDataModule("folder", str(root), batch_size=50, val_size=0.2, test_size=0.4, split_seed=1)
     data.setup()
-    assert (data.description["name"], data.description["train"]) == ("pictures", 7)
-    assert (data.description["val"], data.description["test"]) == (2, 6)
+    assert data.description.items() >= {"name": "pictures", "train": 7, "val": 2, "test": 6}.items()
     assert len(data.training_set()) >= 2_000  # an epoch
     parts = [part.members.unique() for part in (data.training_set(), data.validation_set())]
     assert not set(parts[0].tolist()) & set(parts[1].tolist())

@@ -253,7 +253,7 @@ def summary(results: Results, run: Run, spec: DataSpec) -> str:
         lines.append(f"Training set   {100 * results.train_accuracy:.2f} %, as it is and without dropout")
     lines.append(
         f"Data set       {data['name']}: {data['train']:,} to train, {data['val']:,} to validate, "
-        f"{data['test']:,} to test",
+        f"{data['test']:,} to test"
     )
     if data["name"] == SAMPLE:
         lines.append("               A SAMPLE: these results do not compare with those of all of MNIST.")
