@@ -1,9 +1,6 @@
 """Messages: values as a user types them, and similar names."""
 
-import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
-from digits.errors import as_override, did_you_mean, shown
+from digits.errors import did_you_mean, shown
 
 
 def test_shown() -> None:
@@ -16,26 +13,3 @@ def test_did_you_mean() -> None:
     assert did_you_mean("max_epochs", known) == " Did you mean trainer.max_epochs?"
     assert did_you_mean("optimizer.momentum", known) == ""
     assert did_you_mean("foo", []) == ""
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "outputs/2026-11-01/12-00-00",
-        "outputs/lr=0.1",
-        "outputs/été",
-        "a b",
-        "x,y",
-        "[a]{b}",
-        "it's",
-        'say "7"',
-        "back\\slash",
-        "end\\",
-        'both\\"',
-        "7",
-    ],
-)
-def test_an_override_as_hydra_reads_it(value: str) -> None:
-    override = OverridesParser.create().parse_override(as_override("hydra.run.dir", value))
-    assert str(override.value()) in (value, f"'{value}'", f'"{value}"')
-    assert getattr(override.value(), "text", str(override.value())) == value

@@ -18,7 +18,7 @@ import pytest
 from digits import overrides
 from digits.cli import app as cli
 from digits.errors import UserError
-from digits.explanation.explain import configuration
+from digits.validation import resolve
 
 from .helpers import ROOT, TRAIN, environment, gpus, run, run_cold
 from .programs import forked_programs
@@ -79,7 +79,7 @@ def compose_and_check(words: list[str], fails: bool) -> None:
     """Overrides of a network that can be built; the one that the guide calls impossible fails."""
     arguments = [word for word in words if not word.startswith("--")]
     with pytest.raises(UserError, match="no output of size") if fails else contextlib.nullcontext():
-        configuration(arguments)
+        resolve(overrides.compose(*arguments))
 
 
 @pytest.mark.parametrize("command", COMMANDS + INLINE)

@@ -24,7 +24,7 @@ class Check(Callback):
 
     Attributes:
         checked: The checked configuration of this process's run, for the function that Hydra calls next.
-        done: Whether the run, or all of the sweep, has been done. The command and the sweep set it.
+        done: Whether all that the command was asked for is done: the run, or the whole sweep. The command sets it.
     """
 
     checked: TrainConfig | None = None

@@ -6,10 +6,10 @@ import shutil
 import sys
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from digits.errors import printable
 from digits.model.geometry import Layer
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from digits.evaluation.metrics import Evaluation
 
+T = TypeVar("T")
 
 MAX_TABLE_WIDTH = 10_000  # characters, when a table is measured
 MAX_NAME_WIDTH = 24  # characters of a class name
@@ -152,6 +153,16 @@ def shows_progress(stream: TextIO) -> bool:
     from rich.console import Console
 
     return stream.isatty() or (Console().is_jupyter and find_spec("ipywidgets") is not None)
+
+
+def tracked(items: Iterable[T], text: str, number: int, show: bool) -> Iterable[T]:
+    """The items, with a progress bar on standard error if `show` is true."""
+    if not show:
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, text, total=number, console=Console(stderr=True))
 
 
 def print_fitting(

@@ -3,11 +3,10 @@
 import difflib
 import json
 import os
-import re
 from collections.abc import Iterable
 from typing import Any
 
-DEBUG, HYDRAS = "DIGITS_DEBUG", "HYDRA_FULL_ERROR"
+OUR_DEBUG, HYDRA_DEBUG = "DIGITS_DEBUG", "HYDRA_FULL_ERROR"
 """Environment variables that ask for tracebacks: ours, which takes precedence, and Hydra's, which users set."""
 
 EXIT_DONE = 0
@@ -60,15 +59,6 @@ def shown(value: Any) -> str:
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
-def as_override(key: str, value: str) -> str:
-    """An override as Hydra reads it: quoted if the value contains what Hydra's grammar uses."""
-    if re.fullmatch(r"[A-Za-z0-9_./:+@%-]+", value):
-        return f"{key}={value}"
-    # Hydra reads a backslash as one except before a quote; so those before a quote, or the end, are doubled.
-    escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), value)
-    return f'{key}="{escaped}"'
-
-
 def exit_code(error: BaseException) -> int:
     """The exit code of a command that ends with this error."""
     return EXIT_WRONG_USE if isinstance(error, UserError | PermissionError) else EXIT_FAILED
@@ -76,7 +66,7 @@ def exit_code(error: BaseException) -> int:
 
 def debugging() -> bool:
     """Whether the user wants tracebacks: ``HYDRA_FULL_ERROR=1``, or ``--debug``, which sets it."""
-    return os.environ.get(DEBUG, os.environ.get(HYDRAS)) not in (None, "", "0")
+    return os.environ.get(OUR_DEBUG, os.environ.get(HYDRA_DEBUG)) not in (None, "", "0")
 
 
 def did_you_mean(given: str, known: Iterable[str], prefix: str = "") -> str:

@@ -12,13 +12,15 @@ from typing import Any, NoReturn, cast, get_args, get_type_hints
 import hydra
 from hydra._internal.utils import get_args_parser  # the parser of hydra.main
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from digits import config
 from digits.config import TrainConfig
-from digits.errors import UserError, did_you_mean, first_line
+from digits.errors import UserError, did_you_mean, first_line, shown
 
 NEXT_HYDRA = not hydra.__version__.startswith("1.3.")
 """Whether Hydra is 1.4 or newer: it warns about ``version_base``, and asks which classes YAML may instantiate."""
@@ -26,7 +28,7 @@ NEXT_HYDRA = not hydra.__version__.startswith("1.3.")
 EXECUTION_WHITELIST = ["digits.console.*", "digits.checks.*", "digits.sweeps.sweep.*", "hydra_plugins.*"]
 """What Hydra 1.4 may instantiate from YAML: the log handler, the two callbacks, and launchers."""
 
-BEHAVIOUR: dict[str, Any] = {} if NEXT_HYDRA else {"version_base": "1.3"}
+VERSION_BASE: dict[str, Any] = {} if NEXT_HYDRA else {"version_base": "1.3"}
 REPLACE: dict[str, Any] = {"replace": True} if NEXT_HYDRA else {}  # a schema that is stored twice
 
 SCHEMAS: dict[str, type] = {
@@ -70,13 +72,13 @@ def config_directory() -> Path:
 def hydra_main(function: Callable[[DictConfig], Any]) -> Callable[[], Any]:
     """Decorate a function with ``hydra.main``: it is called with ``conf/train.yaml`` composed, once per job."""
     trusted: dict[str, Any] = {"execution_whitelist": EXECUTION_WHITELIST} if NEXT_HYDRA else {}
-    main = hydra.main(config_path=str(config_directory()), config_name="train", **BEHAVIOUR, **trusted)(function)
+    main = hydra.main(config_path=str(config_directory()), config_name="train", **VERSION_BASE, **trusted)(function)
     return cast(Callable[[], Any], main)
 
 
 def initialize_hydra() -> AbstractContextManager[Any]:
     """Let ``hydra.compose`` read ``conf/``."""
-    return hydra.initialize_config_dir(str(config_directory()), **BEHAVIOUR)
+    return hydra.initialize_config_dir(str(config_directory()), **VERSION_BASE)
 
 
 def compose(*overrides: str) -> DictConfig:
@@ -150,6 +152,17 @@ def home_expanded(word: str) -> str:
     return named[1] + os.path.expanduser(named[2]) if named else word
 
 
+def as_override(key: str, value: Any) -> str:
+    """An override of a value, in quotes if Hydra would read its text as something else."""
+    if not isinstance(value, str):
+        return f"{key}={shown(value)}"
+    try:
+        plain = OverridesParser.create().parse_override(f"{key}={value}").value() == value
+    except HydraException:
+        plain = False
+    return f"{key}={value if plain else QuotedString(text=value, quote=Quote.double).with_quotes()}"
+
+
 def check_keys(overrides: Sequence[str]) -> None:
     """Refuse a key that no configuration has, before Hydra composes anything.
 
@@ -189,8 +202,8 @@ def _siblings(name: str, keys: Sequence[str]) -> str:
         parent = parent.rpartition(".")[0]
     prefix = f"{parent}." if parent else ""
     names = [key.removeprefix(prefix) for key in keys if key.startswith(prefix)]
-    shown = [each for each in names if "." not in each and each != "_target_"]
-    return f"{parent or 'the configuration'} has the keys {', '.join(shown)}"
+    direct = [each for each in names if "." not in each and each != "_target_"]
+    return f"{parent or 'the configuration'} has the keys {', '.join(direct)}"
 
 
 @contextmanager

@@ -31,7 +31,7 @@ Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 
 _pending = 0  # the number of the first signal that has arrived and has not been handled
 _installed = False  # whether a command has installed its handlers; a notebook keeps its own
-_is_job = False  # whether a launcher has started this process for a job of a command
+_is_job = False  # whether this process runs a job of a command; in a launcher's process, our handlers may be missing
 _previous_handlers: dict[int, Any] = {}  # from before the command
 _unraisable_hook = sys.unraisablehook
 

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import logging
 import os
 import re
 import shlex
@@ -16,7 +17,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
 from digits import signals
@@ -130,17 +130,20 @@ def test_how_many_jobs_joblib_runs_at_once(asked: int, given: int, monkeypatch: 
     assert sweep.at_once(config, 9, processes=2) == given
 
 
-def test_the_time_left_is_of_jobs_without_a_result() -> None:
-    begun = sweep.Sweep()
-    begun.jobs, begun._open = [[], [], []], {1, 2}
+def test_the_time_left_is_of_jobs_without_a_result(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of four has been done before, and each of the others takes a minute."""
+    begun, minutes = sweep.Sweep(), 0
+    begun.jobs, begun._open = [[], [], [], []], [1, 2, 3]
+    monkeypatch.setattr("time.monotonic", lambda: begun._began + 60 * minutes)
     job = OmegaConf.create({"hydra": {"job": {"num": 0}, "overrides": {"task": []}}})
-    for number, left in ((0, 2), (1, 1), (2, 0)):  # the first has been done before
-        job.hydra.job.num = number
-        begun.on_job_start(job)
-        begun.on_job_end(job, JobReturn())
-        assert len(begun._times) == 2 - left
-        begun._times = [60.0] * len(begun._times)
-        assert begun._left() == {2: "", 1: ", about 1 min 00 s left", 0: ""}[left]
+    with caplog.at_level(logging.INFO):
+        for number, minutes in enumerate((0, 0, 1, 2)):  # noqa: B007 - the clock reads it
+            job.hydra.job.num = number
+            begun.on_job_start(job)
+    left = ["", "", ", about 2 min 00 s left", ", about 1 min 00 s left"]
+    assert caplog.messages == [f"\nJob {number} of 4{text}" for number, text in enumerate(left, start=1)]
 
 
 def test_no_jobs_at_once_is_refused(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from digits.cli import explain as command
 from digits.data import sample
 from digits.errors import UserError
 from digits.explanation import drawing
@@ -63,18 +64,13 @@ def test_importance_adds_up_to_what_the_digit_changed(network: Network) -> None:
     assert not importance[SEVEN == 0].any()  # which is black in both
 
 
-def test_the_table_of_layers(sample_run: Path) -> None:
-    table = explanation.table_of(find(sample_run)).splitlines()
-    assert "  ⌊(28 + 2·2 − 1·(5 − 1) − 1) / 1⌋ + 1 = 28" in table
-    assert explanation.table_of_configuration(explanation.configuration(["model=article"])).splitlines()[
-        -1
-    ].split() == [
-        "total",
-        "3,199,106",
-        "13,808,400",
-    ]
+def test_the_table_of_layers(sample_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command.explain([str(sample_run)], None, None, augment=False)
+    assert "  ⌊(28 + 2·2 − 1·(5 − 1) − 1) / 1⌋ + 1 = 28" in capsys.readouterr().out.splitlines()
+    command.explain(["model=article"], None, None, augment=False)
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["total", "3,199,106", "13,808,400"]
     with pytest.raises(UserError, match="Did you mean"):
-        explanation.configuration(["model=artcle"])
+        command.explain(["model=artcle"], None, None, augment=False)
 
 
 @pytest.mark.parametrize("source", ["digit", "image"])
@@ -132,7 +128,7 @@ def test_maps_side_by_side() -> None:
 
 
 def test_the_augmentation_of_a_configuration_and_of_a_run(tiny: Compose, tmp_path: Path) -> None:
-    told = explanation.configuration(["data/augment=affine"]).data.augment
+    told = resolve(composed("data/augment=affine")).data.augment
     train(tiny("data/augment=affine"), tmp_path / "run")
     trained = find(tmp_path / "run")
     assert explanation.augmentation_of(trained) == told

@@ -57,7 +57,6 @@ def test_another_configuration_is_refused_and_the_keys_named(tmp_path: Path) -> 
 def test_only_files_of_its_own_are_tidied_away(tmp_path: Path) -> None:
     mine = [
         tmp_path / ".notes.2024",
-        unfinished(tmp_path / "notes"),
         tmp_path / ".config.yaml.backup",
         tmp_path / "results.json.1",
     ]
@@ -89,7 +88,7 @@ def test_a_failure_within_is_written_down(tmp_path: Path) -> None:
     error = OSError(28, "No space left on device [in brackets]")
     with pytest.raises(OSError, match="brackets"), run.claim(cfg()):
         raise error
-    assert run.failure() == str(error)
+    assert run.state() == f"failed: {error}"
     with run.claim(cfg()) as finished:  # the lock is free again, and a failure is no reason not to try again
         assert finished is None
 
@@ -140,23 +139,11 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert '    "cores": [0, 1]\n' in run.results_file.read_text()  # a list on a line
 
 
-def test_a_run_that_finishes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def status(run: Run) -> Any:
-        monkeypatch.undo()
-        before = run._status()
-        run.write_results(finished())
-        return before
-
-    monkeypatch.setattr(Run, "_status", status)
-    assert Run(tmp_path).outcome() == (None, "unfinished")
-    assert Run(tmp_path).outcome() == (finished(), "finished")
-
-
 def test_a_failure_is_no_result(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.write_failure(ValueError("the loss is nan"))
     assert run.results is None
-    assert run.failure() == "the loss is nan"
+    assert run.state() == "failed: the loss is nan"
 
 
 @pytest.mark.parametrize(
@@ -184,7 +171,7 @@ def test_values_that_no_run_writes_are_refused(tmp_path: Path, change: dict[str,
 def test_what_is_nested_without_end_is_refused(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.results_file.write_text("[" * 100_000)
-    with pytest.raises(UserError, match=r"results\.json cannot be read"):
+    with pytest.raises(UserError, match=r"results\.json is not a file that a run writes"):
         _ = run.results
     run.config_file.write_text("[" * 20_000)
     with pytest.raises(UserError, match=r"config\.yaml cannot be read"):

@@ -176,7 +176,6 @@ def evaluate(
     with importing():
         from digits.evaluation import robustness
         from digits.evaluation.evaluate import measure, open_test
-        from digits.explanation.explain import draw_robustness
         from digits.model.inference import best_device
 
     alone = len(trained) == 1 and not tta and data is None
@@ -193,6 +192,8 @@ def evaluate(
         accuracies = robustness.measure(network, test.digits)
         print(f"\n{robustness.table(accuracies)}")
         if folder:
+            from digits.explanation.explain import draw_robustness
+
             written += [robustness.write(accuracies, folder), draw_robustness(accuracies, folder)]
     print(f"\nWritten to {', '.join(map(str, written))}" if folder else "\n--output FOLDER saves this.")
     return EXIT_DONE

@@ -4,9 +4,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from digits.console import layer_table
 from digits.errors import UserError
-from digits.explanation import explain as explanation
+from digits.model.geometry import layers
+from digits.overrides import compose
 from digits.runs.find import find
+from digits.signals import importing
+from digits.validation import resolve
 
 
 def explain(named: Sequence[str], image: Path | None, digit: int | None, augment: bool) -> None:
@@ -21,20 +25,26 @@ def explain(named: Sequence[str], image: Path | None, digit: int | None, augment
     Raises:
         UserError: If the run or the configuration is wrong, or only a trained network can be drawn.
     """
+    is_drawn = image is not None or digit is not None
     if "=" in named[0] and not os.path.exists(named[0]):
-        if image is not None or digit is not None:
+        if is_drawn:
             raise UserError(f"{' '.join(named)} is not a trained network to draw; name a run.")
-        cfg = explanation.configuration(named)
-        print(explanation.table_of_configuration(cfg))
+        cfg = resolve(compose(*named))
+        print(layer_table(layers(cfg.model.blocks, cfg.model.head)))
         if augment:
-            print(f"Drawn: {explanation.draw_augmentation(cfg.data.augment, Path())}")
+            with importing():
+                from digits.explanation.explain import draw_augmentation
+            print(f"Drawn: {draw_augmentation(cfg.data.augment, Path())}")
         return
     if len(named) > 1:
         raise UserError(f"explain takes one run, not {len(named)}: {' '.join(named)}")
     trained = find(named[0])
-    is_drawn = image is not None or digit is not None
+    with importing():
+        from digits.explanation import explain as explanation
+        from digits.runs.checkpoint import Checkpoint
+
     pixels = explanation.pixels_of(trained, image, digit) if is_drawn else None
-    print(explanation.table_of(trained))
+    print(layer_table(Checkpoint(trained.checkpoint).layers()))
     if pixels is not None:
         for path in explanation.explain(trained, pixels):
             print(f"Drawn: {path}")

@@ -5,10 +5,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+from digits.console import tracked
 from digits.errors import EXIT_DONE, EXIT_FAILED, UserError, printable
 from digits.prediction import formats, pictures, showing
 from digits.prediction.formats import Writer
 from digits.prediction.predict import DigitReader, load, preparation_of
+from digits.preparation import parallel
 from digits.signals import importing
 
 
@@ -35,7 +37,9 @@ def predict(run: str, images: Sequence[str], form: str, show: bool, are_rows: bo
         reader = reader or _load(run)
         answers = (pictures.read_rows if are_rows else pictures.read)(reader, prepared)
         with _output(form, reader.data.classes, are_rows) as write:
-            for answer in pictures.tracked(answers, len(found)):
+            # A progress bar, if the answers go into a file while the user looks at a terminal.
+            show_bar = len(found) > parallel.BATCH_SIZE and sys.stderr.isatty() and not sys.stdout.isatty()
+            for answer in tracked(answers, "Reading pictures", len(found), show_bar):
                 write(answer)
                 problem = answer.note if answer.status == pictures.FAILED else ""
                 if show and not problem:

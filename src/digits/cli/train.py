@@ -21,7 +21,7 @@ from digits.checks import Check
 from digits.config import TrainConfig
 from digits.console import say
 from digits.entry import command
-from digits.errors import DEBUG, EXIT_DONE, HYDRAS, RunError, UserError, as_override, debugging, exit_code, message
+from digits.errors import EXIT_DONE, HYDRA_DEBUG, OUR_DEBUG, RunError, UserError, debugging, exit_code, message
 from digits.runs.results import Results
 from digits.runs.run import Run
 from digits.runs.start import pin, siblings
@@ -124,7 +124,8 @@ def run_job(cfg: DictConfig) -> float | None:
 def _train(cfg: DictConfig, run: Run, sweeping: bool) -> float:
     checked = _checked(cfg, sweeping)
     pin(checked, run, siblings(run) if sweeping else [])
-    results = run.finished(checked)
+    run.check(checked)
+    results = run.results
     if results and (run.report_file.exists() or not checked.report):  # answer before torch is imported
         accuracy, data = 100 * results.test_accuracy, results.dataset["name"]
         log.info("Finished before: test accuracy %.2f %% on %s, in %s", accuracy, data, run.path)
@@ -163,8 +164,8 @@ def _checked(cfg: DictConfig, sweeping: bool) -> TrainConfig:
 @contextmanager
 def hydra_raises() -> Iterator[None]:
     """Make Hydra raise its errors instead of printing them, so that we format all errors alike."""
-    before = {name: os.environ.get(name) for name in (DEBUG, HYDRAS)}
-    os.environ.update({DEBUG: "1" if debugging() else "0", HYDRAS: "1"})
+    before = {name: os.environ.get(name) for name in (OUR_DEBUG, HYDRA_DEBUG)}
+    os.environ.update({OUR_DEBUG: "1" if debugging() else "0", HYDRA_DEBUG: "1"})
     try:
         yield
     finally:
@@ -195,7 +196,7 @@ def _how_to_resume() -> str:
         ("hydra.sweep.dir", hydra_config.sweep.dir) if sweeping else ("hydra.run.dir", hydra_config.run.dir)
     )
     words = [argument for argument in sys.argv[1:] if not argument.startswith(f"{key}=")]
-    return f"To resume: {_program()} {shlex.join([*words, as_override(key, directory)])}"
+    return f"To resume: {_program()} {shlex.join([*words, overrides.as_override(key, directory)])}"
 
 
 def _program() -> str:

@@ -6,14 +6,13 @@ if the downloaded one needs its name; no user's file is deleted.
 
 import gzip
 import hashlib
+import io
 import logging
 import os
-import secrets
 import sys
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
@@ -21,20 +20,13 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import DownloadColumn, Progress, TaskID, TransferSpeedColumn
 
 from digits.console import shows_progress
 from digits.data.sources import MNIST, Official, Source
 from digits.errors import RunError, UserError
 from digits.locks import Lock
+from digits.runs.files import write
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +71,7 @@ def find(root: Path, source: Source = MNIST) -> Found:
         candidates = _candidates(root, name, source.torchvision)
         for path in sorted(candidates, key=lambda path: bool(official.md5) and path.suffix != ".gz"):
             try:
-                found.contents[name] = _verified(path, official)
+                found.contents[name] = _read(path, official)
                 found.paths[name] = path
                 break
             except FileNotFoundError:
@@ -173,18 +165,25 @@ def _candidates(root: Path, name: str, torchvision: str) -> Iterator[Path]:
                 yield path
 
 
-def _verified(path: Path, official: Official) -> bytes:
-    """Read a file; raises ValueError if its content is not the official one."""
-    if official.md5:
-        if path.suffix != ".gz":
-            raise ValueError("only the .gz file can be verified") if path.is_file() else FileNotFoundError
-        if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != official.md5:
-            raise ValueError("its checksum is not the official one")
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read(official.size + 1)  # no more, so that a file made to unpack endlessly cannot
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError("empty" if path.stat().st_size == 0 else f"not a whole gz file: {error}") from error
+def _read(path: Path, official: Official) -> bytes:
+    """Read a file, and unpack it; raises ValueError if its content is not the official one."""
+    if official.md5 and path.suffix != ".gz":
+        raise ValueError("only the .gz file can be verified") if path.is_file() else FileNotFoundError
+    with path.open("rb") as file:
+        return _verified(file.read(official.size + 1), official, path.suffix == ".gz")  # no more than there can be
+
+
+def _verified(stored: bytes, official: Official, packed: bool = True) -> bytes:
+    """The content of a file, unpacked; raises ValueError if it is not the official one."""
+    if official.md5 and hashlib.md5(stored, usedforsecurity=False).hexdigest() != official.md5:
+        raise ValueError("its checksum is not the official one")
+    content = stored
+    if packed:
+        try:
+            with gzip.open(io.BytesIO(stored)) as file:
+                content = file.read(official.size + 1)  # no more, so that a file made to unpack endlessly cannot
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ValueError(f"not a whole gz file: {error}" if stored else "empty") from error
     if len(content) != official.size:
         length = "more" if len(content) > official.size else f"{len(content):,}" if content else "none"
         raise ValueError(f"it should hold {official.size:,} bytes and holds {length}")
@@ -194,55 +193,43 @@ def _verified(path: Path, official: Official) -> bytes:
 
 
 def _fetch(root: Path, found: Found, mirrors: Sequence[str]) -> None:
+    """Download the missing files, and write each once it is verified."""
     mirrors, source = list(mirrors), found.source
     folder = root / "raw" if root.name == source.torchvision else root / source.torchvision / "raw"
-    with _progress() as progress:
+    # The log is enough in a pipe, whatever FORCE_COLOR says.
+    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, disable=not shows_progress(sys.stdout)) as progress:
         for name in found.missing:
-            failures = []
+            official, failures = source.files[name], []
             for mirror in list(mirrors):
                 address = f"{mirror.rstrip('/')}/{name}.gz"
                 task = progress.add_task(f"{name}.gz", total=None)
                 try:
-                    _fetch_one(address, source.files[name], folder / name, progress, task)
+                    stored = b"".join(_download(address, progress, task))
+                    content = _verified(stored, official)
                     break
                 except (ValueError, HTTPException, OSError) as error:
-                    if isinstance(error, _LocalError):
-                        raise
                     failures.append(f"{address}: {error or type(error).__name__}")
                     log.debug("No luck with %s", failures[-1])
                     progress.remove_task(task)
                     mirrors.append(mirrors.pop(0))  # try the next file elsewhere first
             else:
                 raise DownloadError(f"no mirror delivered {name}.gz (" + "; ".join(failures) + ")")
-
-
-class _LocalError(OSError):
-    """An error of the disk, not of the network."""
-
-
-def _fetch_one(address: str, official: Official, target: Path, progress: Progress, task: TaskID) -> None:
-    """Download one file, verify it, and only then rename it to its final name."""
-    compressed = b"".join(_download(address, progress, task))
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.gz")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(compressed)
-            content = _verified(temporary, official)
+            folder.mkdir(parents=True, exist_ok=True)
             if official.md5:
-                target = target.with_name(f"{target.name}.gz")
+                _keep(folder / f"{name}.gz", stored)
             else:
-                temporary.write_bytes(content)
-            if target.exists():
-                aside = target.with_name(f"{target.name}.damaged-{time.time_ns()}")
-                target.rename(aside)
-                log.warning("The damaged file is kept as %s.", aside)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise _LocalError(error.errno, error.strerror) from error
-    log.info("Fetched %s", address)
+                _keep(folder / name, content)
+            log.info("Fetched %s", address)
+
+
+def _keep(target: Path, content: bytes) -> None:
+    """Write a verified file; rename a damaged one that has its name."""
+    if target.exists():
+        aside = target.with_name(f"{target.name}.damaged-{time.time_ns()}")
+        target.rename(aside)
+        log.warning("The damaged file is kept as %s.", aside)
+    write(target, content)
 
 
 def _download(address: str, progress: Progress, task: TaskID) -> Iterator[bytes]:
@@ -262,18 +249,3 @@ def _download(address: str, progress: Progress, task: TaskID) -> Iterator[bytes]
             yield piece
     if length and received < int(length):
         raise ConnectionError(f"cut off after {received:,} of {int(length):,} bytes")
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    progress = Progress(*columns)
-    progress.disable = not shows_progress(sys.stdout)  # the log is enough in a pipe, whatever FORCE_COLOR says
-    with progress:
-        yield progress

@@ -2,22 +2,21 @@
 
 import functools
 import io
+import itertools
 import json
 import logging
 import re
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import track
 
-from digits.console import shows_progress
+from digits.console import shows_progress, tracked
 from digits.errors import UserError
 from digits.model.geometry import IMAGE_SIZE
 from digits.model.spec import MAX_CLASSES
@@ -150,7 +149,8 @@ def _prepare(root: Path, listing: _Listing) -> Pictures:
     skipped = {}
     first: dict[bytes, int] = {}  # of each image, its place
     with parallel.prepare(list(facts), functools.partial(photo.prepare, how=listing.how)) as batches:
-        for path, image, error in _progress((one for batch in batches for one in batch), len(facts)):
+        each = itertools.chain.from_iterable(batches)
+        for path, image, error in tracked(each, "Preparing pictures", len(facts), shows_progress(sys.stderr)):
             name, label, test = facts[path]
             if image is None:
                 skipped[name] = str(error)
@@ -175,13 +175,6 @@ def _prepare(root: Path, listing: _Listing) -> Pictures:
         np.array(tests, dtype=bool),
         tuple(names),
         skipped,
-    )
-
-
-def _progress(prepared: Iterator[Any], number: int) -> Iterator[Any]:
-    console = Console(stderr=True)
-    yield from track(
-        prepared, "Preparing pictures", total=number, console=console, disable=not shows_progress(sys.stderr)
     )
 
 

@@ -71,7 +71,7 @@ def read(cfg: DataConfig) -> Raw:
 
 
 def _read_folder(cfg: DataConfig, root: Path) -> Raw:
-    pictures = folder.read(root, cfg.prepare, keep=cfg.mirrors != [])  # [] as in `data_of`: only read
+    pictures = folder.read(root, cfg.prepare, keep=cfg.mirrors != [])  # [] says: only read
     labels = pictures.labels
     rest, test = np.flatnonzero(~pictures.test), np.flatnonzero(pictures.test)
     if not len(test):

@@ -199,7 +199,7 @@ def data_of(checkpoint: Checkpoint) -> MNISTDataModule:
             checked = parse_data({**arguments, "offline_fallback": False, **changes})
             return MNISTDataModule(**asdict(checked), seed=seed)
 
-        data = build(mirrors=[])  # never download into a folder that a file names
+        data = build(mirrors=[])  # only read: the checkpoint names this folder, not the user
         elsewhere = None if data.name == "folder" else build(mirrors=None, root=default_root(str(data.name)))
         if state.keys() != Dataset.__required_keys__:
             raise ValueError(f"its data set has {', '.join(state)}")

@@ -87,7 +87,7 @@ def block(number: int, stages: Sequence[tuple[str, Values]]) -> Figure:
         channels, height, width = maps.shape
         axes.set_title(f"{name}: {channels} feature maps of {height}×{width}", fontsize=13, fontweight="normal")
         norm, colours = _scale(maps)
-        _bar(figure, axes, _picture(axes, _mosaic(maps), norm, colours))
+        _colour_bar(figure, axes, _picture(axes, _mosaic(maps), norm, colours))
     return figure
 
 
@@ -99,7 +99,7 @@ def filters(name: str, weights: Values) -> Figure:
     mosaic = _mosaic(shown)
     figure, axes = one_axes(f"{name}{of}", WIDTH, mosaic.shape[0] / mosaic.shape[1] * (WIDTH - 1.5) + 0.9)
     norm, colours = _scale(weights, signed=True)
-    _bar(figure, axes, _picture(axes, mosaic, norm, colours))
+    _colour_bar(figure, axes, _picture(axes, mosaic, norm, colours))
     return figure
 
 
@@ -113,7 +113,7 @@ def pixels(image: Values, importance: Values, title: str) -> Figure:
     _picture(left, image, Normalize(0, 255), BRIGHT)
     right.set_title("Orange speaks for it, purple against it", fontsize=13, fontweight="normal")
     norm, colours = _scale(importance, signed=True)
-    _bar(figure, right, _picture(right, importance, norm, colours), 0.046)
+    _colour_bar(figure, right, _picture(right, importance, norm, colours), 0.046)
     return figure
 
 
@@ -169,12 +169,12 @@ def sizes(steps: Sequence[tuple[str, Values]], probabilities: Sequence[float], c
         x = right + gap
         if number < len(steps) - 1:
             axes.annotate("", (x - 2, 0), (right + 2, 0), arrowprops={"arrowstyle": "->", "color": INK})
-    _bars(axes, right, probabilities, classes)
+    _probability_bars(axes, right, probabilities, classes)
     axes.axis("off")
     return figure
 
 
-def _bars(axes: Axes, right: float, probabilities: Sequence[float], classes: Sequence[str]) -> None:
+def _probability_bars(axes: Axes, right: float, probabilities: Sequence[float], classes: Sequence[str]) -> None:
     """Draw a bar for the probability of each class, to the right of a position."""
     likely = sorted(sorted(range(len(classes)), key=lambda number: -probabilities[number])[:MAX_BARS])
     room = 1.2 * max(len(classes[number]) for number in likely) + 1.8
@@ -201,7 +201,7 @@ def _picture(axes: Axes, values: Values, norm: Normalize, colours: str) -> Any:
     return axes.imshow(values, cmap=colours, norm=norm, interpolation="nearest")
 
 
-def _bar(figure: Figure, axes: Axes, picture: Any, fraction: float = 0.02) -> None:
+def _colour_bar(figure: Figure, axes: Axes, picture: Any, fraction: float = 0.02) -> None:
     figure.colorbar(picture, ax=axes, fraction=fraction, pad=0.01)
 
 

@@ -3,49 +3,32 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
 
-from digits.config import AugmentConfig, TrainConfig
-from digits.console import layer_table
+from digits.config import AugmentConfig
+from digits.data import sample
+from digits.data.augmentation import Augmentation
 from digits.errors import UserError
-from digits.model.geometry import layers
+from digits.evaluation.metrics import image_of, read
+from digits.explanation import drawing, plots
+from digits.model.network import Network, normalise
 from digits.model.spec import with_article
+from digits.runs.checkpoint import Checkpoint
+from digits.runs.files import save, write, writing
 from digits.runs.find import Trained
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from torch import Tensor
-
-    from digits.model.network import Network
+from digits.validation import parse_data
 
 Image = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
 
 AUGMENTED_COPIES = 11  # of each digit
 STAGES = {"conv": "convolution", "norm": "normalisation", "activation": "activation", "pool": "pooling"}
-
-
-def configuration(overrides: Sequence[str]) -> TrainConfig:
-    """Compose and check a configuration from overrides, such as ``model=article``."""
-    from digits.overrides import compose
-    from digits.validation import resolve
-
-    return resolve(compose(*overrides))
-
-
-def table_of_configuration(cfg: TrainConfig) -> str:
-    """The layer table of a configuration."""
-    return layer_table(layers(cfg.model.blocks, cfg.model.head))
-
-
-def table_of(trained: Trained) -> str:
-    """The layer table of a trained network."""
-    from digits.runs.checkpoint import Checkpoint
-
-    return layer_table(Checkpoint(trained.checkpoint).layers())
 
 
 @dataclass(frozen=True)
@@ -72,12 +55,8 @@ class Pass:
         return int(np.argmax(self.probabilities))
 
 
-def follow(network: "Network", image: Image) -> Pass:
+def follow(network: Network, image: Image) -> Pass:
     """Send a digit, (28, 28) uint8, through a network, and keep the output of every layer."""
-    import torch
-
-    from digits.model.network import normalise
-
     with torch.no_grad():
         features, blocks, vectors = normalise(torch.from_numpy(image[None].copy()), network.data), [], []
         for block in network.blocks:
@@ -93,13 +72,12 @@ def follow(network: "Network", image: Image) -> Pass:
     return Pass(image, blocks, vectors, probabilities.tolist(), network.data.classes)
 
 
-def importance(network: "Network", image: Image, digit: int) -> Values:
+def importance(network: Network, image: Image, digit: int) -> Values:
     """How much each pixel speaks for a digit, compared with a blank image, (28, 28) float32.
 
     Integrated gradients (Sundararajan et al., 2017, https://arxiv.org/abs/1703.01365).
     """
-    import torch
-    from captum.attr import IntegratedGradients
+    from captum.attr import IntegratedGradients  # takes long, and most of the drawings do not need it
 
     pixels = torch.from_numpy(image[None].copy()).float()
     attributed: Tensor = IntegratedGradients(network).attribute(pixels, target=digit, n_steps=64)  # from a blank image
@@ -117,10 +95,7 @@ def pixels_of(trained: Trained, image: Path | None, digit: int | None) -> Image:
     Raises:
         UserError: If the picture cannot be read, or has no digit; or the run has no such example.
     """
-    from digits.data import sample
-    from digits.evaluation.metrics import image_of, read
-    from digits.prediction.predict import prepared
-    from digits.runs.checkpoint import Checkpoint
+    from digits.prediction.predict import prepared  # takes a while, and the report does not need it
 
     data = Checkpoint(trained.checkpoint).data
     if image is not None:
@@ -152,16 +127,12 @@ def explain(trained: Trained, pixels: Image) -> Iterator[Path]:
     Raises:
         UserError: If the network cannot be read, or the folder cannot be written.
     """
-    from digits.explanation.drawing import png
-    from digits.runs.checkpoint import Checkpoint
-    from digits.runs.files import write, writing
-
     network = Checkpoint(trained.checkpoint).network()
     folder = trained.home / "explanation"
     with writing(folder):
         folder.mkdir(exist_ok=True)
         for name, figure in figures(network, pixels):
-            write(folder / f"{name}.png", png(figure))
+            write(folder / f"{name}.png", drawing.png(figure))
             yield folder / f"{name}.png"
 
 
@@ -171,9 +142,6 @@ def augmentation_of(trained: Trained) -> AugmentConfig | None:
     Raises:
         UserError: If the checkpoint does not say.
     """
-    from digits.runs.checkpoint import Checkpoint
-    from digits.validation import parse_data
-
     try:
         arguments = dict(Checkpoint(trained.checkpoint).content["datamodule_hyper_parameters"])  # Lightning's name
         del arguments["seed"]
@@ -188,13 +156,6 @@ def draw_augmentation(augment: AugmentConfig | None, home: Path) -> Path:
     Raises:
         UserError: If there is no augmentation, or the folder cannot be written.
     """
-    import torch
-
-    from digits.data import sample
-    from digits.data.augmentation import Augmentation
-    from digits.explanation import drawing
-    from digits.runs.files import save
-
     if augment is None:
         raise UserError("data.augment is null: there is no augmentation to draw. Try data/augment=affine.")
     images, labels = sample.load()
@@ -212,18 +173,13 @@ def draw_robustness(accuracies: Mapping[str, Mapping[float, float]], folder: Pat
         UserError: If it cannot be written.
     """
     from digits.evaluation.robustness import CORRUPTIONS
-    from digits.explanation import plots
-    from digits.explanation.drawing import png
-    from digits.runs.files import save
 
     panels = {f"{name}, {CORRUPTIONS[name].unit}": list(found.items()) for name, found in accuracies.items()}
-    return save(folder / "robustness.png", png(plots.panels("Test accuracy, %", panels)))
+    return save(folder / "robustness.png", drawing.png(plots.panels("Test accuracy, %", panels)))
 
 
-def figures(network: "Network", image: Image) -> Iterator[tuple[str, "Figure"]]:
+def figures(network: Network, image: Image) -> Iterator[tuple[str, Figure]]:
     """All drawings of a digit, (28, 28) uint8, in a network, each with its name."""
-    from digits.explanation import drawing
-
     outputs = follow(network, image)
     yield "input", drawing.digit(outputs.image.astype(np.float32))
     yield "sizes", drawing.sizes(list(_steps(outputs)), outputs.probabilities, outputs.classes)
@@ -252,7 +208,7 @@ def _steps(outputs: Pass) -> Iterator[tuple[str, Values]]:
             yield name.replace("hidden", "hidden layer "), values
 
 
-def _filters(network: "Network") -> Iterator[tuple[str, str, Values]]:
+def _filters(network: Network) -> Iterator[tuple[str, str, Values]]:
     """File name, title and filters of each convolution; the templates of a network without one."""
     blocks: Any = network.blocks  # torch does not type its content
     for number, block in enumerate(blocks, start=1):

@@ -16,7 +16,7 @@ from digits.model.network import build_network
 
 
 class Mean(Metric):
-    """Mean over all images of a value that is summed per batch: the loss, or 1 for each correct answer.
+    """Mean over all images, from the sum of each batch: of the loss, or of 1 for each correct answer.
 
     torchmetrics' MeanMetric looks for NaN on every step, which synchronises with the device, and its
     MulticlassAccuracy takes 0.1 ms per step.
@@ -95,11 +95,11 @@ class DigitClassifier(LightningModule):
         return {"loss": loss, "logits": logits.detach()}
 
     def on_train_start(self) -> None:
-        """Convert a resumed optimizer state to the memory format of the weights, which depends on the device.
+        """Keep the counts of a checkpoint on rank 0 only. Give a resumed optimizer state the weights' memory format.
 
-        A fused step pairs their values by position in memory, and would mix them up.
+        The format depends on the device. A fused step pairs values by position in memory, and would mix them up.
         """
-        if self.trainer.global_rank:  # rank 0 continues the counts of the checkpoint for all
+        if self.trainer.global_rank:
             self.train_metrics.reset()
         for optimizer in self.trainer.optimizers:
             for parameter, state in optimizer.state.items():

@@ -123,18 +123,6 @@ def _doubt(prediction: Prediction) -> str:
     return ""
 
 
-def tracked(answers: Iterable[Answer], number: int) -> Iterator[Answer]:
-    """Show a progress bar if there are many answers, and they go into a file while the user looks at a terminal."""
-    if number <= parallel.BATCH_SIZE or not sys.stderr.isatty() or sys.stdout.isatty():
-        yield from answers
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    yield from track(answers, "Reading pictures", total=number, console=console)
-
-
 def source_of(picture: str) -> Path | bytes:
     """The file of a picture, or the content of standard input."""
     return _standard_input() if picture == STANDARD_INPUT else Path(picture)

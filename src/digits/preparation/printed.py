@@ -57,13 +57,13 @@ def _along(parallel: list[Line], ink: Mask, strength: Grey, is_ruled: bool) -> M
         usual = np.median(thickness[inked])
         thin = inked & (thickness <= min(1.5 * usual + 1, MAX_THICKNESS * max(ink.shape)))
         if is_ruled:
-            thin &= ~_has_stroke(strength[near, columns])
+            thin &= ~_strokes_along(strength[near, columns])
         for offset in range(len(BENT)):
             found |= thin[offset] & (row >= start[offset]) & (row < stop[offset])
     return found
 
 
-def _has_stroke(along: Grey) -> npt.NDArray[np.bool_]:
+def _strokes_along(along: Grey) -> npt.NDArray[np.bool_]:
     """Where a stroke lies along a line: it has more ink than most of the line, (width,) bool.
 
     Args:

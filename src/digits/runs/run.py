@@ -15,7 +15,7 @@ from digits.errors import UserError, shown
 from digits.locks import Lock
 from digits.runs.differences import differences, with_defaults
 from digits.runs.files import UNFINISHED_FILE, PlainLoader, as_json, parsed, write
-from digits.runs.results import FAILED, FINISHED, PRUNED, Results, Status
+from digits.runs.results import FAILED, FINISHED, PRUNED, UNFINISHED, Results, Status
 from digits.runs.rows import read_rows
 from digits.signals import interruption_of
 
@@ -36,16 +36,6 @@ IGNORED_KEYS = (
     "report",
     "tags",
     "notes",
-)
-OWN_FILES = (
-    "config.yaml",
-    "metrics.csv",
-    "predictions.csv",
-    "evaluation.json",
-    "results.json",
-    "index.html",
-    "best.ckpt",
-    "last.ckpt",
 )
 
 
@@ -112,33 +102,31 @@ class Run:
         Raises:
             UserError: If the file is not one that a run writes.
         """
-        if self._status().status != FINISHED:
-            return None
-        try:
-            return parsed(Results, self.results_file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(
-                f"{self.results_file} is not a file that a run writes ({error}); delete it to run again."
-            ) from error
-
-    def failure(self) -> str | None:
-        """Why the run failed, or None."""
-        state = self._status()
-        return state.error if state.status == FAILED else None
+        return self.outcome()[0]
 
     def state(self) -> str:
         """``finished``, ``unfinished``, or ``failed: `` or ``pruned: `` and the reason."""
-        state = self._status()
-        return f"{state.status}: {state.error}" if state.status in (FAILED, PRUNED) else state.status
+        return self.outcome()[1]
 
     def outcome(self) -> tuple[Results | None, str]:
-        """The results of a finished run, or None, and a state that agrees with them even if the run finishes meanwhile.
+        """The results of a finished run, or None, and its state.
 
         Raises:
             UserError: If the file is not one that a run writes.
         """
-        state = self.state()
-        return self.results if state == FINISHED else None, state
+        try:
+            text = self.results_file.read_text(encoding="utf-8")
+            state = parsed(Status, text)
+            results = parsed(Results, text) if state.status == FINISHED else None
+        except FileNotFoundError:
+            return None, UNFINISHED
+        except PermissionError:
+            raise  # the file may be fine
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self.results_file} is not a file that a run writes ({error}); delete it to run again."
+            ) from error
+        return results, f"{state.status}: {state.error}" if state.status in (FAILED, PRUNED) else state.status
 
     def read_config(self) -> dict[str, Any] | None:
         """The configuration in ``config.yaml`` as plain values, or None without one.
@@ -184,15 +172,6 @@ class Run:
                 "Choose another hydra.run.dir, or use the original configuration."
             )
 
-    def finished(self, cfg: TrainConfig) -> Results | None:
-        """The results, if the directory contains a finished run of this configuration; None if there is work to do.
-
-        Raises:
-            UserError: If it contains a run of another configuration.
-        """
-        self.check(cfg)
-        return self.results
-
     @contextlib.contextmanager
     def claim(self, cfg: TrainConfig, wait: bool = False) -> Iterator[Results | None]:
         """Lock the directory for one training. If the training fails, record the reason in the directory.
@@ -216,11 +195,12 @@ class Run:
             raise UserError(f"{self.path} cannot be written: {error.strerror}.") from error
         try:
             self._tidy()
-            finished = self.finished(cfg)
-            if not finished:
+            self.check(cfg)
+            results = self.results
+            if not results:
                 self.results_file.unlink(missing_ok=True)  # the reason of an earlier failure
             try:
-                yield finished
+                yield results
             except Exception as error:
                 if not interruption_of(error):
                     with contextlib.suppress(OSError):  # the first error is the one to report
@@ -280,19 +260,5 @@ class Run:
         """Remove incomplete files of a training that was killed."""
         for folder in (self.path, self.checkpoints, self.epochs, self.path / "report", self.path / "draw"):
             for file in folder.glob(".*"):
-                unfinished = UNFINISHED_FILE.fullmatch(file.name)
-                is_own = unfinished and (unfinished[1] in OWN_FILES or folder == self.epochs)
-                if is_own and file.is_file():
+                if UNFINISHED_FILE.fullmatch(file.name) and file.is_file():
                     file.unlink(missing_ok=True)
-
-    def _status(self) -> "Status":
-        try:
-            return parsed(Status, self.results_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return Status()
-        except PermissionError:
-            raise  # the file may be fine
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{self.results_file} cannot be read ({error}); delete it to run what is missing."
-            ) from error

@@ -11,13 +11,11 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from digits.errors import UserError
-from digits.runs.predictions import Predictions, read_predictions
+from digits.runs.predictions import Predictions
 
 if TYPE_CHECKING:
     from digits.sweeps.leaderboard import Row
@@ -92,7 +90,9 @@ def compare_neighbours(rows: Sequence["Row"]) -> list[Comparison]:
         if first.done[0].dataset["fingerprint"] == second.done[0].dataset["fingerprint"]
     ]
     tests = sum(_have_seeds(first, second) for _, first, second in pairs)
-    found = [_of_images(_of_seeds(rank, first, second, tests), first, second) for rank, first, second in pairs]
+    found = [
+        _with_image_test(_with_seed_test(rank, first, second, tests), first, second) for rank, first, second in pairs
+    ]
     of_seeds = holm([each.seeds_p for each in found])
     of_images = holm([each.images_p for each in found])
     return [
@@ -118,7 +118,7 @@ def _have_seeds(first: "Row", second: "Row") -> bool:
     return seeds > 1 and first.done[0].dataset == second.done[0].dataset
 
 
-def _of_seeds(rank: int, first: "Row", second: "Row", tests: int) -> Comparison:
+def _with_seed_test(rank: int, first: "Row", second: "Row", tests: int) -> Comparison:
     dataset = first.done[0].dataset
     compared = Comparison(rank, min(len(first.done), len(second.done)), dataset["test"])
     if not _have_seeds(first, second):
@@ -168,26 +168,12 @@ def seed_test(
     return float(p), int(enough[0]) if len(enough) else None
 
 
-def _of_images(compared: Comparison, first: "Row", second: "Row") -> Comparison:
-    kept = [_predictions(row) for row in (first, second)]
-    if kept[0] is None or kept[1] is None or kept[0].labels != kept[1].labels:
+def _with_image_test(compared: Comparison, first: "Row", second: "Row") -> Comparison:
+    one, other = first.predictions(), second.predictions()
+    if one is None or other is None or one.labels != other.labels:
         return compared
-    only_first, only_second, p = image_test(kept[0], kept[1])
-    return replace(compared, images=len(kept[0].labels), only_first=only_first, only_second=only_second, images_p=p)
-
-
-def _predictions(row: "Row") -> Predictions | None:
-    """The predictions of the best job of a row; None if it kept none, or they cannot be read, or are not all."""
-    try:
-        kept = read_predictions(row.best.run.path)
-    except UserError:
-        return None
-    return kept if kept and len(kept.labels) == row.done[0].dataset["test"] else None
-
-
-def without_predictions(rows: Sequence["Row"]) -> list[Path]:
-    """The best run of each row that cannot be compared by its test images; ``digits evaluate`` mends that."""
-    return [row.best.run.path for row in rows if _predictions(row) is None]
+    only_first, only_second, p = image_test(one, other)
+    return replace(compared, images=len(one.labels), only_first=only_first, only_second=only_second, images_p=p)
 
 
 def image_test(first: Predictions, second: Predictions) -> tuple[int, int, float]:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,35 +23,29 @@ DATASET = "dataset"  # column that separates results on different data
 
 @dataclass(frozen=True)
 class Job:
-    """One job.
+    """A job of a sweep, or a single run.
 
     Attributes:
         name: Name of its run directory, with the sweep's name if there are several sweeps.
         run: Its run directory.
-        settings: Overrides that differ between jobs, including the seed.
+        overrides: Its overrides as typed; empty without a plan.
+        config: Its configuration; empty before it starts, and if it cannot be read.
         results: Its results; None if it did not finish.
         status: ``finished``, ``unfinished``, ``missing``, or ``failed: `` or ``pruned: `` and the reason.
+        single: Whether the user named the run itself: it is not averaged with others.
+        seeds: Results that its configuration needs, in a search with several seeds.
+        settings: Its values of the keys that differ between the jobs of a leaderboard, including the seed.
     """
 
     name: str
     run: Run
-    settings: Mapping[str, str]
-    results: Results | None
-    status: str
-
-
-@dataclass(frozen=True)
-class Found:
-    """A job as found in the directory of a sweep."""
-
-    name: str
-    run: Run
-    overrides: Mapping[str, str]  # as typed; empty without a plan
+    overrides: Mapping[str, str]
     config: Mapping[str, Any]
     results: Results | None
     status: str
-    single: bool = False  # whether the user named the run itself: it is not averaged with others
-    seeds: int = 1  # results that its configuration needs, in a search with several seeds
+    single: bool = False
+    seeds: int = 1
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def _flat(self) -> dict[str, Any]:
@@ -75,12 +69,12 @@ class Found:
             return typed  # such as scheduler=none, which is null in the configuration
         return shown(value) if key in self._flat else ""
 
-    def job(self, columns: Sequence[str]) -> Job:
-        """The job, with its values of some keys."""
-        return Job(self.name, self.run, {key: self.value(key) for key in columns}, self.results, self.status)
+    def with_settings(self, columns: Sequence[str]) -> "Job":
+        """The job, with its values of some keys as its settings."""
+        return replace(self, settings={key: self.value(key) for key in columns})
 
 
-def collect(sweeps: Sequence[Path]) -> list[Found]:
+def collect(sweeps: Sequence[Path]) -> list[Job]:
     """Find the jobs of sweeps, each sweep once; a run directory counts as one job.
 
     Args:
@@ -111,11 +105,11 @@ def _prefixes(sweeps: Sequence[Path]) -> list[str]:
     return [f"{path.relative_to(common)}/" for path in paths]
 
 
-def _find(sweep: Path, prefix: str) -> list[Found]:
+def _find(sweep: Path, prefix: str) -> list[Job]:
     if not sweep.is_dir():
         raise UserError(f"the directory {sweep} does not exist.")
     if _is_run(sweep):
-        return [Found(prefix.rstrip("/"), Run(sweep), {}, *_read(Run(sweep)), single=True)]
+        return [Job(prefix.rstrip("/"), Run(sweep), {}, *_read(Run(sweep)), single=True)]
     planned, seeds = plan.read(sweep), plan.seeds_per_trial(sweep)
     runs = {path.name: Run(path) for path in sweep.glob("*/") if not path.name.startswith(".")}
     there = {name: run for name, run in runs.items() if run.config_file.exists() or run.results_file.exists()}
@@ -123,7 +117,7 @@ def _find(sweep: Path, prefix: str) -> list[Found]:
     if not there and not missing:
         raise UserError(f"{sweep} has no job of a sweep.")
     return [
-        Found(
+        Job(
             f"{prefix}{name}",
             run,
             planned.get(name, {}),
@@ -142,16 +136,16 @@ def _read(run: Run) -> tuple[dict[str, Any], Results | None, str]:
         return {}, None, f"{FAILED}: {error}"
 
 
-def columns_of(found: Sequence[Found]) -> list[str]:
+def columns_of(jobs: Sequence[Job]) -> list[str]:
     """The keys that distinguish the jobs: those on the command line, or else those that differ."""
-    typed = dict.fromkeys(key for each in found for key in each.overrides)
-    columns = [key for key in typed if key not in IGNORED_KEYS and len({each.value(key) for each in found}) > 1]
-    distinct = {tuple(each.value(key) for key in columns if key != SEED) for each in found if each.config}
-    if not all(each.overrides for each in found) or len(distinct) < len(
-        {each.configuration() for each in found if each.config}
+    typed = dict.fromkeys(key for job in jobs for key in job.overrides)
+    columns = [key for key in typed if key not in IGNORED_KEYS and len({job.value(key) for job in jobs}) > 1]
+    distinct = {tuple(job.value(key) for key in columns if key != SEED) for job in jobs if job.config}
+    if not all(job.overrides for job in jobs) or len(distinct) < len(
+        {job.configuration() for job in jobs if job.config}
     ):
-        columns = distinguishing(differences([each.config for each in found if each.config]))
-    if len({each.value(DATASET) for each in found if each.results}) > 1:
+        columns = distinguishing(differences([job.config for job in jobs if job.config]))
+    if len({job.value(DATASET) for job in jobs if job.results}) > 1:
         columns.append(DATASET)
     return columns
 

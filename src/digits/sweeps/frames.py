@@ -62,18 +62,18 @@ def leaderboard(sweep: str | Path, *more: str | Path) -> "DataFrame":
     Raises:
         UserError: If a directory has no job of a sweep, or there is only a single run.
     """
-    found = collect([Path(path) for path in (sweep, *more)])
-    keys = [key for key in columns_of(found) if key != DATASET]
-    found.sort(key=lambda each: order_of([each.results] if each.results else []))
+    jobs = collect([Path(path) for path in (sweep, *more)])
+    keys = [key for key in columns_of(jobs) if key != DATASET]
+    jobs.sort(key=lambda job: order_of([job.results] if job.results else []))
     rows = [
         {
-            "run": str(each.run.path),
-            "status": each.status,
-            **{key: _typed(word) for key, word in each.overrides.items() if key in keys},
-            **_settings(each.config, keys),
-            **_metrics(each.results),
+            "run": str(job.run.path),
+            "status": job.status,
+            **{key: _typed(word) for key, word in job.overrides.items() if key in keys},
+            **_settings(job.config, keys),
+            **_metrics(job.results),
         }
-        for each in found
+        for job in jobs
     ]
     return _frame(["run", "status", *keys, DATASET, *METRICS], rows)
 

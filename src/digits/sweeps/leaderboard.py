@@ -11,9 +11,10 @@ from digits.config import SAMPLE
 from digits.errors import UserError
 from digits.evaluation.metrics import interval
 from digits.runs.files import rounded
+from digits.runs.predictions import Predictions, read_predictions
 from digits.runs.results import FINISHED, PRUNED, Results
-from digits.sweeps.comparison import Comparison, compare_neighbours, without_predictions
-from digits.sweeps.found import SEED, Found, Job, collect, columns_of
+from digits.sweeps.comparison import Comparison, compare_neighbours
+from digits.sweeps.found import SEED, Job, collect, columns_of
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,6 @@ class Row:
         return self.jobs[0].status
 
     @property
-    def order(self) -> tuple[bool, bool, bool, float]:
-        """Sort key: MNIST before the sample, validation accuracy before test accuracy, best first, unfinished last."""
-        return order_of(self.done)
-
-    @property
     def best(self) -> Job:
         """The job with the best metric."""
         return max(self.jobs, key=lambda job: job.results.metric if job.results else -math.inf)
@@ -79,6 +75,14 @@ class Row:
         std = rounded(statistics.stdev(values)) if len(values) > 1 else None
         return SeedStats(rounded(statistics.fmean(values)), std, min(values), max(values))
 
+    def predictions(self) -> Predictions | None:
+        """The predictions of its best job; None if it kept none, or they cannot be read, or are not all."""
+        try:
+            kept = read_predictions(self.best.run.path)
+        except UserError:
+            return None
+        return kept if kept and len(kept.labels) == self.done[0].dataset["test"] else None
+
     def interval(self) -> tuple[float, float]:
         """95 % Wilson interval of the mean test accuracy."""
         accuracy = statistics.fmean(results.test_accuracy for results in self.done)
@@ -86,7 +90,7 @@ class Row:
 
 
 def order_of(done: Sequence[Results]) -> tuple[bool, bool, bool, float]:
-    """Sort key of the results of a row: MNIST before the sample, validated ones first, the best mean first."""
+    """Sort key of a row: MNIST before the sample, validated results first, the best mean first, none last."""
     if not done:
         return True, True, True, 0.0
     sampled, unvalidated = done[0].dataset["name"] == SAMPLE, done[0].val_accuracy is None
@@ -126,7 +130,7 @@ class Leaderboard:
     @cached_property
     def without_predictions(self) -> list[Path]:
         """The best run of each row that cannot be compared by its test images; ``digits evaluate`` mends that."""
-        return without_predictions(self.ranked) if self.comparisons else []
+        return [row.best.run.path for row in self.ranked if row.predictions() is None] if self.comparisons else []
 
     @property
     def failures(self) -> int:
@@ -155,23 +159,21 @@ def rank(*sweeps: Path, output: Path | None = None) -> Leaderboard:
     Raises:
         UserError: If one of them has no job, or there is only a single run.
     """
-    found = collect(sweeps)
-    groups: dict[str, list[Found]] = {}
-    for each in found:
-        groups.setdefault(f"{each.configuration()} {each.fingerprint()}", []).append(each)
-    columns = columns_of(found)
-    shows_seed = any(each.single for each in found)
+    jobs = collect(sweeps)
+    columns = columns_of(jobs)
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(f"{job.configuration()} {job.fingerprint()}", []).append(job.with_settings(columns))
+    shows_seed = any(job.single for job in jobs)
     rows: list[Row] = []
     duplicates: dict[str, str] = {}
     for group in groups.values():
-        by_seed = {each.config.get(SEED): each for each in reversed(group) if each.results}
+        by_seed = {job.config.get(SEED): job for job in reversed(group) if job.results}
+        finished = [job for job in group if by_seed.get(job.config.get(SEED)) is job]
+        others = [job for job in group if not job.results]
         duplicates |= {
-            each.name: first.name
-            for each in group
-            if each.results and (first := by_seed[each.config.get(SEED)]) is not each
+            job.name: first.name for job in group if job.results and (first := by_seed[job.config.get(SEED)]) is not job
         }
-        finished = [each.job(columns) for each in group if by_seed.get(each.config.get(SEED)) is each]
-        others = [each.job(columns) for each in group if not each.results]
         complete = len(finished) >= group[0].seeds
         if complete and finished:
             rows.append(Row(_settings(finished, shows_seed), finished))
@@ -179,7 +181,7 @@ def rank(*sweeps: Path, output: Path | None = None) -> Leaderboard:
             Row(_settings([job], shows_seed), [job], complete=False)
             for job in [*([] if complete else finished), *others]
         ]
-    rows.sort(key=lambda row: row.order)
+    rows.sort(key=lambda row: order_of(row.done))
     default = sweeps[0] if len(sweeps) == 1 else Path("leaderboard")
     return Leaderboard(output or default, rows, duplicates)
 

@@ -205,11 +205,11 @@ def fresh_text(study: "optuna.Study", seeds: int, fresh: Sequence[Results]) -> s
 
 def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None:
     """Make the directory one of this search. It may resume with more trials, and nothing else changed."""
-    facts = {**asdict(cfg), "overrides": list(overrides)}
-    del facts["trials"]
+    identity = {**asdict(cfg), "overrides": list(overrides)}
+    del identity["trials"]
     path = directory / plan.SEARCH_FILE
     if not path.exists():
-        save(path, as_json(facts))
+        save(path, as_json(identity))
         return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -218,7 +218,7 @@ def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); choose another --output.") from error
     before = {"seeds": 1, **before}  # a search of an earlier version has one
-    for name, now in json.loads(json.dumps(facts)).items():
+    for name, now in json.loads(json.dumps(identity)).items():
         if (then := before.get(name)) != now:
             difference = f"{name}={then} instead of {now}" if isinstance(now, int) else f"another {name}"
             raise UserError(f"{directory} holds another search, with {difference}. Choose another --output.")

@@ -5,13 +5,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.errors import HydraException
 
 from digits.config import Seed
 from digits.errors import UserError, shown
 from digits.model.geometry import OneOf
+from digits.overrides import as_override
 from digits.runs.differences import flat
 
 if TYPE_CHECKING:
@@ -92,15 +90,4 @@ def samples(space: Space) -> Iterator[list[str]]:
 
 def overrides(params: Mapping[str, Any]) -> list[str]:
     """The values of a trial as Hydra's overrides."""
-    return [f"{key}={_quoted(value)}" for key, value in params.items()]
-
-
-def _quoted(value: Any) -> str:
-    """A value for the command line, in quotes if Hydra would read it as something else."""
-    if not isinstance(value, str):
-        return shown(value)
-    try:
-        plain = OverridesParser.create().parse_override(f"key={value}").value() == value
-    except HydraException:
-        plain = False
-    return value if plain else QuotedString(text=value, quote=Quote.double).with_quotes()
+    return [as_override(key, value) for key, value in params.items()]

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import re
 import shutil
-import statistics
 import sys
 import threading
 import time
@@ -18,7 +17,6 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # the sweep
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -36,7 +34,6 @@ from digits.validation import resolve
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
-ALL_CORES = -1  # joblib's number for it, and the default of its launcher
 
 
 class Sweep(Callback):
@@ -49,9 +46,8 @@ class Sweep(Callback):
         self.jobs: list[list[str]] = []
         self._process = os.getpid()
         self._planned = False
-        self._open: set[int] = set()  # numbers of the jobs without a result
-        self._began: float | None = None  # start of the current job, unless it has a result already
-        self._times: list[float] = []  # seconds per job
+        self._open: list[int] = []  # numbers of the jobs that had no result at the start
+        self._began = 0.0
         self._progress: Progress | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -73,8 +69,8 @@ class Sweep(Callback):
         _check_jobs(config.hydra.job.config_name, self.jobs, runs)
         plan.check(directory, self.jobs)
         if _launcher(config) == "JoblibLauncher":
-            own = str(config.trainer.devices)
-            devices = [overrides.get("trainer.devices", own) for overrides in plan.by_number(self.jobs).values()]
+            default = str(config.trainer.devices)
+            devices = [overrides.get("trainer.devices", default) for overrides in plan.by_number(self.jobs).values()]
             processes = max(int(each) if each.isdecimal() else 1 for each in devices)
             with read_write(config.hydra):
                 config.hydra.launcher.n_jobs = at_once(config, len(self.jobs), processes)
@@ -84,7 +80,7 @@ class Sweep(Callback):
             say(f"{len(self.jobs)} jobs, {config.hydra.launcher.n_jobs} at once")
         directory.mkdir(parents=True, exist_ok=True)
         plan.write_plan(directory, self.jobs)
-        self._open = {number for number, run in enumerate(runs) if not _outcome(run)[1]}
+        self._open = [number for number, run in enumerate(runs) if not _outcome(run)[1]]
         if _launcher(config) != "BasicLauncher" and config.hydra.launcher.get("n_jobs") != 1:
             launcher = config.hydra.launcher
             together = int(launcher.get("n_jobs") or launcher.get("array_parallelism") or len(runs))
@@ -94,17 +90,19 @@ class Sweep(Callback):
             )
             self._progress.start()
         self._planned = True
+        self._began = time.monotonic()
 
     @exit_on_error()
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Announce the job and the time left. In a parallel job, silence the console instead."""
         if not self.jobs:
             return  # a single run
-        self._began = time.monotonic() if config.hydra.job.num in self._open else None
         if os.getpid() == self._process:
             settings = self._settings(config.hydra.overrides.task)
             settings = f": {settings}" if settings else ""
-            log.info("\nJob %d of %d%s%s", config.hydra.job.num + 1, len(self.jobs), self._left(), settings)
+            done = sum(number < config.hydra.job.num for number in self._open)
+            left = _time_left(time.monotonic() - self._began, done, len(self._open) - done)
+            log.info("\nJob %d of %d%s%s", config.hydra.job.num + 1, len(self.jobs), left, settings)
             return
         if _launcher(config) == "LocalLauncher":  # it starts all jobs at once; joblib limits the threads itself
             os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -117,13 +115,6 @@ class Sweep(Callback):
             multiprocessing.set_start_method("spawn", force=True)  # torch's processes do not know joblib's method
             if config.trainer.accelerator != "cpu":
                 parallel.take_a_gpu()
-
-    @exit_on_error()
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Count the job."""
-        if self._began is not None:
-            self._open.discard(config.hydra.job.num)
-            self._times.append(time.monotonic() - self._began)
 
     @exit_on_error()
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -144,9 +135,6 @@ class Sweep(Callback):
     def _settings(self, overrides: Sequence[str]) -> str:
         """The overrides of a job that not all jobs have."""
         return " ".join(word for word in overrides if not all(word in others for others in self.jobs))
-
-    def _left(self) -> str:
-        return _time_left(statistics.fmean(self._times), len(self._open)) if self._times else ""
 
 
 class Progress(threading.Thread):
@@ -188,8 +176,8 @@ class Progress(threading.Thread):
                 self._written[number] = written
                 self._ended.add(number)
                 self._seen += 1
-                each = (time.monotonic() - self._began) / max(self._seen, self.at_once)  # others end soon
-                left = _time_left(each, len(self.runs) - len(self._ended))
+                done = max(self._seen, self.at_once)  # others end soon
+                left = _time_left(time.monotonic() - self._began, done, len(self.runs) - len(self._ended))
                 settings = f" ({self.settings[number]})" if self.settings[number] else ""
                 outcome = _outcome(run)[0]
                 say(f"Job {number + 1} of {len(self.runs)}{settings}: {outcome}; {len(self._ended)} done{left}")
@@ -204,9 +192,9 @@ def _outcome(run: Run) -> tuple[str, bool]:
         return str(error), False
 
 
-def _time_left(seconds: float, jobs: int) -> str:
-    """The time left, from the seconds per job."""
-    return f", about {duration(seconds * jobs)} left" if jobs else ""
+def _time_left(seconds: float, done: int, jobs: int) -> str:
+    """The time that the remaining jobs will take, from the time of those that are done."""
+    return f", about {duration(seconds / done * jobs)} left" if done and jobs else ""
 
 
 def at_once(config: DictConfig, jobs: int, processes: int) -> int:
@@ -220,8 +208,8 @@ def at_once(config: DictConfig, jobs: int, processes: int) -> int:
     asked = int(config.hydra.launcher.n_jobs)
     if not asked:
         raise UserError("hydra.launcher.n_jobs=0 runs nothing; give how many jobs at once, or -1 for what fits.")
-    sane = parallel.jobs_at_once(jobs, config.trainer.accelerator, processes)
-    return sane if asked == ALL_CORES else max(1, sane + 1 + asked) if asked < 0 else asked
+    fitting = parallel.jobs_at_once(jobs, config.trainer.accelerator, processes)
+    return asked if asked > 0 else max(1, fitting + 1 + asked)
 
 
 def _check_same_directory(config: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
@@ -253,7 +241,7 @@ def _check_jobs(config_name: str, jobs: Sequence[Sequence[str]], runs: Sequence[
 
 
 def jobs_of(config: DictConfig) -> list[list[str]]:
-    """The overrides of each job of a multirun, in the order of their numbers, as Hydra's own sweeper makes them.
+    """The overrides of each job of a multirun, in the order of their numbers, as Hydra's default sweeper makes them.
 
     Raises:
         UserError: If the sweep could not be resumed, or a value cannot be swept.

@@ -134,9 +134,7 @@ class BatchLines(Callback):
         """Check for divergence before validating."""
         self._check()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check for divergence in an epoch without validation."""
-        self._check()
+    on_train_epoch_end = on_validation_start  # in an epoch without validation
 
     def _check(self) -> None:
         losses = torch.stack([loss for loss, *_ in self._since]).tolist() if self._since else []
@@ -210,12 +208,10 @@ class Stopwatch(Callback):
         self._last_step = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start; in a resumed epoch, on_train_epoch_start is not called."""
-        self._start()
+        """Start. In a resumed epoch, on_train_epoch_start is not called."""
+        self._started = self._last_step = time.perf_counter()
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start."""
-        self._start()
+    on_train_epoch_start = on_train_start
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         """Take the time; at the end of an epoch on a GPU, after the device has finished."""
@@ -225,11 +221,10 @@ class Stopwatch(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop: evaluation does not count."""
-        self._stop()
+        self.seconds += self._last_step - self._started
+        self._started = self._last_step
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop, in an epoch without validation."""
-        self._stop()
+    on_train_epoch_end = on_validation_start  # in an epoch without validation
 
     def state_dict(self) -> dict[str, Any]:
         """The seconds so far."""
@@ -238,13 +233,6 @@ class Stopwatch(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the seconds of a checkpoint."""
         self.seconds = state_dict["seconds"]
-
-    def _start(self) -> None:
-        self._started = self._last_step = time.perf_counter()
-
-    def _stop(self) -> None:
-        self.seconds += self._last_step - self._started
-        self._started = self._last_step
 
 
 class StepSeed(Callback):

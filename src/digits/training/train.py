@@ -175,7 +175,8 @@ def _accelerator(device: torch.device) -> str:
 def _help_first_process(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> None:
     """Train as one of several processes; the first one tests and writes the results. Exits."""
     logging.disable(logging.WARNING)
-    if not run.finished(cfg):
+    run.check(cfg)
+    if not run.results:
         _fit(cfg, run, callbacks)
         _leave_process_group()
     sys.exit(EXIT_DONE)

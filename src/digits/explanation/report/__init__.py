@@ -70,7 +70,7 @@ def _page(run: Run, results: Results, evaluation: Evaluation) -> str:
                 plots.reliability([(part.confidence, part.accuracy, part.images) for part in evaluation.reliability])
             ),
             drawings=[drawing.svg(figure) for figure in _drawings(best.network(), evaluation)],
-            drawn=with_article(evaluation.classes[_drawn(evaluation)]),
+            drawn=with_article(evaluation.classes[_drawn_class(evaluation)]),
             layers=best.layers(),
             configuration=[(key, shown(value)) for key, value in flat(run.read_config() or {})],
             versions={**results.versions, **(results.git or {})},
@@ -78,7 +78,7 @@ def _page(run: Run, results: Results, evaluation: Evaluation) -> str:
         )
 
 
-def _drawn(evaluation: Evaluation) -> int:
+def _drawn_class(evaluation: Evaluation) -> int:
     """The class whose example is drawn."""
     wanted = DRAWN_DIGIT if evaluation.noun == "digits" else 0
     return wanted if evaluation.examples[wanted] else next(n for n, png in enumerate(evaluation.examples) if png)
@@ -122,6 +122,6 @@ def _curves(rows: Sequence[dict[str, float]]) -> Iterator[Any]:
 
 
 def _drawings(network: Network, evaluation: Evaluation) -> Iterator[Any]:
-    for name, figure in figures(network, image_of(evaluation.examples[_drawn(evaluation)])):
+    for name, figure in figures(network, image_of(evaluation.examples[_drawn_class(evaluation)])):
         if name != "input":
             yield figure
