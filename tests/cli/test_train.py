@@ -165,7 +165,7 @@ def test_a_damaged_result_is_a_row(call: Callable[..., int], tmp_path: Path) -> 
     assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 1
     rows = (tmp_path / "sweep/leaderboard.csv").read_text().splitlines()
     assert "finished" in rows[1]
-    assert "cannot be read" in rows[2]
+    assert "is not a file that a run writes" in rows[2]
     assert (tmp_path / "sweep/0/results.json").read_text() == "{"
 
 

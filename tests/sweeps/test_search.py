@@ -244,7 +244,7 @@ def test_a_loss_that_is_no_number_is_a_trial_that_failed(found: Callable[..., An
     study = found(trials=3, words=words, space={"optimizer.lr": [1e30, 0.01]}, sampler="random", seed=1)
     states = {trial.params["optimizer.lr"]: trial.state.name for trial in study.get_trials()}
     assert states == {1e30: "FAIL", 0.01: "COMPLETE"}
-    assert "".join(Run(tmp_path / f"search/{number}").state() for number in (0, 1)).count("loss is") == 1
+    assert max(Run(tmp_path / f"search/{number}").state().count("loss is") for number in range(2)) == 1
 
 
 @pytest.mark.slow
