@@ -3,6 +3,7 @@
 import gzip
 import multiprocessing
 import time
+import tracemalloc
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -109,7 +110,13 @@ def test_a_damaged_file_is_named_and_refused_where_none_can_be_fetched(
 
 def test_a_file_that_unpacks_without_end_is_read_no_further_than_it_should_be(tiny_mnist: Path) -> None:
     damage(tiny_mnist / f"{TRAIN_IMAGES}.gz", "bomb")
-    assert "holds more" in files.find(tiny_mnist).damaged[tiny_mnist / f"{TRAIN_IMAGES}.gz"]
+    size = files.MNIST.files[TRAIN_IMAGES].size
+    tracemalloc.start()
+    try:
+        assert "holds more" in files.find(tiny_mnist).damaged[tiny_mnist / f"{TRAIN_IMAGES}.gz"]
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000 + 5 * size  # of 100,000,000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("where", ["", "MNIST/raw"])
@@ -208,6 +215,16 @@ def test_where_the_first_mirror_fails_the_second_serves(
     assert time.monotonic() - started < 5
     assert len(bad.requests) == 1  # asked once, not for every file
     assert sorted(path.name for path in (tmp_path / "MNIST" / "raw").iterdir()) == sorted(tiny_contents)
+
+
+def test_a_mirror_that_sends_without_end_is_left(
+    tiny_contents: dict[str, bytes], tmp_path: Path, start_mirror: StartMirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MAX_DOWNLOAD_BYTES", 3_000_000)
+    mirror = start_mirror(tiny_contents)
+    mirror.answer = endless
+    with pytest.raises(files.DownloadError, match="sends more than 3,000,000 bytes"):
+        files.obtain(tmp_path, [mirror.address])
 
 
 def test_a_mirror_that_is_not_there_is_passed_over(

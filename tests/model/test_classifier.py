@@ -65,6 +65,16 @@ def test_validation_loss_has_no_label_smoothing() -> None:
     )
 
 
+def test_validation_computes_in_float32() -> None:
+    module = classifier()
+    images, labels = batch()
+    with torch.autocast("cpu", torch.bfloat16):  # as a training in bf16 calls it
+        module.validation_step((images, labels), 0)
+        rounded = torch.nn.functional.cross_entropy(module(images).float(), labels)
+    exact = torch.nn.functional.cross_entropy(module(images), labels)
+    assert module.val_metrics["loss"].compute() == exact != rounded
+
+
 def test_metrics_of_training_count_every_step(tmp_path: Path) -> None:
     """Of batches that differ in size; the learning rate is almost 0."""
     images, labels = batch(211)
