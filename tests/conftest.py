@@ -45,7 +45,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     In this order, no process is alone at the end.
     """
+    no_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc here")
     for item in items:
+        if item.get_closest_marker("linux"):
+            item.add_marker(no_proc)
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
     longest = {"test_readme.py": 0, "test_faults.py": 1}

@@ -28,6 +28,13 @@ def test_no_file_and_no_function_is_long(file: Path) -> None:
             assert node.end_lineno - node.lineno + 1 <= MAX_FUNCTION_LINES, node.name
 
 
+def test_no_test_module_imports_from_another() -> None:
+    for file in (ROOT / "tests").rglob("*.py"):
+        imports = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+        names = {name for node in imports for name in (node.module or "", *(alias.name for alias in node.names))}
+        assert not [name for name in names if re.search(r"(^|\.)test_", name)], file
+
+
 def test_the_changelog_is_one() -> None:
     """As Keep a Changelog has it: an Unreleased section, then versions, newest first, with known kinds of change."""
     text = (ROOT / "CHANGELOG.md").read_text()

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -453,26 +452,3 @@ def test_the_help_names_the_defaults_as_they_are(monkeypatch: pytest.MonkeyPatch
         key, _, value = word.partition("=")
         if not key.startswith("hydra."):
             assert shown(OmegaConf.select(cfg, key)) == value, key
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "outputs/2026-11-01/12-00-00",
-        "outputs/lr=0.1",
-        "outputs/été",
-        "a b",
-        "x,y",
-        "[a]{b}",
-        "it's",
-        'say "7"',
-        "back\\slash",
-        "end\\",
-        'both\\"',
-        "7",
-    ],
-)
-def test_an_override_as_hydra_reads_it(value: str) -> None:
-    override = OverridesParser.create().parse_override(overrides.as_override("hydra.run.dir", value))
-    assert str(override.value()) in (value, f"'{value}'", f'"{value}"')
-    assert getattr(override.value(), "text", str(override.value())) == value

@@ -36,8 +36,8 @@ class Check(Callback):
         HydraConfig.instance().set_config(config)  # for ${hydra:…} in values
         Check.checked = resolve_job(config)
         directory = check_directory(config, "hydra.run.dir")
-        asked = any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra)
-        processes.check(Check.checked, asked)
+        names_directory = any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra)
+        processes.check(Check.checked, names_directory)
         run = Run(directory)
         pin(Check.checked, run)
         run.check(Check.checked)

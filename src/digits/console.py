@@ -81,7 +81,7 @@ def layer_table(layers: Sequence[Layer], width: int | None = None) -> str:
     return "\n".join([*lines, line("total", "", "", *(f"{number:,}" for number in sums))])
 
 
-def fill(text: str) -> list[str]:
+def indented(text: str) -> list[str]:
     """Break a text into indented lines as wide as the terminal, or 80 without one."""
     width = shutil.get_terminal_size().columns
     return textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
@@ -198,14 +198,14 @@ def print_fitting(
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def lightning_silenced() -> Iterator[None]:
     """Silence what Lightning prints at every start, within the block."""
     with warnings.catch_warnings():
-        hush()
+        silence_lightning()
         yield
 
 
-def hush() -> None:
+def silence_lightning() -> None:
     """Silence it for the rest of the process."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

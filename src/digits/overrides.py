@@ -179,7 +179,7 @@ def check_keys(overrides: Sequence[str]) -> None:
         name = re.sub(r"\.\d+(?=\.|$)", ".0", key.partition("@")[0])  # model.blocks.7 is like model.blocks.0
         group = "/" in name or (config_directory() / name).is_dir() or "@" in key
         if not (group or name in keys or name == "hydra" or name.startswith("hydra.")):
-            raise UserError(f"unknown key {key} (in {override}); {_siblings(name, keys)}.{did_you_mean(key, keys)}")
+            raise UserError(f"unknown key {key} (in {override}); {_keys_beside(name, keys)}.{did_you_mean(key, keys)}")
 
 
 def _keys_of(schema: type, prefix: str = "") -> Iterator[str]:
@@ -195,7 +195,7 @@ def _keys_of(schema: type, prefix: str = "") -> Iterator[str]:
                     yield from _keys_of(each, f"{prefix}{name}.0." if is_list else f"{prefix}{name}.")
 
 
-def _siblings(name: str, keys: Sequence[str]) -> str:
+def _keys_beside(name: str, keys: Sequence[str]) -> str:
     """The keys beside an unknown one, in words."""
     parent = name.rpartition(".")[0]
     while parent and parent not in keys:

@@ -87,12 +87,12 @@ def is_first() -> bool:
     return next((rank for rank in ranks if rank is not None), "0") == "0"
 
 
-def check(cfg: "TrainConfig", asked: bool) -> None:
+def check(cfg: "TrainConfig", names_directory: bool) -> None:
     """Check that several machines have a launcher, and that its processes train together, in one directory.
 
     Args:
         cfg: The configuration.
-        asked: Whether the command line names the run directory.
+        names_directory: Whether the command line names the run directory.
 
     Raises:
         UserError: If they do not.
@@ -117,5 +117,5 @@ def check(cfg: "TrainConfig", asked: bool) -> None:
             f"{number} processes were started for one training: add trainer=ddp, without trainer.devices. "
             "For several trainings, start one process: a sweep, such as -m seed=0,1,2,3 hydra/launcher=slurm."
         )
-    if not asked:
+    if not names_directory:
         raise UserError("several processes are one training, in one directory: add hydra.run.dir=outputs/NAME.")

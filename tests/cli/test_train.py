@@ -134,12 +134,12 @@ def test_the_time_left_is_of_jobs_without_a_result(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first of four has been done before, and each of the others takes a minute."""
-    begun, minutes = sweep.Sweep(), 0
+    begun, clock = sweep.Sweep(), [0.0]
     begun.jobs, begun._open = [[], [], [], []], [1, 2, 3]
-    monkeypatch.setattr("time.monotonic", lambda: begun._began + 60 * minutes)
+    monkeypatch.setattr("time.monotonic", lambda: begun._began + clock[0])
     job = OmegaConf.create({"hydra": {"job": {"num": 0}, "overrides": {"task": []}}})
     with caplog.at_level(logging.INFO):
-        for number, minutes in enumerate((0, 0, 1, 2)):  # noqa: B007 - the clock reads it
+        for number, clock[0] in enumerate((0.0, 0.0, 60.0, 120.0)):
             job.hydra.job.num = number
             begun.on_job_start(job)
     left = ["", "", ", about 2 min 00 s left", ", about 1 min 00 s left"]

@@ -2,6 +2,7 @@
 
 import gzip
 import multiprocessing
+import os
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -108,15 +109,37 @@ def test_a_damaged_file_is_named_and_refused_where_none_can_be_fetched(
     assert path.read_bytes() == before
 
 
-def test_a_file_that_unpacks_without_end_is_read_no_further_than_it_should_be(tiny_mnist: Path) -> None:
-    damage(tiny_mnist / f"{TRAIN_IMAGES}.gz", "bomb")
+@pytest.mark.parametrize("packed", [True, False])
+def test_no_more_is_read_of_a_file_than_it_should_hold(packed: bool, tiny_mnist: Path) -> None:
+    path = tiny_mnist / f"{TRAIN_IMAGES}.gz"
+    if packed:
+        damage(path, "bomb")
+    else:
+        path = path.rename(tiny_mnist / TRAIN_IMAGES)
+        os.truncate(path, 100_000_000)
     size = files.MNIST.files[TRAIN_IMAGES].size
     tracemalloc.start()
     try:
-        assert "holds more" in files.find(tiny_mnist).damaged[tiny_mnist / f"{TRAIN_IMAGES}.gz"]
+        assert "holds more" in files.find(tiny_mnist).damaged[path]
         assert tracemalloc.get_traced_memory()[1] < 5_000_000 + 5 * size  # of 100,000,000
     finally:
         tracemalloc.stop()
+
+
+def test_on_a_full_disk_the_damaged_file_keeps_its_name(
+    tiny_contents: dict[str, bytes], tmp_path: Path, start_mirror: StartMirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "MNIST/raw"
+    folder.mkdir(parents=True)
+    (folder / TRAIN_IMAGES).write_bytes(b"damaged")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        files.obtain(tmp_path, [start_mirror(tiny_contents).address])
+    assert [path.read_bytes() for path in folder.iterdir()] == [b"damaged"]
 
 
 @pytest.mark.parametrize("where", ["", "MNIST/raw"])

@@ -57,6 +57,7 @@ def test_another_configuration_is_refused_and_the_keys_named(tmp_path: Path) -> 
 def test_only_files_of_its_own_are_tidied_away(tmp_path: Path) -> None:
     mine = [
         tmp_path / ".notes.2024",
+        unfinished(tmp_path / "notes"),
         tmp_path / ".config.yaml.backup",
         tmp_path / "results.json.1",
     ]
@@ -110,9 +111,13 @@ def test_what_is_tried_again_has_not_failed(tmp_path: Path) -> None:
 
 def test_a_failure_that_cannot_be_written_down_hides_nothing(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    run.path.joinpath(f".results.json.{os.getpid()}").mkdir()  # where the temporary file would be
-    with pytest.raises(ValueError, match="the first"), run.claim(cfg()):
+
+    def fail() -> None:
+        run.results_file.mkdir()
         raise ValueError("the first")
+
+    with pytest.raises(ValueError, match="the first"), run.claim(cfg()):
+        fail()
 
 
 def test_a_refusal_leaves_the_results_alone(tmp_path: Path) -> None:

@@ -177,7 +177,8 @@ def test_trials_on_other_data_are_not_compared(found: Callable[..., Any]) -> Non
 @pytest.mark.parametrize(
     "value",
     ["adam", "a b, \"c\"=d", "true", "null", "1_000", "1e3", "C:\\x\\", "it's", "", " ", "x=y", "[1]", "{a: 1}",
-     "a,b", "choice(1,2)", 0.5, 1e-08, 3, True, None],
+     "a,b", "choice(1,2)", "7", "outputs/2026-11-01/12-00-00", "outputs/été", 'say "7"', "end\\", 'both\\"',
+     0.5, 1e-08, 3, True, None],
 )  # fmt: skip
 def test_a_value_is_typed_so_that_it_is_read_as_itself(value: Any) -> None:
     (word,) = space.overrides({"key": value})

@@ -94,6 +94,7 @@ def test_a_job_that_is_killed_goes_on_from_its_checkpoint(tmp_path: Path, uncut:
     assert board(tmp_path / "cut") == uncut(*words)
 
 
+@pytest.mark.linux
 @pytest.mark.long
 def test_jobs_that_outlive_their_sweep_are_waited_for(tmp_path: Path) -> None:
     """As submitit's do, and a cluster's: the same command, while they train, ends with what they find."""
@@ -163,6 +164,7 @@ def test_jobs_at_once_that_are_cut_off(
     assert board(tmp_path / "cut") == uncut(*words)
 
 
+@pytest.mark.linux
 @pytest.mark.slow
 def test_a_job_that_runs_out_of_time_goes_on(tmp_path: Path, uncut: Callable[..., Board]) -> None:
     """By submitit's signal, upon which it, or Slurm, submits the job again."""
@@ -196,6 +198,7 @@ def _is_job(pid: int, folder: Path) -> bool:
         return False
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize(
     "launcher", [pytest.param(JOBLIB, marks=pytest.mark.slow), pytest.param(LOCAL, marks=pytest.mark.long)]
 )
@@ -303,7 +306,7 @@ def test_a_job_that_is_tried_again_has_not_ended(tmp_path: Path, capsys: pytest.
     for run_ in runs:
         run_.path.mkdir()
         run_.write_failure(ValueError("the loss is nan"))
-    progress = sweep.Progress(["", "seed=1"], runs, without=[0, 1], at_once=2)
+    progress = sweep.Progress(["", "seed=1"], runs, open_jobs=[0, 1], at_once=2)
     runs[1].results_file.unlink()
     progress._look()
     assert capsys.readouterr().out == ""

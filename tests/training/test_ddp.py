@@ -195,6 +195,7 @@ def test_two_processes_cut_off_within_an_epoch_go_on_to_the_same_end(others: lis
     assert_same_ends(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize(
     ("number", "to_all", "code"),
     [
@@ -415,6 +416,7 @@ def test_a_process_that_is_killed_ends_the_training_which_goes_on(tmp_path: Path
     assert results.steps == 200  # all of an epoch
 
 
+@pytest.mark.linux
 @pytest.mark.long
 @pytest.mark.parametrize(("by", "rank"), [("lightning", 1), ("torchrun", 1), ("torchrun", 0)])
 def test_a_worker_that_is_killed_ends_the_training_which_goes_on(by: str, rank: int, tmp_path: Path) -> None:
@@ -455,17 +457,17 @@ def test_torchrun_needs_a_directory(
     assert processes.launched_externally() == (2, 2)
     together = resolve(composed("trainer=ddp"))
     with pytest.raises(UserError, match="in one directory: add hydra.run.dir=outputs/NAME"):
-        processes.check(together, asked=False)
+        processes.check(together, names_directory=False)
     for words in ([], ["trainer=ddp", "trainer.devices=2"], ["trainer.strategy=ddp_spawn"]):
         with pytest.raises(UserError, match="4 processes were started for one training: add trainer=ddp, without"):
-            processes.check(resolve(composed(*words)), asked=True)
-    processes.check(together, asked=True)
+            processes.check(resolve(composed(*words)), names_directory=True)
+    processes.check(together, names_directory=True)
 
 
 def test_several_machines_need_a_launcher() -> None:
     cfg = resolve(composed("trainer=ddp", "trainer.num_nodes=2"))
     with pytest.raises(UserError, match=r"trainer\.num_nodes=2 would wait for processes on other machines"):
-        processes.check(cfg, asked=True)
+        processes.check(cfg, names_directory=True)
 
 
 @pytest.mark.parametrize(("job", "devices", "refused"), [
@@ -479,7 +481,7 @@ def test_one_process_of_slurm_for_several_devices(
     cfg = resolve(composed("trainer=ddp", f"trainer.devices={devices}"))
     expected = pytest.raises(UserError, match="srun has started one") if refused else contextlib.nullcontext()
     with expected:
-        processes.check(cfg, asked=True)
+        processes.check(cfg, names_directory=True)
 
 
 def test_slurm(monkeypatch: pytest.MonkeyPatch) -> None:

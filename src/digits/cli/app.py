@@ -178,6 +178,9 @@ def evaluate(
         from digits.evaluation.evaluate import measure, open_test
         from digits.model.inference import best_device
 
+        if robust:
+            from digits.explanation.explain import draw_robustness
+
     alone = len(trained) == 1 and not tta and data is None
     folder = output or (trained[0].home if alone else None)
     if folder and Run(folder).results_file.exists() and not (alone and folder.resolve() == trained[0].home.resolve()):
@@ -192,8 +195,6 @@ def evaluate(
         accuracies = robustness.measure(network, test.digits)
         print(f"\n{robustness.table(accuracies)}")
         if folder:
-            from digits.explanation.explain import draw_robustness
-
             written += [robustness.write(accuracies, folder), draw_robustness(accuracies, folder)]
     print(f"\nWritten to {', '.join(map(str, written))}" if folder else "\n--output FOLDER saves this.")
     return EXIT_DONE

@@ -7,10 +7,8 @@ from pathlib import Path
 from digits.console import layer_table
 from digits.errors import UserError
 from digits.model.geometry import layers
-from digits.overrides import compose
 from digits.runs.find import find
 from digits.signals import importing
-from digits.validation import resolve
 
 
 def explain(named: Sequence[str], image: Path | None, digit: int | None, augment: bool) -> None:
@@ -29,6 +27,9 @@ def explain(named: Sequence[str], image: Path | None, digit: int | None, augment
     if "=" in named[0] and not os.path.exists(named[0]):
         if is_drawn:
             raise UserError(f"{' '.join(named)} is not a trained network to draw; name a run.")
+        from digits.overrides import compose
+        from digits.validation import resolve
+
         cfg = resolve(compose(*named))
         print(layer_table(layers(cfg.model.blocks, cfg.model.head)))
         if augment:
@@ -40,8 +41,10 @@ def explain(named: Sequence[str], image: Path | None, digit: int | None, augment
         raise UserError(f"explain takes one run, not {len(named)}: {' '.join(named)}")
     trained = find(named[0])
     with importing():
-        from digits.explanation import explain as explanation
         from digits.runs.checkpoint import Checkpoint
+
+        if is_drawn or augment:
+            from digits.explanation import explain as explanation
 
     pixels = explanation.pixels_of(trained, image, digit) if is_drawn else None
     print(layer_table(Checkpoint(trained.checkpoint).layers()))

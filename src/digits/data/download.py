@@ -26,7 +26,7 @@ from digits.console import shows_progress
 from digits.data.sources import MNIST, Official, Source
 from digits.errors import RunError, UserError
 from digits.locks import Lock
-from digits.runs.files import write
+from digits.runs.files import atomic
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ def _read(path: Path, official: Official) -> bytes:
     if official.md5 and path.suffix != ".gz":
         raise ValueError("only the .gz file can be verified") if path.is_file() else FileNotFoundError
     with path.open("rb") as file:
-        return _verified(file.read(2 * official.size), official, path.suffix == ".gz")  # even a packed one is shorter
+        return _verified(file.read(2 * official.size), official, path.suffix == ".gz")  # no good file is longer
 
 
 def _verified(stored: bytes, official: Official, packed: bool = True) -> bytes:
@@ -183,7 +183,7 @@ def _verified(stored: bytes, official: Official, packed: bool = True) -> bytes:
             with gzip.open(io.BytesIO(stored)) as file:
                 content = file.read(official.size + 1)  # no more, so that a file made to unpack endlessly cannot
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise ValueError(f"not a whole gz file: {error}" if stored else "empty") from error
+            raise ValueError(f"not a whole gz file: {error}") from error
     if len(content) != official.size:
         length = "more" if len(content) > official.size else f"{len(content):,}" if content else "none"
         raise ValueError(f"it should hold {official.size:,} bytes and holds {length}")
@@ -225,11 +225,11 @@ def _fetch(root: Path, found: Found, mirrors: Sequence[str]) -> None:
 
 def _keep(target: Path, content: bytes) -> None:
     """Write a verified file; rename a damaged one that has its name."""
-    if target.exists():
-        aside = target.with_name(f"{target.name}.damaged-{time.time_ns()}")
-        target.rename(aside)
+    aside = target.with_name(f"{target.name}.damaged-{time.time_ns()}")
+    with atomic(target, keep=aside) as file:
+        file.write(content)
+    if aside.exists():
         log.warning("The damaged file is kept as %s.", aside)
-    write(target, content)
 
 
 def _download(address: str, progress: Progress, task: TaskID) -> Iterator[bytes]:

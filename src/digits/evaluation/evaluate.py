@@ -21,7 +21,7 @@ from torchmetrics.functional.classification import (
 )
 
 from digits.config import SAMPLE
-from digits.console import quiet
+from digits.console import lightning_silenced
 from digits.data import MNISTDataModule, download, folder
 from digits.data.batches import Digits, HeldOut
 from digits.data.sources import SOURCES, default_root
@@ -85,7 +85,7 @@ def open_test(trained: Sequence[Trained], tta: bool = False, other: str | None =
             raise UserError(f"{checkpoint.path} has other classes than the first one.")
     if other is not None:
         return network, other_data(other, checkpoints)
-    with quiet():
+    with lightning_silenced():
         data = data_of(checkpoints[0])
     for checkpoint in checkpoints:
         state = checkpoint.content.get("MNISTDataModule")
@@ -120,7 +120,7 @@ def other_data(word: str, checkpoints: Sequence[Checkpoint]) -> HeldOut:
         images, labels = torch.from_numpy(pictures.images), torch.from_numpy(pictures.labels).long()
         found = HeldOut(Path(word).resolve().name, pictures.classes, Digits(images, labels, torch.from_numpy(members)))
     elif word in (*SOURCES, "sample"):
-        with quiet():
+        with lightning_silenced():
             data = MNISTDataModule(word, default_root(word), val_size=0, offline_fallback=False)
             data.setup()
         found = data.held_out()

@@ -22,7 +22,6 @@ from digits.model.spec import with_article
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.files import save, write, writing
 from digits.runs.find import Trained
-from digits.validation import parse_data
 
 Image = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
@@ -77,7 +76,7 @@ def importance(network: Network, image: Image, digit: int) -> Values:
 
     Integrated gradients (Sundararajan et al., 2017, https://arxiv.org/abs/1703.01365).
     """
-    from captum.attr import IntegratedGradients  # takes long, and most of the drawings do not need it
+    from captum.attr import IntegratedGradients  # takes long, and drawings of the data do not need it
 
     pixels = torch.from_numpy(image[None].copy()).float()
     attributed: Tensor = IntegratedGradients(network).attribute(pixels, target=digit, n_steps=64)  # from a blank image
@@ -142,6 +141,8 @@ def augmentation_of(trained: Trained) -> AugmentConfig | None:
     Raises:
         UserError: If the checkpoint does not say.
     """
+    from digits.validation import parse_data  # imports Hydra, which the report does not need
+
     try:
         arguments = dict(Checkpoint(trained.checkpoint).content["datamodule_hyper_parameters"])  # Lightning's name
         del arguments["seed"]

@@ -16,7 +16,7 @@ from digits.model.network import build_network
 
 
 class Mean(Metric):
-    """Mean over all images, from the sum of each batch: of the loss, or of 1 for each correct answer.
+    """Mean over all images of the loss, or of 1 for each correct answer; each batch adds its sum.
 
     torchmetrics' MeanMetric looks for NaN on every step, which synchronises with the device, and its
     MulticlassAccuracy takes 0.1 ms per step.

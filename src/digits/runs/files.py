@@ -16,7 +16,7 @@ from annotated_types import Interval
 
 from digits.errors import UserError
 
-UNFINISHED_FILE = re.compile(r"\..+\.[0-9a-f]{16}")
+UNFINISHED_FILE = re.compile(r"\.(.+)\.[0-9a-f]{16}")
 """The name of a file that is being written: its final name, and a random number."""
 
 

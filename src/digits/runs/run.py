@@ -37,6 +37,16 @@ IGNORED_KEYS = (
     "tags",
     "notes",
 )
+OWN_FILES = (
+    "config.yaml",
+    "metrics.csv",
+    "predictions.csv",
+    "evaluation.json",
+    "results.json",
+    "index.html",
+    "best.ckpt",
+    "last.ckpt",
+)
 
 
 class Run:
@@ -120,9 +130,7 @@ class Run:
             results = parsed(Results, text) if state.status == FINISHED else None
         except FileNotFoundError:
             return None, UNFINISHED
-        except PermissionError:
-            raise  # the file may be fine
-        except (OSError, ValueError) as error:
+        except (IsADirectoryError, ValueError) as error:  # after another error of the system, the file may be fine
             raise UserError(
                 f"{self.results_file} is not a file that a run writes ({error}); delete it to run again."
             ) from error
@@ -260,5 +268,7 @@ class Run:
         """Remove incomplete files of a training that was killed."""
         for folder in (self.path, self.checkpoints, self.epochs, self.path / "report", self.path / "draw"):
             for file in folder.glob(".*"):
-                if UNFINISHED_FILE.fullmatch(file.name) and file.is_file():
+                unfinished = UNFINISHED_FILE.fullmatch(file.name)
+                is_own = unfinished and (unfinished[1] in OWN_FILES or folder == self.epochs)
+                if is_own and file.is_file():
                     file.unlink(missing_ok=True)

@@ -33,7 +33,7 @@ def pin(cfg: TrainConfig, run: Run, others: Sequence[Run] = ()) -> None:
                 raise
             continue
         path, sha256 = stored.get("start_from"), stored.get("start_sha256")
-        if path and sha256 and _is_named(Path(path), cfg.start_from):
+        if path and sha256 and _may_mean(Path(path), cfg.start_from):
             cfg.start_from, cfg.start_sha256 = str(path), str(sha256)
             return
     checkpoint = find(cfg.start_from).checkpoint.resolve()
@@ -50,7 +50,7 @@ def siblings(run: Run) -> list[Run]:
     return found
 
 
-def _is_named(checkpoint: Path, source: str) -> bool:
+def _may_mean(checkpoint: Path, source: str) -> bool:
     """Whether a user who writes this source may mean this checkpoint."""
     return source == LATEST or Path(source).resolve() in (checkpoint, checkpoint.parent.parent)
 

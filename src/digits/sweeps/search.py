@@ -236,9 +236,9 @@ def _next_trial(
     with ExitStack() as locks:
         with Lock(directory / ".lock"):
             trials = study.get_trials(deepcopy=False)
-            for left in trials:
-                if left.state == states.RUNNING and _lock(directory / str(left.number * cfg.seeds), locks):
-                    trial = optuna.Trial(study, left._trial_id)
+            for abandoned in trials:
+                if abandoned.state == states.RUNNING and _lock(directory / str(abandoned.number * cfg.seeds), locks):
+                    trial = optuna.Trial(study, abandoned._trial_id)
                     break
             else:
                 if sum(each.state != states.WAITING for each in trials) < cfg.trials:

@@ -143,17 +143,17 @@ class Progress(threading.Thread):
     Args:
         settings: The overrides that distinguish each job.
         runs: Their run directories.
-        without: Numbers of the jobs without a result.
+        open_jobs: Numbers of the jobs without a result.
         at_once: How many run at the same time.
     """
 
-    def __init__(self, settings: Sequence[str], runs: Sequence[Run], without: Iterable[int], at_once: int) -> None:
+    def __init__(self, settings: Sequence[str], runs: Sequence[Run], open_jobs: Iterable[int], at_once: int) -> None:
         super().__init__(daemon=True)
         self.settings = settings
         self.runs = runs
         self.at_once = at_once
         self._written = [changed_at(run.results_file) for run in runs]
-        self._ended = set(range(len(runs))).difference(without)
+        self._ended = set(range(len(runs))).difference(open_jobs)
         self._began = time.monotonic()
         self._seen = 0  # number of jobs that have ended since the start
         self._over = threading.Event()

@@ -52,12 +52,12 @@ class Report(Callback):
         """Refuse the sample in place of MNIST, or the other way round: their accuracies do not compare."""
         data = cast(MNISTDataModule, trainer.datamodule)  # type: ignore[attr-defined]
         study, asked, found = self.trial.study, str(data.name), data.description["name"]
-        before = study.user_attrs.get(asked)
-        if before is None:
+        known = study.user_attrs.get(asked)
+        if known is None:
             study.set_user_attr(asked, found)
-        elif before != found:
+        elif known != found:
             raise OtherDataError(
-                f"this search began on {before}, and now there is {found}: set MNIST_ROOT to where MNIST's files are, "
+                f"this search began on {known}, and now there is {found}: set MNIST_ROOT to where MNIST's files are, "
                 "or choose another --output."
             )
 

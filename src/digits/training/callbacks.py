@@ -16,7 +16,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from digits.console import hush
+from digits.console import silence_lightning
 from digits.errors import RunError
 from digits.model.inference import be_exact
 from digits.runs.files import rounded
@@ -53,7 +53,7 @@ class Spawned(Callback):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Apply it in a new process."""
-        hush()
+        silence_lightning()
         if state["logging"]:
             logging.config.dictConfig(state["logging"])
             for handler, level in zip(logging.getLogger().handlers, state["levels"], strict=False):

@@ -33,8 +33,9 @@ def add(best: Checkpoint, run: Run, data: MNISTDataModule, device: torch.device)
 def derive(network: Network, data: MNISTDataModule, device: torch.device) -> RatedNetwork:
     """Estimate from training images what is usual, and from others which predictions are rare.
 
-    The others are the validation images or, without any, training images that the estimate leaves out; in
-    a measurement, both gave nearly the same thresholds. Of n such images, no fraction below 1 / n can be measured.
+    The others are the validation images or, without any, training images that the estimate leaves out.
+    Held-out digits gave nearly the same thresholds (benchmarks/README.md). Of n such images, no fraction below 1 / n
+    can be measured.
 
     Raises:
         RunError: If an output of the network is not finite.

@@ -19,7 +19,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from digits import processes
 from digits.config import SAMPLE, TrainConfig
-from digits.console import duration, fill, layer_table, quiet
+from digits.console import duration, indented, layer_table, lightning_silenced
 from digits.data import MNISTDataModule
 from digits.errors import EXIT_DONE, RunError, UserError, first_line
 from digits.evaluation.evaluate import measure, score
@@ -79,7 +79,7 @@ def train(
     checked = cfg if isinstance(cfg, TrainConfig) else resolve(cfg)
     run = Run(directory or Path("outputs") / datetime.datetime.now().strftime("%Y-%m-%d/%H-%M-%S-%f"))
     pin(checked, run)
-    with quiet():
+    with lightning_silenced():
         if not processes.is_first():
             _help_first_process(checked, run, callbacks)
         with run.claim(checked, wait) as finished:
@@ -261,7 +261,7 @@ def summary(results: Results, run: Run, spec: DataSpec) -> str:
     lines += [
         f"Time           {duration(results.train_seconds)} training, {duration(results.wall_seconds)} in all",
         f"Everything is in {run.path}:",
-        *fill(", ".join(files)),
+        *indented(", ".join(files)),
     ]
     if results.test_accuracy < (2 if spec.are_digits else 1) / len(spec.classes):
         lines.append("That is chance: the network has learned nothing. Try another optimizer.lr, or another seed.")
