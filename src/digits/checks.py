@@ -14,7 +14,7 @@ from digits import processes
 from digits.config import TrainConfig
 from digits.errors import UserError, first_line
 from digits.runs.run import Run
-from digits.runs.start import pin
+from digits.runs.start_from import pin
 from digits.signals import exit_on_error
 from digits.validation import resolve
 
@@ -24,7 +24,8 @@ class Check(Callback):
 
     Attributes:
         checked: The checked configuration of this process's run, for the function that Hydra calls next.
-        done: Whether all that the command was asked for is done: the run, or the whole sweep. The command sets it.
+        done: Whether all that the command was asked for is done: the run, or the whole sweep. The command sets it
+            after a single run, `Sweep` after a whole sweep.
     """
 
     checked: TrainConfig | None = None

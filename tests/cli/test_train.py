@@ -23,8 +23,7 @@ from digits import signals
 from digits.cli import train as command
 from digits.runs.run import Run
 from digits.signals import deferred, exit_codes, forward_to_scheduler
-from digits.sweeps import jobs as parallel
-from digits.sweeps import plan, sweep
+from digits.sweeps import job_processes, plan, sweep
 from digits.training import train as training
 from digits.training.train import train
 
@@ -125,7 +124,7 @@ def test_a_glob_stands_for_the_names_that_a_person_may_choose(call: Callable[...
 
 @pytest.mark.parametrize(("asked", "given"), [(-1, 4), (-2, 3), (-9, 1), (1, 1), (7, 7)])
 def test_how_many_jobs_joblib_runs_at_once(asked: int, given: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "jobs_at_once", lambda jobs, accelerator, processes: 8 // processes)
+    monkeypatch.setattr(job_processes, "jobs_at_once", lambda jobs, accelerator, processes: 8 // processes)
     config = OmegaConf.create({"hydra": {"launcher": {"n_jobs": asked}}, "trainer": {"accelerator": "cpu"}})
     assert sweep.at_once(config, 9, processes=2) == given
 

@@ -21,8 +21,7 @@ import pytest
 
 from digits.errors import UserError
 from digits.runs.run import Run
-from digits.sweeps import jobs as parallel
-from digits.sweeps import sweep
+from digits.sweeps import job_processes, sweep
 
 from ..helpers import QUICK, TRAIN, Forked, children, environment, run, run_cold, start_cold, wait_for
 
@@ -286,18 +285,20 @@ def test_jobs_at_once_share_the_cores_and_have_pages_of_their_own_though_nobody_
 def test_a_sane_number_of_jobs(
     jobs: int, gpus: int, cores: int, gigabytes: float, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "CONTAINER_MEMORY", tmp_path / "memory.max")
+    monkeypatch.setattr(job_processes, "CONTAINER_MEMORY", tmp_path / "memory.max")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
     monkeypatch.setattr("joblib.cpu_count", lambda: cores)
     monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": gigabytes * 1e9 / 4096, "SC_PAGE_SIZE": 4096}.__getitem__)
-    assert parallel.jobs_at_once(jobs) == at_once
+    assert job_processes.jobs_at_once(jobs) == at_once
     if gpus:
-        assert parallel.jobs_at_once(jobs, "cpu") == min(jobs, cores, int(gigabytes // 2))
-    assert parallel.jobs_at_once(jobs, "cpu", processes=2) == max(1, min(jobs, min(cores, int(gigabytes // 2)) // 2))
+        assert job_processes.jobs_at_once(jobs, "cpu") == min(jobs, cores, int(gigabytes // 2))
+    assert job_processes.jobs_at_once(jobs, "cpu", processes=2) == max(
+        1, min(jobs, min(cores, int(gigabytes // 2)) // 2)
+    )
     (tmp_path / "memory.max").write_text("max\n")
-    assert parallel.jobs_at_once(jobs) == at_once
+    assert job_processes.jobs_at_once(jobs) == at_once
     (tmp_path / "memory.max").write_text("4000000000\n")  # bytes: a container's
-    assert parallel.jobs_at_once(jobs, "cpu") == max(1, min(jobs, cores, int(gigabytes // 2), 2))
+    assert job_processes.jobs_at_once(jobs, "cpu") == max(1, min(jobs, cores, int(gigabytes // 2), 2))
 
 
 def test_a_job_that_is_tried_again_has_not_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -330,15 +331,15 @@ def test_jobs_of_several_gpus_are_not_run_at_once(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     with pytest.raises(UserError, match="leave out trainer.devices=") if refused else nullcontext():
-        parallel.check_one_gpu_each(accelerator, devices)
+        job_processes.check_one_gpu_each(accelerator, devices)
 
 
 TAKE = """
 import getpass, os, sys
 getpass.getuser = lambda: 1 / 0  # in a container, a user may have no name
-from digits.sweeps import jobs
-jobs.take_a_gpu()
-jobs.take_a_gpu()  # for a second job
+from digits.sweeps import job_processes
+job_processes.take_a_gpu()
+job_processes.take_a_gpu()  # for a second job
 print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()
 """
@@ -374,7 +375,7 @@ def test_gpus_that_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert parallel._gpus() == ["0", "1"]
+    assert job_processes._gpus() == ["0", "1"]
     program.unlink()
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert parallel._gpus() == []
+    assert job_processes._gpus() == []

@@ -24,7 +24,7 @@ from digits.entry import command
 from digits.errors import EXIT_DONE, HYDRA_DEBUG, OUR_DEBUG, RunError, UserError, debugging, exit_code, message
 from digits.runs.results import Results
 from digits.runs.run import Run
-from digits.runs.start import pin, siblings
+from digits.runs.start_from import pin, siblings
 from digits.signals import (
     Interrupted,
     begin_job,
@@ -158,7 +158,9 @@ def write_report(run: Run, results: Results) -> None:
 
 def _checked(cfg: DictConfig, sweeping: bool) -> TrainConfig:
     """The configuration that was checked before Hydra created the run directory; a job of a sweep is checked here."""
-    return (not sweeping and Check.checked) or resolve(cfg, multirun=sweeping)
+    if Check.checked and not sweeping:
+        return Check.checked
+    return resolve(cfg, multirun=sweeping)
 
 
 @contextmanager

@@ -97,7 +97,8 @@ class DigitClassifier(LightningModule):
     def on_train_start(self) -> None:
         """Keep the counts of a checkpoint on rank 0 only. Give a resumed optimizer state the weights' memory format.
 
-        The format depends on the device. A fused step pairs values by position in memory, and would mix them up.
+        The format depends on the device. A fused step pairs values by their position in memory, and would pair the
+        wrong ones.
         """
         if self.trainer.global_rank:
             self.train_metrics.reset()
@@ -132,23 +133,23 @@ class DigitClassifier(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer, and the scheduler over all steps of the training."""
         optimizer: torch.optim.Optimizer
-        optimizer_class, arguments = _resolve(self.optimizer, "torch.optim", torch.optim.Optimizer)
+        optimizer_class, arguments = _class_and_arguments(self.optimizer, "torch.optim", torch.optim.Optimizer)
         try:
             optimizer = optimizer_class(self.parameters(), **arguments)
         except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"optimizer: {error}") from error
         if self.scheduler is None:
             return optimizer
-        scheduler_class, arguments = _resolve(
+        scheduler_class, arguments = _class_and_arguments(
             self.scheduler, "torch.optim.lr_scheduler", torch.optim.lr_scheduler.LRScheduler
         )
         interval = arguments.pop("interval")
         horizon = int(self.trainer.estimated_stepping_batches if interval == "step" else self.trainer.max_epochs or 1)
-        of_training: dict[str, dict[str, float]] = {
+        from_length: dict[str, dict[str, float]] = {
             "OneCycleLR": {"max_lr": self.optimizer["lr"], "total_steps": horizon},
             "CosineAnnealingLR": {"T_max": horizon},
         }
-        arguments.update(of_training.get(scheduler_class.__name__, {}))
+        arguments.update(from_length.get(scheduler_class.__name__, {}))
         try:
             scheduler = scheduler_class(optimizer, **arguments)
         except (TypeError, ValueError, ZeroDivisionError) as error:
@@ -165,7 +166,7 @@ class DigitClassifier(LightningModule):
         metrics.reset()
 
 
-def _resolve(description: Mapping[str, Any], module: str, base: type) -> tuple[type[Any], dict[str, Any]]:
+def _class_and_arguments(description: Mapping[str, Any], module: str, base: type) -> tuple[type[Any], dict[str, Any]]:
     """The class that ``_target_`` names, and its arguments.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a network knows of the data that it was trained on; part of its checkpoint."""
+"""What a network knows of its data, and below which values its predictions are not trusted; part of its checkpoint."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Separates a digit's ink from the paper."""
+"""Separates a digit's ink from the paper; refuses a picture that has no digit, or several."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

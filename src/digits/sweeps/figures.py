@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from digits.errors import UserError
 from digits.explanation import plots
-from digits.sweeps.found import DATASET, Job
+from digits.sweeps.collect import DATASET, Job
 from digits.sweeps.leaderboard import Row
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import yaml
 from digits.runs.differences import differences, flat
 from digits.runs.find import list_runs
 from digits.runs.results import METRICS, Results
-from digits.sweeps.found import DATASET, collect, columns_of, distinguishing
+from digits.sweeps.collect import DATASET, collect, columns_of, distinguishing
 from digits.sweeps.leaderboard import order_of
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from digits.evaluation.metrics import interval
 from digits.runs.files import rounded
 from digits.runs.predictions import Predictions, read_predictions
 from digits.runs.results import FINISHED, PRUNED, Results
+from digits.sweeps.collect import SEED, Job, collect, columns_of
 from digits.sweeps.comparison import Comparison, compare_neighbours
-from digits.sweeps.found import SEED, Job, collect, columns_of
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def write_plan(sweep: Path, jobs: Sequence[Sequence[str]] | Mapping[int, Sequenc
 
 
 def check(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
-    """Refuse a sweep that lacks jobs of the plan in its directory; additional jobs are allowed.
+    """Refuse a sweep that lacks a job of the plan, or changes one that has not started; additional jobs are allowed.
 
     Raises:
         UserError: Naming the first.

@@ -28,8 +28,7 @@ from digits.overrides import explaining
 from digits.runs.files import changed_at
 from digits.runs.run import Run
 from digits.signals import exit_on_error, install_handlers
-from digits.sweeps import jobs as parallel
-from digits.sweeps import plan
+from digits.sweeps import job_processes, plan
 from digits.validation import resolve
 
 log = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ class Sweep(Callback):
     @exit_on_error()
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check all jobs before the first one starts, and write the plan."""
-        for name in ("hydra", "hydra_plugins"):  # on_job_start says the same, with the time left
+        for name in ("hydra", "hydra_plugins"):  # on_job_start prints a line for each job, with the time left
             logging.getLogger(name).setLevel(logging.WARNING)
         HydraConfig.instance().set_config(config)  # for ${hydra:…} in values, and to say how to resume between jobs
         if _launcher(config) == "SlurmLauncher" and not shutil.which("srun"):
@@ -76,7 +75,7 @@ class Sweep(Callback):
                 config.hydra.launcher.n_jobs = at_once(config, len(self.jobs), processes)
                 config.hydra.launcher.update(batch_size="1", pre_dispatch="n_jobs")  # start in order
             if config.hydra.launcher.n_jobs > 1:
-                parallel.check_one_gpu_each(config.trainer.accelerator, devices)
+                job_processes.check_one_gpu_each(config.trainer.accelerator, devices)
             say(f"{len(self.jobs)} jobs, {config.hydra.launcher.n_jobs} at once")
         directory.mkdir(parents=True, exist_ok=True)
         plan.write_plan(directory, self.jobs)
@@ -111,10 +110,10 @@ class Sweep(Callback):
             if isinstance(handler, ScreenHandler):
                 handler.setLevel(logging.ERROR)
         if _launcher(config) == "JoblibLauncher":
-            parallel.end_with_parent()
+            job_processes.end_with_parent()
             multiprocessing.set_start_method("spawn", force=True)  # torch's processes do not know joblib's method
             if config.trainer.accelerator != "cpu":
-                parallel.take_a_gpu()
+                job_processes.take_a_gpu()
 
     @exit_on_error()
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -176,7 +175,7 @@ class Progress(threading.Thread):
                 self._written[number] = written
                 self._ended.add(number)
                 self._seen += 1
-                done = max(self._seen, self.at_once)  # others end soon
+                done = max(self._seen, self.at_once)  # those that started together end together
                 left = _time_left(time.monotonic() - self._began, done, len(self.runs) - len(self._ended))
                 settings = f" ({self.settings[number]})" if self.settings[number] else ""
                 outcome = _outcome(run)[0]
@@ -208,12 +207,12 @@ def at_once(config: DictConfig, jobs: int, processes: int) -> int:
     asked = int(config.hydra.launcher.n_jobs)
     if not asked:
         raise UserError("hydra.launcher.n_jobs=0 runs nothing; give how many jobs at once, or -1 for what fits.")
-    fitting = parallel.jobs_at_once(jobs, config.trainer.accelerator, processes)
+    fitting = job_processes.jobs_at_once(jobs, config.trainer.accelerator, processes)
     return asked if asked > 0 else max(1, fitting + 1 + asked)
 
 
 def _check_same_directory(config: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
-    """Refuse a directory that depends on the job: Hydra would start each job in another one than the sweep's."""
+    """Refuse a directory that depends on the job: Hydra would start each job in a directory other than the sweep's."""
     pattern = str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"])  # type: ignore[index,call-overload]
     if "${" not in re.sub(r"\$\{(now|oc\.env):[^}]*\}", "", pattern):
         return  # composing each job takes a while
@@ -231,7 +230,8 @@ def _check_jobs(config_name: str, jobs: Sequence[Sequence[str]], runs: Sequence[
     """Check each value of the sweep once, and each job whose run directory exists already."""
     for overrides, run in zip(jobs, runs, strict=True):
         exists = run.config_file.exists()
-        if exists or len(set(overrides) - set(jobs[0])) <= 1:  # not each combination, so that a long sweep starts soon
+        # A job that differs in one value from the first: each value once, not each combination, which takes long.
+        if exists or len(set(overrides) - set(jobs[0])) <= 1:
             with explaining(overrides):
                 cfg = resolve(compose(config_name, list(overrides)), multirun=True)
             try:

@@ -15,8 +15,8 @@ from digits.explanation import plots
 from digits.explanation.drawing import png
 from digits.runs.files import as_json, save, unfinished, writing
 from digits.runs.results import METRICS
+from digits.sweeps.collect import SEED
 from digits.sweeps.figures import figures, short, validated
-from digits.sweeps.found import SEED
 from digits.sweeps.leaderboard import Leaderboard, Row, SeedStats
 
 SHOWN = {

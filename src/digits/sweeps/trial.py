@@ -15,7 +15,7 @@ from digits.errors import RunError, UserError
 from digits.overrides import compose
 from digits.runs.results import PRUNED, Results
 from digits.runs.run import Run
-from digits.runs.start import pin, siblings
+from digits.runs.start_from import pin, siblings
 from digits.training import train as training
 from digits.training.callbacks import DivergedError
 from digits.validation import resolve

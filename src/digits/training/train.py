@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from lightning import Callback, seed_everything
@@ -30,11 +30,11 @@ from digits.model.spec import DataSpec
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.results import FINISHED, Results
 from digits.runs.run import Run
-from digits.runs.start import pin
+from digits.runs.start_from import pin
 from digits.signals import interruption_of, keyboard_interrupt
 from digits.training import hardware, provenance, thresholds
 from digits.training.resume import latest_checkpoint, read_checkpoint, stopped_early
-from digits.training.start import load_weights
+from digits.training.start_weights import load_weights
 from digits.training.trainer import build_trainer
 from digits.validation import resolve
 
@@ -81,25 +81,25 @@ def train(
     pin(checked, run)
     with lightning_silenced():
         if not processes.is_first():
-            _help_first_process(checked, run, callbacks)
-        with run.claim(checked, wait) as finished:
-            return finished or _train(checked, run, started, callbacks)
+            _help_first_process_and_exit(checked, run, callbacks)
+        with run.claim(checked, wait) as earlier:
+            return earlier or _train(checked, run, started, callbacks)
 
 
 def _train(cfg: TrainConfig, run: Run, started: float, callbacks: Sequence[Callback]) -> Results:
     data, precision, device = _fit(cfg, run, callbacks)
     _leave_process_group()
     data.setup()
-    last, best = read_checkpoint(run.last).content, read_checkpoint(run.best)
-    thresholds.add(best, run, data, device)
+    last, best = read_checkpoint(run.last), read_checkpoint(run.best)
+    thresholds.add(best, run, data, device)  # to best.ckpt
     results = Results(
         status=FINISHED,
         **_test(cfg, run, best, data, device),
         dataset=data.description,
-        epochs=last["epoch"] + 1,
+        epochs=last.content["epoch"] + 1,
         best_epoch=best.content["epoch"],
-        steps=last["global_step"],
-        train_seconds=round(last["callbacks"]["Stopwatch"]["seconds"], 3),
+        steps=last.content["global_step"],
+        train_seconds=round(last.content["callbacks"]["Stopwatch"]["seconds"], 3),
         wall_seconds=round(time.perf_counter() - started, 3),
         seed=cfg.seed,
         start_from={"checkpoint": cfg.start_from, "sha256": str(cfg.start_sha256)} if cfg.start_from else None,
@@ -142,7 +142,12 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
     if trainer.is_global_zero:
         run.write_config(cfg)  # only once everything that the configuration asks for is known to exist
     if not (checkpoint and stopped_early(checkpoint)):
-        with keyboard_interrupt(), processes.marked_as_launcher(), _process_errors(trainer.world_size), _finishing(cfg):
+        with (
+            keyboard_interrupt(),
+            processes.marked_as_launcher(),
+            _process_errors(trainer.world_size),
+            _closing_wandb(cfg),
+        ):
             trainer.fit(classifier, data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
     return data, settings.precision, trainer.strategy.root_device
 
@@ -172,8 +177,8 @@ def _accelerator(device: torch.device) -> str:
     return "gpu" if device.type == "cuda" else device.type
 
 
-def _help_first_process(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> None:
-    """Train as one of several processes; the first one tests and writes the results. Exits."""
+def _help_first_process_and_exit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> NoReturn:
+    """Train as one of several processes; the first one tests and writes the results."""
     logging.disable(logging.WARNING)
     run.check(cfg)
     if not run.results:
@@ -189,7 +194,7 @@ def _leave_process_group() -> None:
 
 
 @contextmanager
-def _finishing(cfg: TrainConfig) -> Iterator[None]:
+def _closing_wandb(cfg: TrainConfig) -> Iterator[None]:
     """Close wandb's page in the end: otherwise the next training of a sweep would write into it."""
     try:
         yield

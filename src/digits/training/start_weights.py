@@ -9,7 +9,7 @@ from digits.config import TrainConfig
 from digits.errors import UserError
 from digits.model.network import Network
 from digits.runs.checkpoint import Checkpoint
-from digits.runs.start import checksum
+from digits.runs.start_from import checksum
 
 log = logging.getLogger(__name__)
 

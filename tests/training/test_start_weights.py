@@ -14,8 +14,8 @@ from digits.errors import UserError
 from digits.model.network import Network
 from digits.model.spec import DataSpec
 from digits.runs.run import Run
-from digits.runs.start import checksum, pin, siblings
-from digits.training.start import load_weights
+from digits.runs.start_from import checksum, pin, siblings
+from digits.training.start_weights import load_weights
 from digits.training.train import train
 from digits.validation import resolve
 
