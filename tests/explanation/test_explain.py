@@ -128,11 +128,11 @@ def test_maps_side_by_side() -> None:
 
 
 def test_the_augmentation_of_a_configuration_and_of_a_run(tiny: Compose, tmp_path: Path) -> None:
-    told = resolve(composed("data/augment=affine")).data.augment
+    configured = resolve(composed("data/augment=affine")).data.augment
     train(tiny("data/augment=affine"), tmp_path / "run")
     trained = find(tmp_path / "run")
-    assert explanation.augmentation_of(trained) == told
-    drawn = explanation.draw_augmentation(told, trained.home)
+    assert explanation.augmentation_of(trained) == configured
+    drawn = explanation.draw_augmentation(configured, trained.home)
     assert drawn == tmp_path / "run/explanation/augmentation.png"
     with Image.open(drawn) as image:
         pixels = np.asarray(image.convert("L"))

@@ -194,6 +194,13 @@ def test_a_damaged_results_file_is_told(tmp_path: Path, content: str) -> None:
         _ = run.results
 
 
+def test_results_that_the_system_cannot_read_are_not_called_damaged(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.results_file.symlink_to(run.results_file)
+    with pytest.raises(UserError, match=r"results\.json cannot be read: Too many levels of symbolic links\.$"):
+        run.state()
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(tmp_path)
     write(run.results_file, "before")

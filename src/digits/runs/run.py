@@ -122,7 +122,7 @@ class Run:
         """The results of a finished run, or None, and its state.
 
         Raises:
-            UserError: If the file is not one that a run writes.
+            UserError: If the file cannot be read, or is not one that a run writes.
         """
         try:
             text = self.results_file.read_text(encoding="utf-8")
@@ -130,10 +130,14 @@ class Run:
             results = parsed(Results, text) if state.status == FINISHED else None
         except FileNotFoundError:
             return None, UNFINISHED
-        except (IsADirectoryError, ValueError) as error:  # after another error of the system, the file may be fine
+        except PermissionError:
+            raise  # the command says so, and does not take the run for a failed one
+        except (IsADirectoryError, ValueError) as error:
             raise UserError(
                 f"{self.results_file} is not a file that a run writes ({error}); delete it to run again."
             ) from error
+        except OSError as error:  # the file may be fine
+            raise UserError(f"{self.results_file} cannot be read: {error.strerror}.") from error
         return results, f"{state.status}: {state.error}" if state.status in (FAILED, PRUNED) else state.status
 
     def read_config(self) -> dict[str, Any] | None:

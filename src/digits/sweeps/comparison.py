@@ -169,7 +169,7 @@ def seed_test(
 
 
 def _with_image_test(compared: Comparison, first: "Row", second: "Row") -> Comparison:
-    one, other = first.predictions(), second.predictions()
+    one, other = first.predictions, second.predictions
     if one is None or other is None or one.labels != other.labels:
         return compared
     only_first, only_second, p = image_test(one, other)

@@ -45,7 +45,7 @@ def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
     ]
     if fitted:
         yield "overfitting", plots.gaps("Overfitting", ("test accuracy", "accuracy on the training set"), fitted)
-    column = "val/accuracy" if validated(rows) else "train/accuracy"  # there is no curve of the test
+    column = "val/accuracy" if validated(rows) else "train/accuracy"  # the test set is used once: it has no curve
     curves = [(_named(row.settings), _curve(job, column)) for row in rows for job in row.jobs]
     if any(len(points) > 1 for _, points in curves):
         title = "Validation accuracy" if validated(rows) else "Training accuracy"

@@ -75,6 +75,7 @@ class Row:
         std = rounded(statistics.stdev(values)) if len(values) > 1 else None
         return SeedStats(rounded(statistics.fmean(values)), std, min(values), max(values))
 
+    @cached_property
     def predictions(self) -> Predictions | None:
         """The predictions of its best job; None if it kept none, or they cannot be read, or are not all."""
         try:
@@ -130,7 +131,7 @@ class Leaderboard:
     @cached_property
     def without_predictions(self) -> list[Path]:
         """The best run of each row that cannot be compared by its test images; ``digits evaluate`` mends that."""
-        return [row.best.run.path for row in self.ranked if row.predictions() is None] if self.comparisons else []
+        return [row.best.run.path for row in self.ranked if row.predictions is None] if self.comparisons else []
 
     @property
     def failures(self) -> int:

@@ -34,7 +34,7 @@ def derive(network: Network, data: MNISTDataModule, device: torch.device) -> Rat
     """Estimate from training images what is usual, and from others which predictions are rare.
 
     The others are the validation images or, without any, training images that the estimate leaves out.
-    Held-out digits gave nearly the same thresholds (benchmarks/README.md). Of n such images, no fraction below 1 / n
+    Both give nearly the same thresholds (benchmarks/README.md). Of n such images, no fraction below 1 / n
     can be measured.
 
     Raises:
