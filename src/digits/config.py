@@ -34,7 +34,7 @@ class AugmentConfig:
     elastic: Annotated[float, Ge(0), Lt(IMAGE_SIZE), "pixels, standard deviation of the elastic distortion"] = 0.0
     smoothness: Annotated[float, Ge(1), Le(IMAGE_SIZE), "pixels over which the distortion is alike"] = 4.0
     thickness: Annotated[float, Ge(0), Le(1), "pixels, largest change of the strokes on each side"] = 0.0
-    serif: Annotated[float, Ge(0), Le(1), "fraction of upright single strokes that get a serif"] = 0.0
+    serif: Annotated[float, Ge(0), Le(1), "fraction of ones and sixes that get a stroke at their upper end"] = 0.0
     erase: Annotated[float, Ge(0), Le(1), "fraction of the images in which a rectangle is erased"] = 0.0
     erased: Annotated[int, Ge(1), Le(IMAGE_SIZE), "pixels, longest side of that rectangle"] = 8
     final: Annotated[float, Ge(0), Le(1), "fraction of all this that is left in the last epoch"] = 1.0

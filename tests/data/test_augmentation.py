@@ -75,6 +75,30 @@ def test_thickness_mixes_with_a_stroke_that_is_a_pixel_thicker_or_thinner() -> N
     assert half[:, 12, 12].min() >= 99.9
 
 
+def six(n: int) -> Tensor:
+    """A stroke down to a ring, (n, 28, 28) uint8."""
+    images = torch.zeros(n, 28, 28, dtype=torch.uint8)
+    images[:, 4:24, 9:12] = 255
+    images[:, 15:24, 9:19] = 255
+    images[:, 18:21, 12:16] = 0
+    return images
+
+
+def test_a_six_gets_a_hook_to_the_right() -> None:
+    images = six(200)
+    changed = Augmentation(serif=1)(images, generator())
+    added = changed > images.float() + 1
+    assert (added.sum((1, 2)) > 4).all()  # pixels
+    assert not added[:, 10:].any()  # at the upper end
+    assert not added[:, :, :8].any()  # to the right; the end of the pen is round
+    assert added[:, :, 15].any(1).all()
+    for other in (images.flip(1), images.rot90(1, (1, 2))):  # a ring above, and no single stroke
+        assert torch.allclose(Augmentation(serif=1)(other, generator()), other.float(), atol=0.1)
+    wide = images.clone()
+    wide[:, 4:8, 9:19] = 255  # a bar that is there already
+    assert torch.allclose(Augmentation(serif=1)(wide, generator()), wide.float(), atol=0.1)
+
+
 def test_only_a_single_upright_stroke_gets_a_serif() -> None:
     one, other = (torch.zeros(200, 28, 28, dtype=torch.uint8) for _ in range(2))
     one[:, 4:24, 13:16] = 255
@@ -83,7 +107,7 @@ def test_only_a_single_upright_stroke_gets_a_serif() -> None:
     added = (changed > one.float() + 1).float()
     assert (added.sum((1, 2)) > 4).all()  # pixels
     rows, columns = (added.any(axis).float() for axis in (2, 1))
-    assert rows[:, 15:].sum() == 0  # at the upper end
+    assert rows[:, 22:].sum() == 0  # at the upper end
     assert columns[:, 17:].sum() == 0  # on the left; its end is round
     assert (changed >= one - 0.1).all()
     assert torch.allclose(Augmentation(serif=1)(other, generator()), other.float(), atol=0.1)

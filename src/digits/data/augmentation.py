@@ -10,7 +10,10 @@ from digits.model.geometry import IMAGE_SIZE
 
 HALF_INK = 127  # of 255: brighter is a stroke
 SLIMNESS, SHORTEST = 2.2, 10  # height over width, and height in pixels, of a single upright stroke: a 1
-SERIF = (4.0, 9.0), (0.38, 1.16), (2.0, 3.2)  # pixels long, radians below the horizontal, pixels wide
+UPPER_PART, WIDEST = 0.35, 6  # of the height, and pixels wide, of the stroke above the loop of a 6
+SERIF = (4.0, 16.0), (1.98, 2.64)  # pixels long, radians below the direction to the right: down to the left
+HOOK = (5.0, 12.0), (-0.3, 0.25)  # to the right
+SERIF_WIDTH = (2.0, 3.2)  # pixels
 HALF = IMAGE_SIZE / 2  # pixels per unit of grid_sample, whose image extends from -1 to 1
 
 
@@ -30,8 +33,8 @@ class Augmentation:
         elastic: Standard deviation of the elastic displacement along each axis, in pixels.
         smoothness: Standard deviation of a bump, in pixels; the displacement is similar over this distance.
         thickness: Largest change of the strokes' thickness, as a fraction of one pixel on each side.
-        serif: Fraction of the upright single strokes, ones, that get a short stroke down from their upper end, as many
-            people write it and MNIST rarely shows it.
+        serif: Fraction of the ones and sixes that get a stroke at their upper end, as many people write them and MNIST
+            rarely shows them: of a 1 down to the left, of a 6 to the right. Their shape tells them apart.
         erase: Fraction of images in which a rectangle is erased (Zhong et al., 2020,
             https://arxiv.org/abs/1708.04896).
         erased: Longest side of that rectangle, in pixels.
@@ -113,28 +116,35 @@ class Augmentation:
         return images + amounts * (_largest_around(grows) - grows)
 
     def _add_serifs(self, images: Tensor, generator: torch.Generator | None, strength: float) -> Tensor:
-        """Draw a short stroke, down to the left, from the upper end of some single upright strokes; uint8."""
+        """Draw a stroke from the upper end of some digits: of a 1 down to the left, of a 6 to the right; uint8."""
         drawn = torch.rand(4, len(images), generator=generator, device=images.device)
+        axis = torch.arange(IMAGE_SIZE, device=images.device)
         ink = images > HALF_INK
-        rows, columns = ink.any(2), ink.any(1)
-        height = rows.sum(1)
-        chosen = (drawn[0] < self.serif * strength) & (height > SLIMNESS * columns.sum(1)) & (height > SHORTEST)
+        rows = ink.any(2)
+        height, top = rows.sum(1), rows.int().argmax(1)
+        strokes = ink[:, :, 0] + (ink[:, :, 1:] & ~ink[:, :, :-1]).sum(2)  # that each row crosses
+        lower = axis >= (top + UPPER_PART * height)[:, None]
+        has_loop = (strokes > 1).any(1)
+        is_one = (height > SLIMNESS * ink.any(1).sum(1)) & ~has_loop
+        is_six = (lower | (strokes < 2) & (ink.sum(2) <= WIDEST)).all(1) & has_loop
+        chosen = (drawn[0] < self.serif * strength) & (height > SHORTEST) & (is_one | is_six)
         places = chosen.nonzero().squeeze(1)
         if not len(places):
             return images
-        top = rows[places].int().argmax(1)
-        axis = torch.arange(IMAGE_SIZE, device=images.device)
+        top, drawn, is_one = top[places], drawn[1:, places], is_one[places]
         upper = ink[places, top].float()
         left = (upper * axis).sum(1) / upper.sum(1)
-        length, angle, width = (
-            low + (high - low) * drawn[number + 1, places] for number, (low, high) in enumerate(SERIF)
+        length, angle = (
+            torch.where(is_one, _between(*ones, part), _between(*sixes, part))
+            for ones, sixes, part in zip(SERIF, HOOK, drawn[:2], strict=True)
         )
-        across, down = -length * angle.cos(), length * angle.sin()
+        across, down = length * angle.cos(), length * angle.sin()
         x = axis - left[:, None, None]
         y = (axis - (top + 0.8)[:, None])[:, :, None]
         along = ((x * across[:, None, None] + y * down[:, None, None]) / length[:, None, None] ** 2).clamp(0, 1)
         distance = torch.hypot(x - along * across[:, None, None], y - along * down[:, None, None])
-        stroke = (255 * (width[:, None, None] / 2 + 0.5 - distance).clamp(0, 1)).to(images.dtype)
+        width = _between(*SERIF_WIDTH, drawn[2])[:, None, None]
+        stroke = (255 * (width / 2 + 0.5 - distance).clamp(0, 1)).to(images.dtype)
         return images.index_copy(0, places, torch.maximum(images[places], stroke))
 
     def _erase(self, images: Tensor, generator: torch.Generator | None, strength: float) -> Tensor:
@@ -146,6 +156,10 @@ class Augmentation:
         )
         covered = (rows & (drawn[4] < self.erase * strength)).unsqueeze(2) & columns.unsqueeze(1)
         return images.masked_fill(covered, 0.0)
+
+
+def _between(low: float, high: float, drawn: Tensor) -> Tensor:
+    return low + (high - low) * drawn
 
 
 def _largest_around(images: Tensor) -> Tensor:

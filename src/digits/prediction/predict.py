@@ -1,6 +1,6 @@
 """Reads digits with a trained network. Imports torch only for networks that torch computes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from digits.errors import RunError, UserError
 from digits.model.geometry import IMAGE_SIZE
 from digits.model.spec import DIGITS, READ, DataSpec, Thresholds
 from digits.prediction.exported import Floats, Images, Loaded, Outputs, read_onnx
+from digits.prediction.views import views
 from digits.preparation import opening, photo
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Prediction:
     """The prediction for one image.
 
     Attributes:
-        probabilities: Probability of each class; their sum is 1.
+        probabilities: Probability of each class; their sum is 1. For an unfamiliar image, the mean of several copies,
+            with the temperature that suits distorted digits.
         classes: The name of each class.
         status: ``read``; ``unfamiliar`` if the image is unlike those that the network has learned, and so perhaps not a
             digit; ``unsure`` if the probability is lower than for nearly all digits that the network reads right.
@@ -147,12 +149,13 @@ class DigitReader:
         (row,) = rows.read(self, [found])
         return row
 
-    def predict_images(self, images: Images, views: Sequence[Images] = ()) -> list[Prediction]:
+    def predict_images(self, images: Images, averaged: bool = False) -> list[Prediction]:
         """Read digits as in MNIST.
 
         Args:
             images: (batch, 28, 28) uint8, bright strokes on 0.
-            views: Changed copies of the images, each of the same shape, whose probabilities are averaged with theirs.
+            averaged: Whether to average the probabilities of all images with those of turned and smaller copies, and
+                not only those of unfamiliar images.
 
         Raises:
             UserError: If the array has another shape or type.
@@ -164,8 +167,10 @@ class DigitReader:
             )
         probabilities, familiarity = self.outputs(images)
         statuses = map(self.thresholds.status, probabilities.max(1, initial=0).tolist(), familiarity.tolist())
-        if views:
-            probabilities = np.mean([probabilities, *map(self.probabilities, views)], axis=0)
+        chosen = averaged | (familiarity < self.thresholds.familiarity)
+        if chosen.any():
+            copies = map(self.probabilities, views(images[chosen]))
+            probabilities[chosen] = np.mean([probabilities[chosen], *copies], axis=0)
         rows = zip(probabilities.tolist(), statuses, familiarity.tolist(), strict=True)
         return [Prediction(tuple(row), self.data.classes, status, familiar) for row, status, familiar in rows]
 
@@ -230,8 +235,8 @@ def _torch(checkpoint: Path) -> Loaded:
 
     def compute(images: Images) -> Outputs:
         with torch.inference_mode():
-            logits, familiarity = network.rate(torch.from_numpy(images))
-            return logits.softmax(1).numpy(), familiarity.numpy()
+            probabilities, familiarity = network.predict(torch.from_numpy(images))
+            return probabilities.numpy(), familiarity.numpy()
 
     return compute, network.data, network.thresholds
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from digits.errors import UserError
 from digits.model.spec import READ, UNFAMILIAR, UNSURE
@@ -15,8 +14,6 @@ from digits.preparation.characters import Box, Character
 if TYPE_CHECKING:
     from digits.prediction.predict import DigitReader, Prediction
 
-ANGLES = (-12, -6, 0, 6, 12)  # degrees; the probabilities of turned and smaller copies of a digit are averaged
-SCALES = (1.0, 0.88)
 ADVANTAGE = 5.0  # nats: two digits are read instead of one if both are more familiar by this; chosen with compact
 TOUCHING = 1.3  # of the row's height: if a wider digit is not trusted, it may be several that touch
 
@@ -87,25 +84,9 @@ def read(reader: "DigitReader", rows: Sequence[Sequence[Character]]) -> list[Row
     if not digits:
         return []
     images = np.stack([image for digit in digits if (image := digit.image) is not None])
-    predictions = reader.predict_images(images, views(images))
+    predictions = reader.predict_images(images, averaged=True)
     predicted = dict(zip(map(id, digits), predictions, strict=True))
     return [_row(row, predicted) for row in rows]
-
-
-def views(images: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
-    """Turned and smaller copies of images, (n, 28, 28) uint8 each."""
-    middle = (images.shape[1] - 1) / 2
-    found = []
-    for angle in np.radians(ANGLES):
-        for scale in SCALES:
-            if (angle, scale) == (0, 1):  # the images themselves
-                continue
-            cosine, sine = np.cos(angle) / scale, np.sin(angle) / scale
-            matrix = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
-            offset = np.array([0, middle, middle]) - matrix @ [0, middle, middle]
-            turned = ndimage.affine_transform(images.astype(np.float32), matrix, offset, order=1)
-            found.append(turned.clip(0, 255).astype(np.uint8))
-    return found
 
 
 def _digits(characters: Iterable[Character]) -> Iterator[Character]:

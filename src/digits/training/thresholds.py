@@ -1,13 +1,15 @@
-"""Derives the thresholds below which a prediction is not trusted, from images that the training held out."""
+"""Derives when a prediction is not trusted, and how sure it may then be, from images that the training held out."""
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from digits.data import MNISTDataModule
+from digits.data.augmentation import Augmentation
 from digits.data.batches import Digits
 from digits.errors import RunError
 from digits.model.familiarity import RatedNetwork, fit
-from digits.model.inference import observations
+from digits.model.inference import observations, ratings
 from digits.model.network import Network
 from digits.model.spec import Thresholds
 from digits.runs.checkpoint import STATISTICS, Checkpoint
@@ -17,6 +19,9 @@ from digits.training.checkpoints import AtomicCheckpointIO
 IMAGES = 5_000  # for each of the two steps
 UNSURE_FRACTION = 0.003  # of the correct predictions: those with the lowest probabilities are called unsure
 UNFAMILIAR_FRACTION = 0.006  # of the correct predictions: those of the least familiar images; about 1 % with both
+STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)  # of the distortion
+DISTORTED_IMAGES = 1_000  # for each strength
+TEMPERATURES = torch.logspace(0, 1, 101)  # 1 to 10
 
 
 def add(best: Checkpoint, run: Run, data: MNISTDataModule, device: torch.device) -> None:
@@ -64,7 +69,32 @@ def derive(network: Network, data: MNISTDataModule, device: torch.device) -> Rat
         float(logits.softmax(1).amax(1).quantile(UNSURE_FRACTION)),
         float(rated.familiarity(logits, means).quantile(UNFAMILIAR_FRACTION)),
     )
+    rated.temperature = _temperature(rated, images[:DISTORTED_IMAGES], labels[:DISTORTED_IMAGES].cpu(), device)
     return rated
+
+
+def _temperature(rated: RatedNetwork, images: Tensor, labels: Tensor, device: torch.device) -> float:
+    """The temperature that suits unfamiliar images best: with it, distorted ones have the least cross-entropy.
+
+    Temperature scaling (Guo et al., 2017, https://arxiv.org/abs/1706.04599) on distorted images (Tomani et al., 2021,
+    https://arxiv.org/abs/2012.10988).
+    """
+    generator = torch.Generator(images.device).manual_seed(0)
+    logits, familiarity = ratings(rated, distorted(images, generator), device)
+    unfamiliar = familiarity < rated.thresholds.familiarity
+    if not unfamiliar.any():
+        return 1.0
+    logits, targets = logits[unfamiliar], labels.repeat(len(STRENGTHS))[unfamiliar]
+    losses = torch.stack([cross_entropy(logits / temperature, targets) for temperature in TEMPERATURES])
+    return float(TEMPERATURES[losses.argmin()])
+
+
+def distorted(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Copies of images, (n, 28, 28) uint8, with each strength of a distortion that leaves some digits illegible."""
+    distort = Augmentation(
+        rotation=45.0, shift=4.0, scale=0.5, shear=30.0, elastic=3.0, thickness=1.0, erase=1.0, erased=16
+    )
+    return torch.cat([distort(images, generator, strength).round().byte() for strength in STRENGTHS])
 
 
 def _check(values: Tensor) -> None:

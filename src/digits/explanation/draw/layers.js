@@ -107,7 +107,7 @@ function computed(step, weights, from, input) {
     case "linear":
       return linear(step, weights, input);
     case "softmax":
-      return softmax(input);
+      return softmax(input, 1);
     default:
       throw new Error(`unknown layer ${step.kind}`);
   }
@@ -258,11 +258,12 @@ function unflattened(from, place) {
 
 /**
  * @param {Float64Array} logits
+ * @param {number} temperature - by which they are divided
  * @returns {Float64Array}
  */
-function softmax(logits) {
+function softmax(logits, temperature) {
   const largest = Math.max(...logits);
-  const powers = logits.map((value) => Math.exp(value - largest));
+  const powers = logits.map((value) => Math.exp((value - largest) / temperature));
   const sum = powers.reduce((total, value) => total + value, 0);
   return powers.map((value) => value / sum);
 }
