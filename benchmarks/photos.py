@@ -1,8 +1,8 @@
 """How many pictures are read correctly: MNIST's test digits, drawn as people might photograph or draw them.
 
-Also how many sheets without a digit are refused, how many letters and shapes are not trusted, how many rows are read,
-and how many pictures of 256×256 `digits predict` reads a second. With a network that it trains for that,
-experiment=compact.
+Also how many sheets without a digit are refused, how many letters and shapes are not trusted, how many digits of
+straight strokes are read, how many rows, and how many pictures of 256×256 `digits predict` reads a second. With a
+network that it trains for that, experiment=compact.
 
 python benchmarks/photos.py
 """
@@ -18,6 +18,7 @@ from common import QUICK, machine, official, run, write
 from others import letter, row, shape
 from pictures import BLUE, HARD_KINDS, PAPERS, USUAL, USUAL_KINDS, blank, jpeg, pasted, shaded, textured
 from PIL import Image
+from ways import WAYS, way
 
 from digits.data.download import parse_idx
 
@@ -25,6 +26,8 @@ PICTURES = 100  # of each usual kind
 HARD_PICTURES = 200  # of each other kind
 SHEETS = 25  # of each paper
 OTHERS = 200  # letters and shapes
+DRAWINGS = 100  # of each way to write a digit
+CONFIDENT = 0.9
 ROWS = 500
 MANY = 5_000
 
@@ -68,9 +71,22 @@ def main() -> None:
             _save((shape if number % 4 == 0 else letter)(rng), place / str(number))
         answers = _answers(trained, place)
         figures["letters and shapes, not trusted"] = float(np.mean([answer["status"] != "read" for answer in answers]))
+        figures["letters and shapes, over 90 %"] = float(np.mean([*map(_is_confident, answers)]))
         evaluation = json.loads((folder / "run/evaluation.json").read_text())
         figures["correct test digits, not trusted"] = evaluation["untrusted_correct"]
         figures["wrong test digits, not trusted"] = evaluation["untrusted_wrong"]
+
+        confident_errors = []
+        for name in WAYS:
+            place = folder / name
+            place.mkdir()
+            for number in range(DRAWINGS):
+                _save(way(name, rng), place / f"{number}-{name[0]}")
+            answers = _answers(trained, place)
+            figures[name] = float(np.mean([answer["digit"] == name[0] for answer in answers]))
+            confident_errors += [answer["digit"] != name[0] and _is_confident(answer) for answer in answers]
+        figures[f"all {len(WAYS)} ways"] = float(np.mean([figures[name] for name in WAYS]))
+        figures["wrong with over 90 %"] = float(np.mean(confident_errors))
 
         place = folder / "rows"
         place.mkdir()
@@ -99,6 +115,10 @@ def _save(picture: Image.Image, name: Path) -> None:
         picture.save(name.with_suffix(".jpg"), quality="keep")
     else:
         picture.save(name.with_suffix(".png"))
+
+
+def _is_confident(answer: dict[str, str]) -> bool:
+    return float(answer["probability"] or 0) > CONFIDENT
 
 
 def _right(trained: str, folder: Path, column: str = "digit", *options: str) -> list[bool]:

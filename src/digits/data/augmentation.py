@@ -11,7 +11,7 @@ from digits.model.geometry import IMAGE_SIZE
 HALF_INK = 127  # of 255: brighter is a stroke
 SLIMNESS, SHORTEST = 2.2, 10  # height over width, and height in pixels, of a single upright stroke: a 1
 UPPER_PART, WIDEST = 0.35, 6  # of the height, and pixels wide, of the stroke above the loop of a 6
-SERIF = (4.0, 16.0), (1.98, 2.64)  # pixels long, radians below the direction to the right: down to the left
+SERIF = (4.0, 9.0), (1.98, 2.76)  # pixels long, radians below the direction to the right: down to the left
 HOOK = (5.0, 12.0), (-0.3, 0.25)  # to the right
 SERIF_WIDTH = (2.0, 3.2)  # pixels
 HALF = IMAGE_SIZE / 2  # pixels per unit of grid_sample, whose image extends from -1 to 1
