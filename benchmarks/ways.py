@@ -1,79 +1,74 @@
-"""Digits of straight strokes, as some people write them and MNIST rarely shows them: a 1 with a serif, a square 6."""
+"""Digits as some people write them and MNIST rarely shows them: a 1 with a serif, a 6 with a hook, square ones."""
 
+import itertools
 import math
 from collections.abc import Callable
 
 import numpy as np
-from pictures import cropped, plainly
-from PIL import Image, ImageDraw, ImageFilter
+from drawings import Point, Stroke, arc, on_paper
+from PIL import Image
 
-Strokes = list[list[tuple[float, float]]]  # in a box of height 1, y downwards
-
-SIDE = 200  # pixels of the box
-MARGIN = 60
+Way = Callable[[np.random.Generator], list[Stroke]]
 
 
-def _serif(rng: np.random.Generator, base: bool) -> Strokes:
+def _straight(*points: Point) -> list[Stroke]:
+    return list(itertools.pairwise(points))
+
+
+def _serif(rng: np.random.Generator) -> list[Stroke]:
     length, angle = rng.uniform(0.25, 0.75), math.radians(rng.uniform(38, 65))
-    end = (0.6 - length * math.cos(angle), length * math.sin(angle))
-    strokes: Strokes = [[end, (0.6, 0), (0.6, 1)]]
-    return [*strokes, [(0.35, 1), (0.85, 1)]] if base else strokes
+    return _straight((0.6 - length * math.cos(angle), length * math.sin(angle)), (0.6, 0), (0.6, 1))
 
 
-def _four(rng: np.random.Generator, is_open: bool) -> Strokes:
+def _open_four(rng: np.random.Generator) -> list[Stroke]:
     width, bar = rng.uniform(0.45, 0.7), rng.uniform(0.5, 0.7)
-    if is_open:
-        return [[(0.1, 0), (0, bar), (width, bar)], [(0.8 * width, rng.uniform(0, 0.3)), (0.8 * width, 1)]]
-    return [[(1.2 * width, bar), (0, bar), (0.8 * width, 0), (0.8 * width, 1)]]
+    return [*_straight((0.1, 0), (0, bar), (width, bar)), ((0.8 * width, rng.uniform(0, 0.3)), (0.8 * width, 1))]
 
 
-def _seven(rng: np.random.Generator) -> Strokes:
+def _closed_four(rng: np.random.Generator) -> list[Stroke]:
+    width, bar = rng.uniform(0.45, 0.7), rng.uniform(0.5, 0.7)
+    return _straight((1.2 * width, bar), (0, bar), (0.8 * width, 0), (0.8 * width, 1))
+
+
+def _seven(rng: np.random.Generator) -> list[Stroke]:
     width = rng.uniform(0.5, 0.8)
-    return [[(0, 0), (width, 0), (width * rng.uniform(0.3, 0.6), 1)], [(0.3 * width, 0.5), (1.1 * width, 0.5)]]
+    return [*_straight((0, 0), (width, 0), (0.45 * width, 1)), ((0.3 * width, 0.5), (1.1 * width, 0.5))]
 
 
-def _square(*points: tuple[int, float]) -> Callable[[np.random.Generator], Strokes]:
-    """Through points whose height 0.5 varies, and whose width."""
+def _hooked_six(rng: np.random.Generator) -> list[Stroke]:
+    width, middle, hook = rng.uniform(0.4, 0.7), rng.uniform(0.35, 0.55), rng.uniform(0.2, 0.7)
+    loop = arc(width / 2, (1 + middle) / 2, width / 2, (1 - middle) / 2, 180, 540)
+    return [*_straight((hook, 0), (0, 0), loop[0]), loop]
 
-    def strokes(rng: np.random.Generator) -> Strokes:
-        width, middle = rng.uniform(0.4, 0.7), rng.uniform(0.4, 0.55)
-        return [[(width * x, middle if y == 0.5 else y) for x, y in points]]
+
+def _square(*corners: str) -> Way:
+    """Through corners: ``upper``, ``middle`` or ``lower``, and ``left`` or ``right``, by their first letters."""
+
+    def strokes(rng: np.random.Generator) -> list[Stroke]:
+        x = {"l": 0.0, "r": rng.uniform(0.4, 0.7)}
+        y = {"u": 0.0, "m": rng.uniform(0.4, 0.55), "l": 1.0}
+        return _straight(*((x[corner[1]], y[corner[0]]) for corner in corners))
 
     return strokes
 
 
-WAYS: dict[str, Callable[[np.random.Generator], Strokes]] = {
-    # The first character is the digit.
-    "0, square": _square((0, 0), (1, 0), (1, 1), (0, 1), (0, 0)),
-    "1 with a serif": lambda rng: _serif(rng, base=False),
-    "1 with a serif and a base": lambda rng: _serif(rng, base=True),
-    "2, square": _square((0, 0), (1, 0), (1, 0.5), (0, 0.5), (0, 1), (1, 1)),
-    "3, square": _square((0, 0), (1, 0), (1, 0.5), (0, 0.5), (1, 0.5), (1, 1), (0, 1)),
-    "4, open": lambda rng: _four(rng, is_open=True),
-    "4, closed": lambda rng: _four(rng, is_open=False),
-    "5, square": _square((1, 0), (0, 0), (0, 0.5), (1, 0.5), (1, 1), (0, 1)),
-    "6, square": _square((1, 0), (0, 0), (0, 1), (1, 1), (1, 0.5), (0, 0.5)),
+WAYS: dict[str, Way] = {  # the first character is the digit
+    "0, square": _square("ul", "ur", "lr", "ll", "ul"),
+    "1 with a serif": _serif,
+    "1 with a serif and a base": lambda rng: [*_serif(rng), ((0.35, 1), (0.85, 1))],
+    "2, square": _square("ul", "ur", "mr", "ml", "ll", "lr"),
+    "3, square": _square("ul", "ur", "mr", "ml", "mr", "lr", "ll"),
+    "4, open": _open_four,
+    "4, closed": _closed_four,
+    "5, square": _square("ur", "ul", "ml", "mr", "lr", "ll"),
+    "6, square": _square("ur", "ul", "ll", "lr", "mr", "ml"),
+    "6 with a hook": _hooked_six,
     "7 with a bar": _seven,
-    "8, square": _square((0, 0.5), (0, 0), (1, 0), (1, 1), (0, 1), (0, 0.5), (1, 0.5)),
-    "9, square": _square((1, 0.5), (0, 0.5), (0, 0), (1, 0), (1, 1), (0, 1)),
+    "8, square": _square("ml", "ul", "ur", "lr", "ll", "ml", "mr"),
+    "9, square": _square("mr", "ml", "ul", "ur", "lr", "ll"),
 }
 
 
 def way(name: str, rng: np.random.Generator) -> Image.Image:
-    """A digit of straight strokes on paper, slanted by up to 10 degrees."""
-    slant = math.tan(math.radians(rng.uniform(-3, 10)))
-    width = int(rng.uniform(10, 32))
-    picture = Image.new("L", (SIDE + 2 * MARGIN, SIDE + 2 * MARGIN))
-    pen = ImageDraw.Draw(picture)
-    for stroke in WAYS[name](rng):
-        shaken = [
-            (MARGIN + SIDE * (x + slant * (0.5 - y)) + rng.normal(0, 3), MARGIN + SIDE * y + rng.normal(0, 3))
-            for x, y in stroke
-        ]
-        pen.line(shaken, 255, width, joint="curve")
-        for x, y in (shaken[0], shaken[-1]):
-            pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=255)
-    strength = cropped(np.asarray(picture.filter(ImageFilter.GaussianBlur(2)), np.float32) / np.float32(255))
-    scale = rng.uniform(60, 160) / max(strength.shape)
-    size = max(4, round(strength.shape[1] * scale)), max(4, round(strength.shape[0] * scale))
-    return plainly(np.asarray(Image.fromarray(strength).resize(size, Image.Resampling.BOX)), rng)
+    """A digit on paper, written in one of these ways."""
+    return on_paper(WAYS[name](rng), rng, rotation=8)

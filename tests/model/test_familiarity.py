@@ -67,19 +67,6 @@ def test_without_blocks_only_the_energy_counts() -> None:
     torch.testing.assert_close(familiarity, logits.logsumexp(1))
 
 
-def test_an_unfamiliar_image_is_answered_with_less_certainty() -> None:
-    net = network(2)
-    rated = RatedNetwork(net, torch.zeros(2, 2), torch.eye(2), temperature=3.0)
-    with torch.inference_mode():
-        logits, familiarity = rated.rate(IMAGES[:9])
-        rated.thresholds = Thresholds(familiarity=familiarity.median().item())
-        probabilities, same = rated.predict(IMAGES[:9])
-    divided = torch.tensor([3.0 if below else 1.0 for below in familiarity < familiarity.median()])
-    assert divided.sum() == 4 * 3 + 5
-    torch.testing.assert_close(probabilities, (logits / divided[:, None]).softmax(1))
-    torch.testing.assert_close(same, familiarity)
-
-
 def test_a_class_without_an_image_and_maps_that_never_change() -> None:
     net = network(2)
     rated = fit(net, torch.ones(6, 2), torch.zeros(6, dtype=torch.long))
@@ -89,19 +76,21 @@ def test_a_class_without_an_image_and_maps_that_never_change() -> None:
 
 def test_statistics_survive_a_checkpoint() -> None:
     net = network(2)
-    rated = RatedNetwork(net, torch.ones(2, 2), torch.eye(2), 0.5, Thresholds(0.8, -3.0), 2.5)
+    rated = RatedNetwork(net, torch.ones(2, 2), torch.eye(2), 0.5, Thresholds(0.8, -3.0, 2.5))
     again = restored(net, rated.statistics())
-    assert (again.weight, again.thresholds, again.temperature) == (0.5, Thresholds(0.8, -3.0), 2.5)
+    assert (again.weight, again.thresholds) == (0.5, Thresholds(0.8, -3.0, 2.5))
     torch.testing.assert_close(again.rate(IMAGES[:9]), rated.rate(IMAGES[:9]))
     for name, value in {"means": torch.ones(3, 2), "whitening": torch.eye(3), "probability": "x"}.items():
         with pytest.raises(ValueError, match=r"of shape|could not convert"):
             restored(net, {**rated.statistics(), name: value})
     impossible = {"familiarity": math.nan, "probability": 7.0, "weight": math.inf, "temperature": 0.5}
-    for name, value in impossible.items():
-        with pytest.raises(ValueError, match=r"^(thresholds|a weight) of"):
+    for name, value in [*impossible.items(), ("temperature", math.inf)]:
+        with pytest.raises(ValueError, match=r"^(thresholds|a weight|a temperature) of"):
             restored(net, {**rated.statistics(), name: value})
     with pytest.raises(ValueError, match="not finite"):
         restored(net, {**rated.statistics(), "means": torch.full((2, 2), math.nan)})
+    older = {name: value for name, value in rated.statistics().items() if name != "temperature"}
+    assert restored(net, older).thresholds == Thresholds(0.8, -3.0)
 
 
 def test_without_statistics_only_a_probability_below_one_half_is_not_trusted() -> None:

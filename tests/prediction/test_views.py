@@ -7,6 +7,8 @@ import pytest
 
 import digits
 from digits.data import sample
+from digits.model.spec import DataSpec, Thresholds
+from digits.prediction.predict import DigitReader
 from digits.prediction.views import views
 
 IMAGES, _ = sample.load()
@@ -22,18 +24,42 @@ def test_turned_and_smaller_copies() -> None:
 
 
 @pytest.mark.parametrize("averaged", [False, True])
-def test_the_probabilities_of_unfamiliar_images_are_averaged(averaged: bool, sample_run: Path) -> None:
-    """And those of all images if asked; familiarity and status are of the image itself."""
+def test_unfamiliar_images_are_averaged_and_less_certain(averaged: bool, sample_run: Path) -> None:
+    """And familiar ones averaged if asked; familiarity and status are of the image itself."""
     reader = digits.load(sample_run)
     noise = np.random.default_rng(0).integers(0, 256, (10, 28, 28), dtype=np.uint8)
     images = np.concatenate([IMAGES[::250], noise])
     own, familiarity = reader.outputs(images)
-    mean = np.mean([own, *map(reader.probabilities, views(images))], axis=0)
     unfamiliar = familiarity < reader.thresholds.familiarity
     assert 5 < unfamiliar.sum() < 25
-    expected = np.where(unfamiliar[:, None] | averaged, mean, own)
+    assert reader.thresholds.temperature > 1.5
+    plain, lowered = [], []
+    for probabilities, rating in map(reader.outputs, [images, *views(images)]):
+        logits = np.log(probabilities.clip(1e-30)) / reader.thresholds.temperature
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        softmax = powers / powers.sum(1, keepdims=True)
+        plain.append(probabilities)
+        lowered.append(np.where((rating < reader.thresholds.familiarity)[:, None], softmax, probabilities))
+    familiar = np.mean(plain, axis=0) if averaged else own
+    expected = np.where(unfamiliar[:, None], np.mean(lowered, axis=0), familiar)
     predictions = reader.predict_images(images, averaged)
-    np.testing.assert_allclose([each.probabilities for each in predictions], expected, atol=1e-6)
+    np.testing.assert_allclose([each.probabilities for each in predictions], expected, atol=1e-5)
     np.testing.assert_allclose([each.familiarity for each in predictions], familiarity, rtol=1e-6)
     assert [each.status == "unfamiliar" for each in predictions] == unfamiliar.tolist()
     assert reader.predict_images(images[:0], averaged) == []
+
+
+def test_whole_pictures_are_not_turned() -> None:
+    """Their edges are not empty; an unfamiliar one is less certain."""
+    softmax = np.array([0.64, 0.36], np.float32)
+    seen: list[int] = []
+
+    def compute(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        seen.append(len(images))
+        return np.tile(softmax, (len(images), 1)), np.zeros(len(images), np.float32)
+
+    spec = DataSpec(classes=("hat", "coat"), prepare="resize")
+    reader = DigitReader(compute, data=spec, thresholds=Thresholds(familiarity=1.0, temperature=2.0))
+    (prediction,) = reader.predict_images(IMAGES[:1])
+    assert prediction.probabilities == pytest.approx((0.8 / 1.4, 0.6 / 1.4))  # the square roots
+    assert seen == [1, 1]

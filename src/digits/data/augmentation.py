@@ -11,8 +11,8 @@ from digits.model.geometry import IMAGE_SIZE
 HALF_INK = 127  # of 255: brighter is a stroke
 SLIMNESS, SHORTEST = 2.2, 10  # height over width, and height in pixels, of a single upright stroke: a 1
 UPPER_PART, WIDEST = 0.35, 6  # of the height, and pixels wide, of the stroke above the loop of a 6
-SERIF = (4.0, 9.0), (1.98, 2.76)  # pixels long, radians below the direction to the right: down to the left
-HOOK = (5.0, 12.0), (-0.3, 0.25)  # to the right
+SERIF = (4.0, 9.0), (0.38, 1.16)  # pixels long, radians below the horizontal: of a 1, to the left
+HOOK = (5.0, 12.0), (-0.3, 0.25)  # the same of a 6, to the right
 SERIF_WIDTH = (2.0, 3.2)  # pixels
 HALF = IMAGE_SIZE / 2  # pixels per unit of grid_sample, whose image extends from -1 to 1
 
@@ -34,7 +34,8 @@ class Augmentation:
         smoothness: Standard deviation of a bump, in pixels; the displacement is similar over this distance.
         thickness: Largest change of the strokes' thickness, as a fraction of one pixel on each side.
         serif: Fraction of the ones and sixes that get a stroke at their upper end, as many people write them and MNIST
-            rarely shows them: of a 1 down to the left, of a 6 to the right. Their shape tells them apart.
+            rarely shows them: of a 1 down to the left, of a 6 to the right. They are recognised by their shape, so
+            that some other digits get one too.
         erase: Fraction of images in which a rectangle is erased (Zhong et al., 2020,
             https://arxiv.org/abs/1708.04896).
         erased: Longest side of that rectangle, in pixels.
@@ -124,9 +125,9 @@ class Augmentation:
         height, top = rows.sum(1), rows.int().argmax(1)
         strokes = ink[:, :, 0] + (ink[:, :, 1:] & ~ink[:, :, :-1]).sum(2)  # that each row crosses
         lower = axis >= (top + UPPER_PART * height)[:, None]
-        has_loop = (strokes > 1).any(1)
-        is_one = (height > SLIMNESS * ink.any(1).sum(1)) & ~has_loop
-        is_six = (lower | (strokes < 2) & (ink.sum(2) <= WIDEST)).all(1) & has_loop
+        is_single = (strokes < 2).all(1)
+        is_one = is_single & (height > SLIMNESS * ink.any(1).sum(1))
+        is_six = ~is_single & (lower | (strokes < 2) & (ink.sum(2) <= WIDEST)).all(1)
         chosen = (drawn[0] < self.serif * strength) & (height > SHORTEST) & (is_one | is_six)
         places = chosen.nonzero().squeeze(1)
         if not len(places):
@@ -138,7 +139,7 @@ class Augmentation:
             torch.where(is_one, _between(*ones, part), _between(*sixes, part))
             for ones, sixes, part in zip(SERIF, HOOK, drawn[:2], strict=True)
         )
-        across, down = length * angle.cos(), length * angle.sin()
+        across, down = torch.where(is_one, -length, length) * angle.cos(), length * angle.sin()
         x = axis - left[:, None, None]
         y = (axis - (top + 0.8)[:, None])[:, :, None]
         along = ((x * across[:, None, None] + y * down[:, None, None]) / length[:, None, None] ** 2).clamp(0, 1)

@@ -40,7 +40,8 @@ class Exported(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, 28, 28) uint8 to (batch, classes) float32, each row of which sums to 1, and (batch,) float32."""
-        return self.network.predict(images)
+        logits, familiarity = self.network.rate(images)
+        return logits.softmax(1), familiarity
 
 
 def export(trained: Trained, output: Path | None = None, int8: bool = False) -> str:

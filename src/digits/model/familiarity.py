@@ -8,6 +8,7 @@ benchmarks/README.md compares them with others.
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -28,7 +29,6 @@ class RatedNetwork(nn.Module):
         whitening: (maps, maps) float32, which turns deviations from these means into uncorrelated ones of variance 1.
         weight: Of a distance of 1 against an energy of 1.
         thresholds: Below which a prediction is not trusted.
-        temperature: By which the logits of an unfamiliar image are divided; more than 1 makes it less certain.
     """
 
     means: Tensor
@@ -41,7 +41,6 @@ class RatedNetwork(nn.Module):
         whitening: Tensor | None = None,
         weight: float = 0.0,
         thresholds: Thresholds | None = None,
-        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.network = network
@@ -50,7 +49,6 @@ class RatedNetwork(nn.Module):
         self.register_buffer("whitening", torch.zeros(0, 0) if whitening is None else whitening)
         self.weight = weight
         self.thresholds = thresholds or Thresholds()
-        self.temperature = temperature
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify images: (batch, 28, 28) uint8 to logits, (batch, classes) float."""
@@ -70,12 +68,6 @@ class RatedNetwork(nn.Module):
         logits, means = logits.float(), means.float()
         return logits, self.familiarity(logits, means)
 
-    def predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the probabilities, (batch, classes) float, which are less certain if unfamiliar; and familiarity."""
-        logits, familiarity = self.rate(images)
-        temperature = torch.where(familiarity < self.thresholds.familiarity, self.temperature, 1.0)
-        return (logits / temperature.unsqueeze(1)).softmax(1), familiarity
-
     def familiarity(self, logits: Tensor, means: Tensor) -> Tensor:
         """The familiarity, (batch,), of what `observe` returns: the energy less the weighted distance."""
         return logits.logsumexp(1) - self.weight * self.distance(means, logits.argmax(1))
@@ -92,9 +84,7 @@ class RatedNetwork(nn.Module):
             "means": self.means,
             "whitening": self.whitening,
             "weight": self.weight,
-            "probability": self.thresholds.probability,
-            "familiarity": self.thresholds.familiarity,
-            "temperature": self.temperature,
+            **asdict(self.thresholds),
         }
 
 
@@ -146,8 +136,12 @@ def restored(network: Network, statistics: Mapping[str, Any] | None) -> RatedNet
         raise ValueError(f"a covariance of shape {tuple(whitening.shape)}")
     if not (means.isfinite().all() and whitening.isfinite().all()):
         raise ValueError("statistics that are not finite")
-    thresholds = Thresholds(float(statistics["probability"]), float(statistics["familiarity"]))
-    weight, temperature = float(statistics["weight"]), float(statistics.get("temperature", 1.0))  # older ones have none
-    if not (math.isfinite(weight) and 1 <= temperature < math.inf):
-        raise ValueError(f"a weight of {weight} and a temperature of {temperature}")
-    return RatedNetwork(network, means.float(), whitening.float(), weight, thresholds, temperature)
+    thresholds = Thresholds(
+        float(statistics["probability"]),
+        float(statistics["familiarity"]),
+        float(statistics.get("temperature", 1.0)),  # older checkpoints have none
+    )
+    weight = float(statistics["weight"])
+    if not math.isfinite(weight):
+        raise ValueError(f"a weight of {weight}")
+    return RatedNetwork(network, means.float(), whitening.float(), weight, thresholds)

@@ -1,4 +1,4 @@
-"""What a network knows of its data, and below which values its predictions are not trusted; part of its checkpoint."""
+"""What a network knows of its data, and when its predictions are not trusted; part of its checkpoint."""
 
 import math
 import re
@@ -41,15 +41,19 @@ class Thresholds:
     Attributes:
         probability: Of the likeliest class, 0 to 1: below it, the prediction is unsure.
         familiarity: Of the image: below it, the image is unlike those that the network has learned.
+        temperature: Of the softmax for such an image, at least 1: a higher one makes the prediction less certain.
     """
 
     probability: float = 0.5
     familiarity: float = -math.inf
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         """Raise ValueError if one is not possible."""
         if not 0 <= self.probability <= 1 or math.isnan(self.familiarity):
             raise ValueError(f"thresholds of {self.probability} and {self.familiarity}")
+        if not 1 <= self.temperature < math.inf:
+            raise ValueError(f"a temperature of {self.temperature}")
 
     def status(self, probability: float, familiarity: float) -> str:
         """``read``, ``unsure`` or ``unfamiliar``."""

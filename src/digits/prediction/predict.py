@@ -29,8 +29,8 @@ class Prediction:
     """The prediction for one image.
 
     Attributes:
-        probabilities: Probability of each class; their sum is 1. For an unfamiliar image, the mean of several copies,
-            with the temperature that suits distorted digits.
+        probabilities: Probability of each class; their sum is 1. They are the network's softmax, except for an
+            unfamiliar image and for the digits of a row: see `DigitReader.predict_images`.
         classes: The name of each class.
         status: ``read``; ``unfamiliar`` if the image is unlike those that the network has learned, and so perhaps not a
             digit; ``unsure`` if the probability is lower than for nearly all digits that the network reads right.
@@ -152,10 +152,12 @@ class DigitReader:
     def predict_images(self, images: Images, averaged: bool = False) -> list[Prediction]:
         """Read digits as in MNIST.
 
+        The probabilities of an unfamiliar image are the mean of those of the image and of turned and smaller copies,
+        with a higher temperature for each of these that is unfamiliar.
+
         Args:
             images: (batch, 28, 28) uint8, bright strokes on 0.
-            averaged: Whether to average the probabilities of all images with those of turned and smaller copies, and
-                not only those of unfamiliar images.
+            averaged: Whether to average over copies for every image.
 
         Raises:
             UserError: If the array has another shape or type.
@@ -167,12 +169,23 @@ class DigitReader:
             )
         probabilities, familiarity = self.outputs(images)
         statuses = map(self.thresholds.status, probabilities.max(1, initial=0).tolist(), familiarity.tolist())
-        chosen = averaged | (familiarity < self.thresholds.familiarity)
-        if chosen.any():
-            copies = map(self.probabilities, views(images[chosen]))
-            probabilities[chosen] = np.mean([probabilities[chosen], *copies], axis=0)
+        unfamiliar = familiarity < self.thresholds.familiarity
+        if (chosen := unfamiliar | averaged).any():
+            probabilities[chosen] = self._averaged(images[chosen], unfamiliar[chosen])
         rows = zip(probabilities.tolist(), statuses, familiarity.tolist(), strict=True)
         return [Prediction(tuple(row), self.data.classes, status, familiar) for row, status, familiar in rows]
+
+    def _averaged(self, images: Images, unfamiliar: npt.NDArray[np.bool_]) -> Floats:
+        """Average over an image and its copies; those of unfamiliar images may have another temperature."""
+        found = []
+        for copies in [images, *views(images)] if self.data.prepare == "photo" else [images]:
+            probabilities, familiarity = self.outputs(copies)
+            lowered = unfamiliar & (familiarity < self.thresholds.familiarity)
+            powers = probabilities[lowered] ** (1 / self.thresholds.temperature)  # as logits / temperature
+            probabilities[lowered] = powers / powers.sum(1, keepdims=True)
+            found.append(probabilities)
+        mean: Floats = np.mean(found, axis=0)
+        return mean
 
     def probabilities(self, images: Images) -> Floats:
         """Compute the probabilities, (batch, classes) float32; each row sums to 1."""
@@ -235,8 +248,8 @@ def _torch(checkpoint: Path) -> Loaded:
 
     def compute(images: Images) -> Outputs:
         with torch.inference_mode():
-            probabilities, familiarity = network.predict(torch.from_numpy(images))
-            return probabilities.numpy(), familiarity.numpy()
+            logits, familiarity = network.rate(torch.from_numpy(images))
+            return logits.softmax(1).numpy(), familiarity.numpy()
 
     return compute, network.data, network.thresholds
 

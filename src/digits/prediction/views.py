@@ -1,7 +1,4 @@
-"""Turned and smaller copies of images, whose probabilities are averaged where one reading is not enough.
-
-That is for the digits of a row, and for unfamiliar images: benchmarks/README.md compares.
-"""
+"""Turned and smaller copies of images, for the digits of rows and for unfamiliar images (benchmarks/README.md)."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,6 @@
-"""Derives when a prediction is not trusted, and how sure it may then be, from images that the training held out."""
+"""Derives the thresholds below which a prediction is not trusted, from images that the training held out."""
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -69,24 +71,9 @@ def derive(network: Network, data: MNISTDataModule, device: torch.device) -> Rat
         float(logits.softmax(1).amax(1).quantile(UNSURE_FRACTION)),
         float(rated.familiarity(logits, means).quantile(UNFAMILIAR_FRACTION)),
     )
-    rated.temperature = _temperature(rated, images[:DISTORTED_IMAGES], labels[:DISTORTED_IMAGES].cpu(), device)
-    return rated
-
-
-def _temperature(rated: RatedNetwork, images: Tensor, labels: Tensor, device: torch.device) -> float:
-    """The temperature that suits unfamiliar images best: with it, distorted ones have the least cross-entropy.
-
-    Temperature scaling (Guo et al., 2017, https://arxiv.org/abs/1706.04599) on distorted images (Tomani et al., 2021,
-    https://arxiv.org/abs/2012.10988).
-    """
-    generator = torch.Generator(images.device).manual_seed(0)
-    logits, familiarity = ratings(rated, distorted(images, generator), device)
-    unfamiliar = familiarity < rated.thresholds.familiarity
-    if not unfamiliar.any():
-        return 1.0
-    logits, targets = logits[unfamiliar], labels.repeat(len(STRENGTHS))[unfamiliar]
-    losses = torch.stack([cross_entropy(logits / temperature, targets) for temperature in TEMPERATURES])
-    return float(TEMPERATURES[losses.argmin()])
+    images, labels = images[:DISTORTED_IMAGES].cpu(), labels[:DISTORTED_IMAGES].cpu()
+    rated.thresholds = replace(rated.thresholds, temperature=_temperature(rated, images, labels, device))
+    return rated.cpu()
 
 
 def distorted(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -95,6 +82,21 @@ def distorted(images: Tensor, generator: torch.Generator) -> Tensor:
         rotation=45.0, shift=4.0, scale=0.5, shear=30.0, elastic=3.0, thickness=1.0, erase=1.0, erased=16
     )
     return torch.cat([distort(images, generator, strength).round().byte() for strength in STRENGTHS])
+
+
+def _temperature(rated: RatedNetwork, images: Tensor, labels: Tensor, device: torch.device) -> float:
+    """The temperature with which distorted images that are unfamiliar have the least cross-entropy.
+
+    Temperature scaling (Guo et al., 2017, https://arxiv.org/abs/1706.04599) on distorted images (Tomani et al., 2021,
+    https://arxiv.org/abs/2012.10988).
+    """
+    logits, familiarity = ratings(rated, distorted(images, torch.Generator().manual_seed(0)), device)
+    unfamiliar = familiarity < rated.thresholds.familiarity
+    if not unfamiliar.any():
+        return 1.0
+    logits, targets = logits[unfamiliar], labels.repeat(len(STRENGTHS))[unfamiliar]
+    losses = torch.stack([cross_entropy(logits / temperature, targets) for temperature in TEMPERATURES])
+    return float(TEMPERATURES[losses.argmin()])
 
 
 def _check(values: Tensor) -> None:

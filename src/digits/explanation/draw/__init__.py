@@ -151,7 +151,6 @@ def _usual(network: RatedNetwork, steps: list[Step]) -> dict[str, Any] | None:
         "whitening": _base64(network.whitening.numpy().astype("<f4").tobytes()),
         "weight": network.weight,
         "threshold": network.thresholds.familiarity,
-        "temperature": network.temperature,
     }
 
 

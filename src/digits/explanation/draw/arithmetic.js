@@ -59,13 +59,12 @@ const SHOWN_TERMS = 10;
  * @param {Float64Array[]} outputs
  * @param {string[]} classes
  * @param {Place} place
- * @param {number} temperature - by which the logits are divided
  * @returns {Account}
  */
-function account(steps, weights, outputs, classes, place, temperature) {
+function account(steps, weights, outputs, classes, place) {
   let base = place.step;
   while (POINTWISE.includes(steps[base].kind)) base--;
-  const { line, regions } = baseLine(steps, weights, outputs, classes, { ...place, step: base }, temperature);
+  const { line, regions } = baseLine(steps, weights, outputs, classes, { ...place, step: base });
   const lines = [line];
   for (let number = base + 1; number <= place.step; number++) {
     lines.push(pointwiseLine(steps[number], weights[number], place.channel, lines[lines.length - 1].value));
@@ -79,10 +78,9 @@ function account(steps, weights, outputs, classes, place, temperature) {
  * @param {Float64Array[]} outputs
  * @param {string[]} classes
  * @param {Place} place
- * @param {number} temperature
  * @returns {{line: Line, regions: Region[]}}
  */
-function baseLine(steps, weights, outputs, classes, place, temperature) {
+function baseLine(steps, weights, outputs, classes, place) {
   const step = steps[place.step];
   const before = place.step - 1;
   const [, height, width] = step.shape;
@@ -107,11 +105,10 @@ function baseLine(steps, weights, outputs, classes, place, temperature) {
       return linearLine(steps, weights[place.step], outputs, place);
     case "softmax": {
       const most = Math.max(...slide.input);
-      const power = Math.exp((slide.input[index] - most) / temperature);
-      const all = slide.input.reduce((sum, logit) => sum + Math.exp((logit - most) / temperature), 0);
-      const divided = temperature > 1 ? `, divided by ${shown(temperature)} since the image is unfamiliar` : "";
+      const power = Math.exp(slide.input[index] - most);
+      const all = slide.input.reduce((sum, logit) => sum + Math.exp(logit - most), 0);
       const value = power / all;
-      const text = `e to the power of ${shown(slide.input[index])} less the largest, ${shown(most)}${divided}: ${shown(power)}; divided by the sum of all ${classes.length}, ${shown(all)}: ${shown(value)}`;
+      const text = `e to the power of ${shown(slide.input[index])} less the largest, ${shown(most)}: ${shown(power)}; divided by the sum of all ${classes.length}, ${shown(all)}: ${shown(value)}`;
       return { line: { text, value }, regions: [{ step: before, channel: place.channel, y, x, side: 1 }] };
     }
     case "normalise": {

@@ -8,7 +8,6 @@
  * @property {string} whitening - of the deviations from these means, float32 in base64
  * @property {number} weight - of the distance
  * @property {number} threshold - below it, an image is unfamiliar
- * @property {number} temperature - by which the logits of an unfamiliar image are divided
  */
 
 /** @type {{means: Float32Array, whitening: Float32Array} | undefined} decoded once */

@@ -107,7 +107,7 @@ function computed(step, weights, from, input) {
     case "linear":
       return linear(step, weights, input);
     case "softmax":
-      return softmax(input, 1);
+      return softmax(input);
     default:
       throw new Error(`unknown layer ${step.kind}`);
   }
@@ -258,12 +258,11 @@ function unflattened(from, place) {
 
 /**
  * @param {Float64Array} logits
- * @param {number} temperature - by which they are divided
  * @returns {Float64Array}
  */
-function softmax(logits, temperature) {
+function softmax(logits) {
   const largest = Math.max(...logits);
-  const powers = logits.map((value) => Math.exp((value - largest) / temperature));
+  const powers = logits.map((value) => Math.exp(value - largest));
   const sum = powers.reduce((total, value) => total + value, 0);
   return powers.map((value) => value / sum);
 }

@@ -11,7 +11,7 @@ function update() {
       ? prepare(rasterised(strokes))
       : { pixels: null, problem: "" };
   const { pixels } = state.prepared;
-  computeLayers(pixels);
+  state.outputs = pixels ? forward(DATA.steps, currentWeights(), pixels) : [];
   explainPlace();
   showAnswer();
   showSeen();

@@ -57,8 +57,6 @@ const state = {
   prepared: { pixels: null, problem: "" },
   /** @type {Float64Array[]} empty without a digit */
   outputs: [],
-  isUnfamiliar: false, // unlike all images of the training
-  temperature: 1, // by which the logits are divided
   network: DATA.networks.length - 1,
   /** @type {Place | null} the value that is explained */
   place: null,
@@ -78,22 +76,6 @@ function currentWeights() {
   return (decodedNetworks[state.network] ??= decoded(DATA.steps, DATA.networks[state.network].weights));
 }
 
-/**
- * Computes every layer; the probabilities of an unfamiliar image are less certain.
- * @param {Uint8Array | null} pixels
- */
-function computeLayers(pixels) {
-  const { steps, usual, networks } = DATA;
-  state.outputs = pixels ? forward(steps, currentWeights(), pixels) : [];
-  state.isUnfamiliar = false;
-  state.temperature = 1;
-  if (!pixels || !usual || state.network < networks.length - 1) return; // it is known of the trained network only
-  if (familiarity(steps, state.outputs, usual) >= usual.threshold) return;
-  state.isUnfamiliar = true;
-  state.temperature = usual.temperature;
-  state.outputs[steps.length - 1] = softmax(state.outputs[steps.length - 2], usual.temperature);
-}
-
 /** @returns {Float64Array | null} the probabilities */
 function probabilities() {
   return state.outputs.length ? state.outputs[state.outputs.length - 1] : null;
@@ -105,8 +87,15 @@ function answerInWords() {
   if (!chances) return state.prepared.problem || byId("says").dataset.empty || "";
   const answer = chances.indexOf(Math.max(...chances));
   const read = `The network reads ${DATA.classes[answer]}: ${percent(chances[answer])}`;
-  if (state.isUnfamiliar) return `${read}, but the image is unlike all that it has learned.`;
+  if (isUnfamiliar()) return `${read}, but the image is unlike all that it has learned.`;
   return chances[answer] < DATA.unsure ? `${read}, but it is unsure.` : `${read}.`;
+}
+
+/** @returns {boolean} whether the image is unlike those of the training; known only of the trained network */
+function isUnfamiliar() {
+  const { usual, steps, networks } = DATA;
+  if (!usual || state.network < networks.length - 1) return false;
+  return familiarity(steps, state.outputs, usual) < usual.threshold;
 }
 
 /**

@@ -22,9 +22,9 @@ function drawLayers() {
 
 /** Explains the value that is pointed at, once for all that shows it. */
 function explainPlace() {
-  const { place, outputs, temperature } = state;
+  const { place, outputs } = state;
   state.account =
-    place && outputs.length ? account(DATA.steps, currentWeights(), outputs, DATA.classes, place, temperature) : null;
+    place && outputs.length ? account(DATA.steps, currentWeights(), outputs, DATA.classes, place) : null;
 }
 
 /** @param {number} number - of the step */
