@@ -22,7 +22,7 @@ IMAGES = 5_000  # for each of the two steps
 UNSURE_FRACTION = 0.003  # of the correct predictions: those with the lowest probabilities are called unsure
 UNFAMILIAR_FRACTION = 0.006  # of the correct predictions: those of the least familiar images; about 1 % with both
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)  # of the distortion
-DISTORTED_IMAGES = 1_000  # for each strength
+DISTORTED_IMAGES = 200  # for each strength; more take longer and change little
 TEMPERATURES = torch.logspace(0, 1, 101)  # 1 to 10
 
 
