@@ -62,9 +62,10 @@ def main() -> None:
             for number in range(SHEETS):
                 _save(blank(paper, rng), place / f"{paper.__name__}-{number}")
         answers = _answers(trained, place)
-        figures["sheets without a digit, refused"] = float(
-            np.mean([answer["status"] == "no digit" for answer in answers])
-        )
+        for status in ("no digit", "read"):
+            figures[f"sheets without a digit: {status}"] = float(
+                np.mean([each["status"] == status for each in answers])
+            )
 
         place = folder / "others"
         place.mkdir()
