@@ -1,8 +1,8 @@
 """How many pictures are read correctly: MNIST's test digits, drawn as people might photograph or draw them.
 
 Also how many sheets without a digit are refused, how many letters and shapes are not trusted, how many rows are read,
-how many digits in handwriting that MNIST rarely shows, and how many pictures of 256×256 `digits predict` reads a
-second. With a network that it trains for that, experiment=compact.
+how many digits in handwriting that MNIST rarely shows are read, and how many pictures of 256×256 `digits predict` reads
+a second. With a network that it trains for that, experiment=compact.
 
 python benchmarks/photos.py
 """
@@ -64,7 +64,7 @@ def main() -> None:
         answers = _answers(trained, place)
         for status in ("no digit", "read"):
             figures[f"sheets without a digit: {status}"] = float(
-                np.mean([each["status"] == status for each in answers])
+                np.mean([answer["status"] == status for answer in answers])
             )
 
         place = folder / "others"

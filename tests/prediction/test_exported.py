@@ -50,9 +50,12 @@ def test_thresholds_of_a_file(tmp_path: Path) -> None:
     about = {"thresholds": json.dumps({"probability": 0.05, "familiarity": 3.5})}
     reader = digits.load(network(tmp_path / "new.onnx", **about))
     assert [each.status for each in reader.predict_images(IMAGES)] == ["unfamiliar"] * 3
+    assert reader.thresholds == Thresholds(0.05, 3.5, temperature=1)  # which older files do not have
 
 
-@pytest.mark.parametrize("thresholds", ["[]", "7", '{"probability": 7}', '{"other": 1}', '{"familiarity": NaN}', "{"])
+@pytest.mark.parametrize(
+    "thresholds", ["[]", "7", '{"probability": 7}', '{"temperature": 0.5}', '{"other": 1}', '{"familiarity": NaN}', "{"]
+)
 def test_thresholds_that_are_not_possible(thresholds: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="names classes or thresholds that are not possible"):
         digits.load(network(tmp_path / "wrong.onnx", thresholds=thresholds))

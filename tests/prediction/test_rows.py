@@ -76,6 +76,13 @@ def test_what_is_not_a_row(reader: DigitReader, tmp_path: Path) -> None:
         whole.read_row(tmp_path / "blank.png")
 
 
+def test_every_digit_of_a_row_is_averaged(scripted: DigitReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    averaged: list[int] = []
+    monkeypatch.setattr(predict, "views", lambda images: averaged.append(len(images)) or [])
+    rows.read(scripted, [[character(7, 0, (left, 0, left + 20, 40)) for left in (0, 30, 60)]])
+    assert averaged == [3]
+
+
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> DigitReader:
     """Reads an image as the digit in its first pixel, with a familiarity from the second."""

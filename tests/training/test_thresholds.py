@@ -78,7 +78,7 @@ def test_drawings_of_something_else_are_unfamiliar(sample_run: Path) -> None:
 
 
 def test_the_temperature_makes_unfamiliar_images_as_certain_as_they_are_right(sample_run: Path) -> None:
-    """Those of other distorted digits than it is derived from."""
+    """On other distorted digits than those that the temperature is derived from."""
     rated = Checkpoint(sample_run / "checkpoints/best.ckpt").rated()
     images, labels = data_of_sample(0).test_set()[torch.arange(500)]
     with torch.inference_mode():
@@ -94,12 +94,22 @@ def test_the_temperature_makes_unfamiliar_images_as_certain_as_they_are_right(sa
     assert lowered == pytest.approx(right, abs=0.1)
 
 
-def test_the_temperature_without_an_unfamiliar_image(sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thresholds, "STRENGTHS", (0.0,))
-    monkeypatch.setattr(thresholds, "UNFAMILIAR_FRACTION", 0.0)
-    monkeypatch.setattr(thresholds, "DISTORTED_IMAGES", 1)
+def test_all_classes_of_a_sorted_folder_are_distorted(sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = Checkpoint(sample_run / "checkpoints/best.ckpt").network()
-    assert thresholds.derive(network, data_of_sample(1_000), CPU).thresholds.temperature == 1
+    data = data_of_sample(1_000)
+    val = data.validation_set()
+    by_class = val.members[val.labels[val.members].argsort()]
+    monkeypatch.setattr(data, "validation_set", lambda: Digits(val.images, val.labels, by_class))
+    seen: list[torch.Tensor] = []
+    distort = thresholds.distorted
+    monkeypatch.setattr(thresholds, "distorted", lambda images, rng: seen.append(images) or distort(images, rng))
+    thresholds.derive(network, data, CPU)
+    (images,) = seen
+    found = {image.numpy().tobytes() for image in images}
+    labels = [label.item() for image, label in zip(*val[torch.arange(1_000)], strict=True)
+              if image.numpy().tobytes() in found]  # fmt: skip
+    assert len(images) == thresholds.DISTORTED_IMAGES
+    assert set(labels) == set(range(10))
 
 
 def test_the_best_checkpoint_has_them_and_the_evaluation_says_what_they_do(

@@ -28,7 +28,7 @@ class RatedNetwork(nn.Module):
         means: (classes, maps) float32, the mean of each feature map of all blocks over the images of a class.
         whitening: (maps, maps) float32, which turns deviations from these means into uncorrelated ones of variance 1.
         weight: Of a distance of 1 against an energy of 1.
-        thresholds: Below which a prediction is not trusted.
+        thresholds: When a prediction is not trusted, and how certain it then is.
     """
 
     means: Tensor

@@ -36,12 +36,12 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Below which a prediction is not trusted.
+    """When a prediction is not trusted, and how certain it then is.
 
     Attributes:
         probability: Of the likeliest class, 0 to 1: below it, the prediction is unsure.
         familiarity: Of the image: below it, the image is unlike those that the network has learned.
-        temperature: Of the softmax for such an image, at least 1: a higher one makes the prediction less certain.
+        temperature: By which the logits of such an image are divided, at least 1: more makes it less certain.
     """
 
     probability: float = 0.5

@@ -33,7 +33,8 @@ class Prediction:
             unfamiliar image and for the digits of a row: see `DigitReader.predict_images`.
         classes: The name of each class.
         status: ``read``; ``unfamiliar`` if the image is unlike those that the network has learned, and so perhaps not a
-            digit; ``unsure`` if the probability is lower than for nearly all digits that the network reads right.
+            digit; ``unsure`` if the probability is lower than for nearly all digits that the network reads right. It
+            depends on one pass of the network, without copies.
         familiarity: How much the image resembles those that the network has learned, in nats; larger is more.
     """
 
@@ -70,7 +71,7 @@ class DigitReader:
         compute: From images, (batch, 28, 28) uint8, to `Outputs`.
         source: The file that `load` read it from, by which a pickled reader is loaded again.
         data: The names of the classes, and how a picture is prepared.
-        thresholds: Below which a prediction is not trusted.
+        thresholds: When a prediction is not trusted, and how certain it then is.
 
     Attributes:
         data: The same.
@@ -152,12 +153,12 @@ class DigitReader:
     def predict_images(self, images: Images, averaged: bool = False) -> list[Prediction]:
         """Read digits as in MNIST.
 
-        The probabilities of an unfamiliar image are the mean of those of the image and of turned and smaller copies,
-        with a higher temperature for each of these that is unfamiliar.
+        The probabilities of an unfamiliar image are averaged over the image and turned and smaller copies of it. Those
+        of each copy that is unfamiliar too are less certain. A network that reads whole pictures uses no copies.
 
         Args:
             images: (batch, 28, 28) uint8, bright strokes on 0.
-            averaged: Whether to average over copies for every image.
+            averaged: Whether to average over copies of familiar images too.
 
         Raises:
             UserError: If the array has another shape or type.
@@ -169,23 +170,23 @@ class DigitReader:
             )
         probabilities, familiarity = self.outputs(images)
         statuses = map(self.thresholds.status, probabilities.max(1, initial=0).tolist(), familiarity.tolist())
-        unfamiliar = familiarity < self.thresholds.familiarity
-        if (chosen := unfamiliar | averaged).any():
-            probabilities[chosen] = self._averaged(images[chosen], unfamiliar[chosen])
+        if (chosen := (familiarity < self.thresholds.familiarity) | averaged).any():
+            probabilities[chosen] = self._averaged(images[chosen], probabilities[chosen], familiarity[chosen])
         rows = zip(probabilities.tolist(), statuses, familiarity.tolist(), strict=True)
         return [Prediction(tuple(row), self.data.classes, status, familiar) for row, status, familiar in rows]
 
-    def _averaged(self, images: Images, unfamiliar: npt.NDArray[np.bool_]) -> Floats:
-        """Average over an image and its copies; those of unfamiliar images may have another temperature."""
-        found = []
-        for copies in [images, *views(images)] if self.data.prepare == "photo" else [images]:
-            probabilities, familiarity = self.outputs(copies)
-            lowered = unfamiliar & (familiarity < self.thresholds.familiarity)
-            powers = probabilities[lowered] ** (1 / self.thresholds.temperature)  # as logits / temperature
-            probabilities[lowered] = powers / powers.sum(1, keepdims=True)
-            found.append(probabilities)
-        mean: Floats = np.mean(found, axis=0)
-        return mean
+    def _averaged(self, images: Images, probabilities: Floats, familiarity: Floats) -> Floats:
+        """Average over images and their copies; unfamiliar copies of unfamiliar images are less certain."""
+        unfamiliar = familiarity < self.thresholds.familiarity
+        copies = views(images) if self.data.prepare == "photo" else []
+        total = np.zeros_like(probabilities)
+        for softmax, rating in [(probabilities, familiarity), *map(self.outputs, copies)]:
+            lowered = unfamiliar & (rating < self.thresholds.familiarity)
+            powers = softmax[lowered] ** (1 / self.thresholds.temperature)  # the same as to divide the logits
+            softmax[lowered] = powers / powers.sum(1, keepdims=True)
+            total += softmax
+        total /= 1 + len(copies)
+        return total
 
     def probabilities(self, images: Images) -> Floats:
         """Compute the probabilities, (batch, classes) float32; each row sums to 1."""

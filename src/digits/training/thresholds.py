@@ -1,4 +1,4 @@
-"""Derives the thresholds below which a prediction is not trusted, from images that the training held out."""
+"""Derives when a prediction is not trusted, and the temperature it then has, from images that the training held out."""
 
 from dataclasses import replace
 
@@ -42,23 +42,21 @@ def derive(network: Network, data: MNISTDataModule, device: torch.device) -> Rat
 
     The others are the validation images or, without any, training images that the estimate leaves out.
     Both give nearly the same thresholds (benchmarks/README.md). Of n such images, no fraction below 1 / n
-    can be measured.
+    can be measured. The temperature is derived from distorted copies of them.
 
     Raises:
         RunError: If an output of the network is not finite.
     """
     train, val = data.training_set(), data.validation_set()
     train = Digits(train.images, train.labels, torch.unique(train.members))  # a small folder is repeated in an epoch
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-    order = order.to(train.members.device)
+    order = _shuffled(train)
     number = IMAGES if len(val) else min(IMAGES, len(train) // 2)
     images, labels = train[order[:number]]
     _, means = observations(network, images, device)
     _check(means)
     rated = fit(network, means, labels.cpu())
 
-    indices = torch.arange(min(len(val), IMAGES), device=val.members.device)
-    images, labels = val[indices] if len(val) else train[order[number : 2 * number]]
+    images, labels = val[_shuffled(val)[:IMAGES]] if len(val) else train[order[number : 2 * number]]
     logits, means = observations(network, images, device)
     _check(logits)
     correct = logits.argmax(1) == labels.cpu()
@@ -74,6 +72,11 @@ def derive(network: Network, data: MNISTDataModule, device: torch.device) -> Rat
     images, labels = images[:DISTORTED_IMAGES].cpu(), labels[:DISTORTED_IMAGES].cpu()
     rated.thresholds = replace(rated.thresholds, temperature=_temperature(rated, images, labels, device))
     return rated.cpu()
+
+
+def _shuffled(part: Digits) -> Tensor:
+    """All indices in a random order, since a folder's images are sorted by class."""
+    return torch.randperm(len(part), generator=torch.Generator().manual_seed(0)).to(part.members.device)
 
 
 def distorted(images: Tensor, generator: torch.Generator) -> Tensor:
