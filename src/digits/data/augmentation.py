@@ -129,24 +129,20 @@ class Augmentation:
         is_one = is_single & (height > SLIMNESS * ink.any(1).sum(1))
         is_six = ~is_single & (lower | (strokes < 2) & (ink.sum(2) <= WIDEST)).all(1)
         chosen = (drawn[0] < self.serif * strength) & (height > SHORTEST) & (is_one | is_six)
-        places = chosen.nonzero().squeeze(1)
-        if not len(places):
-            return images
-        top, drawn, is_one = top[places], drawn[1:, places], is_one[places]
-        upper = ink[places, top].float()
-        left = (upper * axis).sum(1) / upper.sum(1)
+        upper = ink[torch.arange(len(images), device=images.device), top].float()
+        left = (upper * axis).sum(1) / upper.sum(1).clamp(min=1)
         length, angle = (
             torch.where(is_one, _between(*ones, part), _between(*sixes, part))
-            for ones, sixes, part in zip(SERIF, HOOK, drawn[:2], strict=True)
+            for ones, sixes, part in zip(SERIF, HOOK, drawn[1:3], strict=True)
         )
         across, down = torch.where(is_one, -length, length) * angle.cos(), length * angle.sin()
         x = axis - left[:, None, None]
         y = (axis - (top + 0.8)[:, None])[:, :, None]
         along = ((x * across[:, None, None] + y * down[:, None, None]) / length[:, None, None] ** 2).clamp(0, 1)
         distance = torch.hypot(x - along * across[:, None, None], y - along * down[:, None, None])
-        width = _between(*SERIF_WIDTH, drawn[2])[:, None, None]
-        stroke = (255 * (width / 2 + 0.5 - distance).clamp(0, 1)).to(images.dtype)
-        return images.index_copy(0, places, torch.maximum(images[places], stroke))
+        width = _between(*SERIF_WIDTH, drawn[3])[:, None, None]
+        stroke = 255 * chosen[:, None, None] * (width / 2 + 0.5 - distance).clamp(0, 1)
+        return torch.maximum(images, stroke.to(images.dtype))
 
     def _erase(self, images: Tensor, generator: torch.Generator | None, strength: float) -> Tensor:
         """Erase a rectangle in some of the images."""

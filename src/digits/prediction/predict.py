@@ -29,12 +29,10 @@ class Prediction:
     """The prediction for one image.
 
     Attributes:
-        probabilities: Probability of each class; their sum is 1. They are the network's softmax, except for an
-            unfamiliar image and for the digits of a row: see `DigitReader.predict_images`.
+        probabilities: Probability of each class, as `DigitReader.predict_images` computes it; their sum is 1.
         classes: The name of each class.
         status: ``read``; ``unfamiliar`` if the image is unlike those that the network has learned, and so perhaps not a
-            digit; ``unsure`` if the probability is lower than for nearly all digits that the network reads right. It
-            depends on one pass of the network, without copies.
+            digit; ``unsure`` if the softmax is lower than for nearly all digits that the network reads right.
         familiarity: How much the image resembles those that the network has learned, in nats; larger is more.
     """
 
