@@ -53,7 +53,7 @@ def main() -> None:
                 place.mkdir()
                 for index in order[number * each : (number + 1) * each]:
                     _save(draw(digits[index], rng), place / f"{index}-{labels[index]}")
-                figures[kind] = float(np.mean(_right(trained, place)))
+                figures[kind] = float(np.mean(_right(_answers(trained, place))))
             figures[f"all {len(kinds)} kinds"] = float(np.mean([figures[kind] for kind in kinds]))
 
         place = folder / "blank"
@@ -83,7 +83,7 @@ def main() -> None:
         for number in range(ROWS):
             text, picture = row(digits, labels, rng)
             _save(picture, place / f"{number}-{text}")
-        figures["rows read completely right"] = float(np.mean(_right(trained, place, "text", "--row")))
+        figures["rows read completely right"] = float(np.mean(_right(_answers(trained, place, "--row"), "text")))
 
         place = folder / "ways"
         place.mkdir()
@@ -92,7 +92,7 @@ def main() -> None:
             for number in range(DRAWINGS):
                 _save(way(name, ways), place / f"{name}-{name[0]}-{number}")
         answers = _answers(trained, place)
-        right = np.array([Path(answer["picture"]).stem.split("-")[1] == answer["digit"] for answer in answers])
+        right = np.array(_right(answers))
         for name in WAYS:
             chosen = [Path(answer["picture"]).stem.startswith(f"{name}-") for answer in answers]
             figures[name] = float(right[chosen].mean())
@@ -125,8 +125,7 @@ def _are_confident(answers: list[dict[str, str]]) -> npt.NDArray[np.bool_]:
     return np.array([float(answer["probability"] or 0) > CONFIDENT for answer in answers])
 
 
-def _right(trained: str, folder: Path, column: str = "digit", *options: str) -> list[bool]:
-    answers = _answers(trained, folder, *options)
+def _right(answers: list[dict[str, str]], column: str = "digit") -> list[bool]:
     return [answer[column] == Path(answer["picture"]).stem.split("-")[1] for answer in answers]
 
 

@@ -1,4 +1,4 @@
-"""Turned and smaller copies: what they are, and which predictions average them."""
+"""Turned and smaller copies of images, and the predictions that are averaged over them."""
 
 from pathlib import Path
 
