@@ -36,7 +36,7 @@ def best(sweep: Path) -> dict[str, Any]:
     return rows[0]
 
 
-def again(row: dict[str, Any], folder: Path) -> float:
+def with_other_seeds(row: dict[str, Any], folder: Path) -> float:
     """The mean validation accuracy, in percent, of a configuration that won, over other seeds than it won with."""
     run("train.py", "-m", *SHORT, *(f"{key}={value}" for key, value in row["settings"].items()), SEEDS,
         f"hydra.sweep.dir={folder}")  # fmt: skip
@@ -60,10 +60,10 @@ def searches(folder: Path) -> dict[str, Any]:
     grid = [f"{key}={','.join(map(str, values[:1] if QUICK else values))}" for key, values in GRID.items()]
     whole = run("train.py", "-m", *SHORT, *grid, f"hydra.sweep.dir={folder}/grid")
     won = best(folder / "grid")
-    grid_best, grid_again = 100 * won["val_accuracy"]["mean"], again(won, folder / "grid_again")
-    told = f"{grid_best:.2f} % with {won['settings']}; other seeds {grid_again:.2f} %"
-    print(f"grid: {whole.wall_seconds:.0f} s, {told}", flush=True)
-    seconds, found, found_again = [], [], []
+    grid_best, grid_other_seeds = 100 * won["val_accuracy"]["mean"], with_other_seeds(won, folder / "grid_other_seeds")
+    result = f"{grid_best:.2f} % with {won['settings']}; other seeds {grid_other_seeds:.2f} %"
+    print(f"grid: {whole.wall_seconds:.0f} s, {result}", flush=True)
+    seconds, found, found_other_seeds = [], [], []
     for seed in range(REPEATS):
         space, output = folder / "space.yaml", folder / f"search{seed}"
         space.write_text(json.dumps({"space": SPACE, "trials": TRIALS, "seed": seed}))
@@ -71,13 +71,13 @@ def searches(folder: Path) -> dict[str, Any]:
         won = best(output)
         seconds.append(search.wall_seconds)
         found.append(100 * won["val_accuracy"]["mean"])
-        found_again.append(again(won, folder / f"search{seed}_again"))
-        told = f"{found[-1]:.2f} % with {won['settings']}; other seeds {found_again[-1]:.2f} %"
-        print(f"search, seed {seed}: {seconds[-1]:.0f} s, {told}", flush=True)
-    print(f"search {spread(seconds)}, {spread(found, '%')}; other seeds {spread(found_again, '%')}")
+        found_other_seeds.append(with_other_seeds(won, folder / f"search{seed}_other_seeds"))
+        result = f"{found[-1]:.2f} % with {won['settings']}; other seeds {found_other_seeds[-1]:.2f} %"
+        print(f"search, seed {seed}: {seconds[-1]:.0f} s, {result}", flush=True)
+    print(f"search {spread(seconds)}, {spread(found, '%')}; other seeds {spread(found_other_seeds, '%')}")
     return {
-        "grid": [whole.wall_seconds, grid_best], "grid_again": grid_again,
-        "search_seconds": seconds, "search_best": found, "search_again": found_again,
+        "grid": [whole.wall_seconds, grid_best], "grid_other_seeds": grid_other_seeds,
+        "search_seconds": seconds, "search_best": found, "search_other_seeds": found_other_seeds,
     }  # fmt: skip
 
 

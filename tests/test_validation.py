@@ -9,7 +9,7 @@ from .helpers import composed
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         (
             ["data.batch_size=0"],
@@ -39,10 +39,10 @@ from .helpers import composed
         (["model.blocks.0.kernel_size=33"], "model: block 1, conv 33×33"),
     ],
 )
-def test_values_out_of_range_are_refused(overrides: list[str], told: str) -> None:
+def test_values_out_of_range_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError) as error:
         resolve(composed(*overrides))
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("strategy", ["auto", "ddp", "ddp_spawn"])

@@ -151,7 +151,7 @@ def here(sample_run: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", AFTER)
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ("gone", "there is no run directory or checkpoint gone"),
         ("unfinished", "has not finished"),
@@ -161,11 +161,13 @@ def here(sample_run: Path, tmp_path: Path) -> Path:
         ("latest", "no finished run under outputs or multirun"),
     ],
 )
-def test_a_run_that_cannot_be_used(command: str, source: str, told: str, here: Path, call: Callable[..., Done]) -> None:
+def test_a_run_that_cannot_be_used(
+    command: str, source: str, message: str, here: Path, call: Callable[..., Done]
+) -> None:
     before = sorted(here.rglob("*"))
     done = call(command, source, *(["seven.png"] if command == "predict" else []))
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("Error: ")
     assert sorted(here.rglob("*")) == before
@@ -191,7 +193,7 @@ def test_a_bad_picture_is_told_and_the_others_are_read(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["predict", "run", "empty"], "empty has no pictures"),
         (["predict", "run", "seven.png", "--json", "--csv"], "choose one"),
@@ -211,12 +213,12 @@ def test_a_bad_picture_is_told_and_the_others_are_read(here: Path) -> None:
         (["report", "run/checkpoints/gone.ckpt"], "there is no run directory"),
     ],
 )
-def test_other_things_that_cannot_be(words: list[str], told: str, here: Path, call: Callable[..., Done]) -> None:
+def test_other_things_that_cannot_be(words: list[str], message: str, here: Path, call: Callable[..., Done]) -> None:
     shutil.copytree(here / "run", here / "other")
     before = sorted(here.rglob("*"))
     done = call(*words)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not done.stdout
     assert sorted(here.rglob("*")) == before
@@ -286,7 +288,7 @@ def test_evaluating_another_checkpoint_leaves_the_evaluation_of_the_run(here: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("command", "place", "mode", "told"),
+    ("command", "place", "mode", "message"),
     [
         ("evaluate run", "run", 0o500, r"run/evaluation\.json cannot be written: Permission denied"),
         ("explain run --digit 3", "run", 0o500, r"run/explanation cannot be written: Permission denied"),
@@ -312,13 +314,13 @@ def test_evaluating_another_checkpoint_leaves_the_evaluation_of_the_run(here: Pa
         ),
     ],
 )
-def test_what_is_forbidden(command: str, place: str, mode: int, told: str, here: Path) -> None:
+def test_what_is_forbidden(command: str, place: str, mode: int, message: str, here: Path) -> None:
     before = (here / place).stat().st_mode
     (here / place).chmod(mode)
     done = digits(*shlex.split(command), cwd=here, prepared=without_privileges)
     (here / place).chmod(before)
     assert done.returncode == 2, done.stderr
-    assert re.search(told, done.stderr), done.stderr
+    assert re.search(message, done.stderr), done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -104,13 +104,13 @@ def test_a_sweep_that_has_begun_loses_no_job(
     assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 0
     shutil.rmtree(tmp_path / "sweep/1")
     before = (tmp_path / "sweep/sweep.json").read_bytes()
-    for words, told in (
+    for words, message in (
         (["seed=0"], "sweep holds a sweep of 2 jobs, not of 1"),
         (["seed=0,2"], "sweep holds another sweep: its job 1 is to have seed=1"),
         (["seed=0,1", "label_smoothing=0"], "its job 1 is to have no label_smoothing"),
     ):
         assert call("-m", *words, "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
         assert (tmp_path / "sweep/sweep.json").read_bytes() == before
     assert call("-m", "seed=0,1,2", "trainer.max_epochs=1", "tags=[more]", "hydra.sweep.dir=sweep") == 0
     assert len(plan.read(tmp_path / "sweep")) == 3
@@ -259,9 +259,9 @@ def test_a_process_of_its_own_from_another_folder(tmp_path: Path) -> None:
     blocked.mkdir(parents=True)
     (blocked / "__init__.py").write_text("raise SystemError('imported too early')")
     without = {"PYTHONPATH": str(tmp_path / "blocked")}
-    again = run_cold(TRAIN, *QUICK, "hydra.run.dir=here", cwd=tmp_path / "elsewhere", **without)
-    assert again.returncode == 0, again.stderr
-    assert "Finished before" in again.stdout
+    second = run_cold(TRAIN, *QUICK, "hydra.run.dir=here", cwd=tmp_path / "elsewhere", **without)
+    assert second.returncode == 0, second.stderr
+    assert "Finished before" in second.stdout
     assert (tmp_path / "elsewhere/here/results.json").read_bytes() == first
 
 
@@ -427,7 +427,7 @@ def test_no_other_signal_keeps_a_job_from_being_submitted_again() -> None:
         done.append(True)
         submit_again()
 
-    def told_twice() -> None:
+    def interrupt_twice() -> None:
         try:
             signal.raise_signal(signal.SIGUSR2)
         finally:
@@ -437,7 +437,7 @@ def test_no_other_signal_keeps_a_job_from_being_submitted_again() -> None:
         signals.install_handlers()
         signal.signal(signal.SIGUSR2, slowly)
         with pytest.raises(SystemExit, match="144"), forward_to_scheduler():
-            told_twice()
+            interrupt_twice()
     assert done
 
 

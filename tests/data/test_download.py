@@ -257,7 +257,7 @@ def test_a_mirror_that_is_not_there_is_passed_over(
     assert files.obtain(tmp_path, ["http://127.0.0.1:9/", good.address]).contents == tiny_contents
 
 
-def test_where_no_mirror_serves_all_of_them_are_told(tmp_path: Path, start_mirror: StartMirror) -> None:
+def test_all_mirrors_that_fail_are_named(tmp_path: Path, start_mirror: StartMirror) -> None:
     mirror = start_mirror({})
     with pytest.raises(files.DownloadError) as error:
         files.obtain(tmp_path, [mirror.address, "http://127.0.0.1:9/"])
@@ -266,7 +266,7 @@ def test_where_no_mirror_serves_all_of_them_are_told(tmp_path: Path, start_mirro
     assert "127.0.0.1:9" in str(error.value)
 
 
-def test_a_root_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mnist").write_text("not a folder")
     with pytest.raises(UserError, match="data.root"):
         files.obtain(tmp_path / "mnist", [])

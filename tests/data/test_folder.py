@@ -184,9 +184,9 @@ def test_it_is_split_by_class_and_repeated(root: Path) -> None:
     training = data.test_set().images  # of another size than those that count
     assert 0 < data.spec.mean < 0.5
     assert len(training) == 6
-    again = MNISTDataModule("folder", str(root), batch_size=50, val_size=0.2, test_size=0.4, split_seed=1)
-    again.setup()
-    assert again.description == data.description
+    second = MNISTDataModule("folder", str(root), batch_size=50, val_size=0.2, test_size=0.4, split_seed=1)
+    second.setup()
+    assert second.description == data.description
     with pytest.raises(UserError, match=r"data\.val_size=8 takes all training pictures of"):
         MNISTDataModule("folder", str(root), val_size=8, test_size=0.4).setup()
     few = MNISTDataModule("folder", str(root), val_size=0.01, test_size=0.4)

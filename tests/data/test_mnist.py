@@ -111,16 +111,16 @@ def test_the_images_are_shared_among_processes_as_torchs_sampler_does(n: int, wo
             assert all(len(batch) == 3 for batch in batches[:-1])
 
 
-@pytest.mark.parametrize(("world", "told"), [(3, "; 1 of 200 come twice an epoch, for equal shares"), (2, "")])
-def test_images_that_do_not_divide_among_processes_are_told(
-    world: int, told: str, tiny_mnist: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("world", "note"), [(3, "; 1 of 200 come twice an epoch, for equal shares"), (2, "")])
+def test_images_that_do_not_divide_among_processes_are_logged(
+    world: int, note: str, tiny_mnist: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     data = MNISTDataModule(root=str(tiny_mnist), batch_size=8, val_size=40)
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     data.trainer = SimpleNamespace(strategy=strategy, world_size=world, global_rank=0)  # type: ignore[assignment]
     data.train_dataloader()
-    assert caplog.messages[-1] == f"{world} processes with batches of 8: {world * 8} images a step{told}."
+    assert caplog.messages[-1] == f"{world} processes with batches of 8: {world * 8} images a step{note}."
 
 
 def test_batches_lie_on_the_device_that_computes() -> None:

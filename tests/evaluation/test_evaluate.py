@@ -72,9 +72,9 @@ def test_under_slurm_no_checkpoint_that_lies_about_is_tested(
 
 def test_a_run_on_mnist(tiny: Compose, tmp_path: Path) -> None:
     results = train(tiny(), tmp_path / "run")
-    again = testing.evaluate(find(tmp_path / "run"))
-    assert (again.test_accuracy, again.test_loss) == (results.test_accuracy, results.test_loss)
-    assert again.dataset == "mnist"
+    evaluation = testing.evaluate(find(tmp_path / "run"))
+    assert (evaluation.test_accuracy, evaluation.test_loss) == (results.test_accuracy, results.test_loss)
+    assert evaluation.dataset == "mnist"
 
 
 def test_the_figures_agree_with_each_other(tested: evaluation.Evaluation) -> None:
@@ -134,8 +134,8 @@ def test_the_sample_that_stood_in_is_tested_though_mnist_is_there_now(
         context.setattr(files, "obtain", offline)
         results = train(tiny("data.val_size=5000"), tmp_path / "run")
     assert results.dataset["name"] == "mnist-sample-5k"
-    again = testing.evaluate(find(tmp_path / "run"))
-    assert (again.dataset, again.test_accuracy) == ("mnist-sample-5k", results.test_accuracy)
+    evaluation = testing.evaluate(find(tmp_path / "run"))
+    assert (evaluation.dataset, evaluation.test_accuracy) == ("mnist-sample-5k", results.test_accuracy)
 
 
 def test_a_run_of_another_machine_finds_the_data_here(
@@ -227,9 +227,9 @@ def test_a_file_names_neither_a_folder_to_fetch_into_nor_a_mirror(
     monkeypatch.setattr(sources.Source, "mirrors", lambda self: ["http://127.0.0.1:9/ours"])
     with pytest.raises(
         files.DownloadError, match=r"not in .*ours, and no mirror .*9/ours/.* or set MNIST_ROOT"
-    ) as told:
+    ) as error:
         testing.evaluate(find(tmp_path / "run"))
-    assert "theirs" not in str(told.value)
+    assert "theirs" not in str(error.value)
     assert not list(tiny_mnist.iterdir())
 
 

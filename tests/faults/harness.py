@@ -148,10 +148,10 @@ class Figures:
 
 def begin(words: list[str], directory: Path, spoil: Callable[[], None] = lambda: None) -> int:
     """Fork a process that trains, and return its number once it listens to signals."""
-    ready, told = os.pipe()
+    ready, listening = os.pipe()
     process = os.fork()
     if process:
-        os.close(told)
+        os.close(listening)
         os.read(ready, 1)
         os.close(ready)
         return process
@@ -162,7 +162,7 @@ def begin(words: list[str], directory: Path, spoil: Callable[[], None] = lambda:
             os.dup2(log.fileno(), 2)
         with exit_codes():
             spoil()
-            os.write(told, b".")
+            os.write(listening, b".")
             with forward_to_scheduler():
                 results = training.train(composed(*COMMON, *words), directory)
                 if not Run(directory).report_file.exists():

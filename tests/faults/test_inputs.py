@@ -371,8 +371,8 @@ def test_interrupted(
     monkeypatch.setattr(room, name, done_before)
     assert done.returncode == code
     assert done.stderr.strip().startswith("Interrupted. To resume: python train.py")
-    again = type_in("python train.py", *words, "hydra.run.dir=new", f"data.root={tiny_mnist}")
-    assert again.returncode == 0
+    second = type_in("python train.py", *words, "hydra.run.dir=new", f"data.root={tiny_mnist}")
+    assert second.returncode == 0
     assert Run(place / "new").results is not None
     assert not [path for path in (place / "new").rglob(".*") if path.name not in (".lock", ".hydra")]
     shutil.rmtree(place / "new")
@@ -416,19 +416,19 @@ def test_interrupted_while_it_is_imported(
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
         process.send_signal(number)
-        out, told = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=60)
         if finishes and not process.returncode:
             assert out == whole, (seconds, out)
             continue
-        ours = re.findall(r'File "\S*/(?:train|digits/\w+)\.py", line .*\n +(.*)', told)
-        if told.strip().endswith("KeyboardInterrupt"):
-            assert ours in ([], ["import signal"]), (seconds, told)
+        ours = re.findall(r'File "\S*/(?:train|digits/\w+)\.py", line .*\n +(.*)', err)
+        if err.strip().endswith("KeyboardInterrupt"):
+            assert ours in ([], ["import signal"]), (seconds, err)
             continue
-        if process.returncode == -number and not told:
+        if process.returncode == -number and not err:
             continue
-        assert process.returncode == 128 + number, (seconds, told)
-        assert told.strip().startswith("Interrupted."), (seconds, told)
-        assert len(told.strip().splitlines()) == 1
+        assert process.returncode == 128 + number, (seconds, err)
+        assert err.strip().startswith("Interrupted."), (seconds, err)
+        assert len(err.strip().splitlines()) == 1
     shutil.rmtree(place / "outputs", ignore_errors=True)
 
 
@@ -449,12 +449,12 @@ def test_the_table_in_the_docs() -> None:
         assert written == f"{table}\n"
 
 
-def see(command: str, code: int, told: str) -> None:
-    """Compare with its row of the table in the docs how a command ended, and what was told; or keep the row."""
-    told = " ".join(told.split())
+def see(command: str, code: int, message: str) -> None:
+    """Compare with its row of the table in the docs how a command ended, and its message; or keep the row."""
+    message = " ".join(message.split())
     for varying in VARYING:
-        told = re.sub(varying, "…", told)
-    told = told.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
-    SEEN[command] = f"| `{command}` | {code} | {told} |"
+        message = re.sub(varying, "…", message)
+    message = message.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    SEEN[command] = f"| `{command}` | {code} | {message} |"
     if not WRITING:
         assert SEEN[command] in DOCS.read_text(encoding="utf-8").splitlines()

@@ -77,9 +77,9 @@ def test_a_class_without_an_image_and_maps_that_never_change() -> None:
 def test_statistics_survive_a_checkpoint() -> None:
     net = network(2)
     rated = RatedNetwork(net, torch.ones(2, 2), torch.eye(2), 0.5, Thresholds(0.8, -3.0, 2.5))
-    again = restored(net, rated.statistics())
-    assert (again.weight, again.thresholds) == (0.5, Thresholds(0.8, -3.0, 2.5))
-    torch.testing.assert_close(again.rate(IMAGES[:9]), rated.rate(IMAGES[:9]))
+    copy = restored(net, rated.statistics())
+    assert (copy.weight, copy.thresholds) == (0.5, Thresholds(0.8, -3.0, 2.5))
+    torch.testing.assert_close(copy.rate(IMAGES[:9]), rated.rate(IMAGES[:9]))
     for name, value in {"means": torch.ones(3, 2), "whitening": torch.eye(3), "probability": "x"}.items():
         with pytest.raises(ValueError, match=r"of shape|could not convert"):
             restored(net, {**rated.statistics(), name: value})

@@ -112,7 +112,7 @@ def test_receptive_field_is_how_far_a_value_sees() -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "told"),
+    ("block", "expected"),
     [
         (Block(kernel_size=9, padding=0), ["block 2", "conv 9×9", "⌊(7 + 2·0 − 1·(9 − 1) − 1) / 1⌋ + 1", "spans 9"]),
         (Block(stride=8, padding=1), ["conv 3×3", "stride of 8", "7×7"]),
@@ -121,11 +121,11 @@ def test_receptive_field_is_how_far_a_value_sees() -> None:
         (Block(pool=Pool("max", 2, 8)), ["max-pool 2×2, stride 8", "leads past the image"]),
     ],
 )
-def test_a_stack_that_cannot_be_built_is_told(block: Block, told: list[str]) -> None:
+def test_a_stack_that_cannot_be_built_is_refused(block: Block, expected: list[str]) -> None:
     first = Block(channels=8, pool=Pool("max", 4))
     with pytest.raises(GeometryError) as error:
         layers([first, block], Head())
-    for words in told:
+    for words in expected:
         assert words in str(error.value)
 
 

@@ -161,7 +161,7 @@ def test_a_reader_can_be_pickled(reader: DigitReader, sample_run: Path, monkeypa
     monkeypatch.chdir(sample_run.parent)
     copied = pickle.loads(pickle.dumps(digits.load(sample_run.name)))
     monkeypatch.chdir("/")
-    again = pickle.loads(pickle.dumps(copied))
-    assert again.predict_images(IMAGES[:20]) == reader.predict_images(IMAGES[:20])
+    unpickled = pickle.loads(pickle.dumps(copied))
+    assert unpickled.predict_images(IMAGES[:20]) == reader.predict_images(IMAGES[:20])
     with pytest.raises(TypeError, match=r"only a DigitReader from digits\.load"):
         pickle.dumps(DigitReader(lambda images: (np.zeros((len(images), 10), np.float32), np.zeros(len(images)))))

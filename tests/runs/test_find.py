@@ -1,4 +1,4 @@
-"""A trained network is found by what a person names; whatever else they name is told."""
+"""A trained network is found by what a person names; anything else is refused with a message."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def test_latest_is_the_newest_finished(sample_run: Path, tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("leave", "told"),
+    ("leave", "message"),
     [
         ([], "is not a run directory"),
         (["config.yaml"], "has not finished its first epoch"),
@@ -65,11 +65,11 @@ def test_latest_is_the_newest_finished(sample_run: Path, tmp_path: Path, monkeyp
         (["config.yaml", "results.json"], "has no checkpoints/best.ckpt any more"),
     ],
 )
-def test_a_directory_that_is_no_finished_run(sample_run: Path, tmp_path: Path, leave: list[str], told: str) -> None:
+def test_a_directory_that_is_no_finished_run(sample_run: Path, tmp_path: Path, leave: list[str], message: str) -> None:
     for name in leave:
         copy = shutil.copytree if (sample_run / name).is_dir() else shutil.copy
         copy(sample_run / name, tmp_path / name)  # type: ignore[operator]
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         find(tmp_path)
 
 
@@ -98,7 +98,7 @@ def test_nothing_of_that_name(tmp_path: Path, sample_run: Path, monkeypatch: pyt
         find("outputs/frist")
 
 
-def test_damaged_results_are_told(sample_run: Path, tmp_path: Path) -> None:
+def test_damaged_results_are_reported(sample_run: Path, tmp_path: Path) -> None:
     shutil.copytree(sample_run, tmp_path / "run")
     (tmp_path / "run/results.json").write_text(json.dumps({"status": "finished", "more": 1}))
     with pytest.raises(UserError, match="is not a file that a run writes"):

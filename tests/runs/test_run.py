@@ -187,7 +187,7 @@ def test_what_is_nested_without_end_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "\xff", '{"status": "finished"}', '{"status": "finished", "more": 1}'])
-def test_a_damaged_results_file_is_told(tmp_path: Path, content: str) -> None:
+def test_a_damaged_results_file_is_reported(tmp_path: Path, content: str) -> None:
     run = Run(tmp_path)
     run.results_file.write_text(content, encoding="latin-1")
     with pytest.raises(UserError, match=r"results\.json"):

@@ -101,7 +101,7 @@ def test_it_says_by_what_it_is_ordered(
     assert f"best {order}" in capsys.readouterr().out
 
 
-def test_a_folder_without_jobs_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_jobs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="has no job"):
         rank(tmp_path)
@@ -252,8 +252,8 @@ def test_the_same_again_is_no_other_seed(tmp_path: Path) -> None:
     assert [[job.name for job in row.jobs] for row in board.rows] == [["0", "2"]]
     assert board.duplicates == {"1": "0"}
     write_files(board)
-    told = (tmp_path / "leaderboard.md").read_text().splitlines()[-1]
-    assert told == "Job 1 has the configuration of job 0, and is left out."
+    last_line = (tmp_path / "leaderboard.md").read_text().splitlines()[-1]
+    assert last_line == "Job 1 has the configuration of job 0, and is left out."
 
 
 def test_other_data_are_another_row(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_other_data_are_another_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["seed=0", "seed=1"], ["optimizer.lr=0.1", "optimizer.lr=0.2"]])
-def test_an_order_by_the_test_digits_is_told(tmp_path: Path, words: list[str]) -> None:
+def test_a_ranking_by_test_accuracy_is_announced(tmp_path: Path, words: list[str]) -> None:
     for job, word in enumerate(words):
         run = Run(tmp_path / str(job))
         run.path.mkdir()
@@ -278,9 +278,9 @@ def test_an_order_by_the_test_digits_is_told(tmp_path: Path, words: list[str]) -
         run.write_results(finished(val_accuracy=None, test_accuracy=0.97))
         board = rank(tmp_path)
         write_files(board)
-        told = "No validation set: ranked by test accuracy" in (tmp_path / "leaderboard.md").read_text()
+        announced = "No validation set: ranked by test accuracy" in (tmp_path / "leaderboard.md").read_text()
         assert board.by_test == (job == 1)  # of which --best has to choose one
-        assert told == (len(board.rows) == 2)
+        assert announced == (len(board.rows) == 2)
 
 
 def test_a_group_with_a_slash_names_a_file_too(tmp_path: Path) -> None:

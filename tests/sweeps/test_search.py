@@ -99,7 +99,7 @@ def test_it_goes_on_as_if_it_had_not_stopped(found: Callable[..., Any], monkeypa
 
     def stop(*args: Any, **kwargs: Any) -> Any:
         train(*args, **kwargs)
-        raise KeyboardInterrupt  # before Optuna is told
+        raise KeyboardInterrupt  # before Optuna receives the result
 
     for _ in range(3):
         with monkeypatch.context() as patch:
@@ -286,8 +286,8 @@ def test_the_best_trial_is_an_experiment_that_repeats_it(
     best = Run(tmp_path / f"search/{study.best_trial.number}").read_config()
     assert best
     search_path = f"hydra.searchpath=[file://{path.parent.parent}]"
-    again = asdict(search.resolve(composed("experiment=best", search_path)))
-    assert {**again, "report": False} == best
+    composed_again = asdict(search.resolve(composed("experiment=best", search_path)))
+    assert {**composed_again, "report": False} == best
 
 
 @pytest.mark.slow
@@ -461,12 +461,12 @@ def test_a_signal_that_comes_as_a_trial_is_given_up_ends_the_search(
 @pytest.mark.slow
 def test_two_processes_share_a_search(tmp_path: Path) -> None:
     both = [begin(tmp_path, "search", "--trials", "8") for _ in range(2)]
-    told = [process.printed(200) for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
-    trials = [line for text in told for line in text.splitlines() if line.startswith("Trial ")]
+    outputs = [process.printed(200) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    trials = [line for text in outputs for line in text.splitlines() if line.startswith("Trial ")]
     assert len(trials) == 8
     assert all(any(line.startswith(f"Trial {number} of 8") for line in trials) for number in range(1, 9))
-    assert all("Trial" in text for text in told)  # each had some
+    assert all("Trial" in text for text in outputs)  # each had some
 
 
 def test_without_optuna_it_is_said_what_to_install(found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

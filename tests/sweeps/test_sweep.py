@@ -109,17 +109,17 @@ def test_jobs_that_outlive_their_sweep_are_waited_for(tmp_path: Path) -> None:
     assert len(left) >= 2
     for pid in left:
         os.kill(pid, signal.SIGSTOP)
-    again = start_cold(TRAIN, *words, cwd=tmp_path)
-    told = [tmp_path / f"cut/{job}/train.log" for job in range(2)]
-    while not all("Another process is training in" in file.read_text() for file in told):
-        assert again.poll() is None
+    second = start_cold(TRAIN, *words, cwd=tmp_path)
+    logs = [tmp_path / f"cut/{job}/train.log" for job in range(2)]
+    while not all("Another process is training in" in file.read_text() for file in logs):
+        assert second.poll() is None
         time.sleep(0.1)
     for pid in left:
         os.kill(pid, signal.SIGCONT)
-    out, _ = again.communicate(timeout=300)
-    assert again.returncode == 0, out
+    out, _ = second.communicate(timeout=300)
+    assert second.returncode == 0, out
     assert [row["status"] for row in board(tmp_path / "cut")] == ["finished"]
-    assert not any("Continuing from" in file.read_text() for file in told)
+    assert not any("Continuing from" in file.read_text() for file in logs)
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_jobs_at_once(launcher: str, tmp_path: Path) -> None:
     assert sum("failed: the loss is" in line for line in lines) == 1
     assert lines[-1].endswith("3 done")
     assert all("s left" in line for line in lines[:-1])
-    again = run(TRAIN, *words, "hydra.sweep.dir=b", cwd=tmp_path, **ONE_THREAD)
-    assert again.returncode == 1
-    assert again.stdout.count("Finished before") == 2
+    second = run(TRAIN, *words, "hydra.sweep.dir=b", cwd=tmp_path, **ONE_THREAD)
+    assert second.returncode == 1
+    assert second.stdout.count("Finished before") == 2
     assert board(tmp_path / "a") == board(tmp_path / "b")
 
 
@@ -153,11 +153,11 @@ def test_jobs_at_once_that_are_cut_off(
     process = start_cold(TRAIN, *words, JOBLIB, "hydra.sweep.dir=cut", cwd=tmp_path, **ONE_THREAD)
     wait_for(tmp_path / "cut/0/checkpoints/last.ckpt", process)
     process.send_signal(number)
-    told, _ = process.communicate(timeout=60)  # the pipe is open until the last job has ended too
+    output, _ = process.communicate(timeout=60)  # the pipe is open until the last job has ended too
     assert process.returncode == code
-    assert "Traceback" not in told
+    assert "Traceback" not in output
     if number != signal.SIGKILL:
-        assert "Interrupted. To resume: python" in told
+        assert "Interrupted. To resume: python" in output
     done = run(TRAIN, *words, "hydra.sweep.dir=cut", cwd=tmp_path, **ONE_THREAD)  # one by one, which is faster here
     assert done.returncode == 0, done.stderr
     assert board(tmp_path / "cut") == uncut(*words)
@@ -174,12 +174,12 @@ def test_a_job_that_runs_out_of_time_goes_on(tmp_path: Path, uncut: Callable[...
     assert begun
     for pid in begun:
         os.kill(pid, signal.SIGUSR2)
-    told, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, told
-    told = (tmp_path / "cut/0/train.log").read_text()
-    saved = re.search(r"Saved at step (\d+)", told)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    log = (tmp_path / "cut/0/train.log").read_text()
+    saved = re.search(r"Saved at step (\d+)", log)
     assert saved
-    assert "Continuing from" in told[saved.end() :]
+    assert "Continuing from" in log[saved.end() :]
     assert board(tmp_path / "cut") == uncut(*words)
 
 
@@ -213,18 +213,18 @@ def test_a_job_whose_process_is_killed_ends_the_sweep_which_goes_on(
     else:
         workers = jobs_in(tmp_path)
     os.kill(workers[-1], signal.SIGKILL)
-    told, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     why = (
         "'s process was killed, perhaps because memory ran out"
         if launcher == JOBLIB
         else " ended without a result: Job "
     )
-    assert re.search(rf"Failed: a job{why}.*\. To resume: python", told), told
-    assert "Traceback" not in told
-    again = run_cold(TRAIN, *words, launcher, cwd=tmp_path, **ONE_THREAD)
-    assert again.returncode == 0, again.stderr
-    lines = [line for line in again.stdout.splitlines() if line.startswith("Job ")]
+    assert re.search(rf"Failed: a job{why}.*\. To resume: python", output), output
+    assert "Traceback" not in output
+    second = run_cold(TRAIN, *words, launcher, cwd=tmp_path, **ONE_THREAD)
+    assert second.returncode == 0, second.stderr
+    lines = [line for line in second.stdout.splitlines() if line.startswith("Job ")]
     assert 1 <= len(lines) <= 2  # those that had no result
     assert lines[-1].endswith("2 done")
     assert board(tmp_path / "cut") == uncut(*whole)
@@ -268,14 +268,14 @@ def test_jobs_at_once_share_the_cores_and_have_pages_of_their_own_though_nobody_
         assert list((run_.path / "tensorboard").glob("events.*"))
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         accuracies = database.execute("select value from latest_metrics where key = 'val/accuracy'").fetchall()
-        told = dict(database.execute("select key, value from tags").fetchall())
+        tags = dict(database.execute("select key, value from tags").fetchall())
     written = [run_.read_metrics()[-1]["val/accuracy"] for run_ in runs]
     assert sorted(value for (value,) in accuracies) == pytest.approx(sorted(written))
-    assert told["mlflow.note.content"] == "as it was"
-    assert "first" in told
-    again = run(TRAIN, *words, "tags=[second]", cwd=tmp_path, WANDB_MODE="offline")
-    assert again.returncode == 0, again.stderr  # what is said of a run is free
-    assert again.stdout.count("Finished before") == 2
+    assert tags["mlflow.note.content"] == "as it was"
+    assert "first" in tags
+    second = run(TRAIN, *words, "tags=[second]", cwd=tmp_path, WANDB_MODE="offline")
+    assert second.returncode == 0, second.stderr  # what is said of a run is free
+    assert second.stdout.count("Finished before") == 2
 
 
 @pytest.mark.parametrize(

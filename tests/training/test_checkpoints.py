@@ -163,13 +163,13 @@ def test_a_training_that_a_scheduler_lets_live_goes_on(tiny: Compose, tmp_path: 
     train(tiny(), tmp_path / "whole")
     last = Run(tmp_path / "cut").last
     steps = []
-    told = {3: signal.SIGUSR1, 5: signal.SIGUSR1, 7: signal.SIGTERM}
-    tell = [At(step, lambda number=number: signal.raise_signal(number)) for step, number in told.items()]
+    sent = {3: signal.SIGUSR1, 5: signal.SIGUSR1, 7: signal.SIGTERM}
+    senders = [At(step, lambda number=number: signal.raise_signal(number)) for step, number in sent.items()]
     with restored():
         signal.signal(signal.SIGUSR1, lambda *args: steps.append(torch.load(last, weights_only=True)["global_step"]))
         before = signal.getsignal(signal.SIGUSR1)
         with pytest.raises(SystemExit) as ended, exit_codes():
-            train(tiny(), tmp_path / "cut", callbacks=tell)
+            train(tiny(), tmp_path / "cut", callbacks=senders)
         assert signal.getsignal(signal.SIGUSR1) is before
     assert ended.value.code == 143
     assert steps == [3]
@@ -201,7 +201,7 @@ def test_an_interruption_that_another_error_hides_stops_the_other_processes(
 
 
 class AtTheEnd(Callback):
-    """Is told to stop when all has been saved."""
+    """Receives SIGTERM after everything has been saved."""
 
     def on_train_end(self, *args: Any) -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -220,11 +220,11 @@ def test_a_signal_that_comes_after_the_last_save(tiny: Compose, tmp_path: Path) 
 def test_a_signal_that_comes_amid_an_error_is_obeyed_by_a_command(tiny: Compose, tmp_path: Path, at: Any) -> None:
     """Later: a sweep shall not go on with the next job."""
 
-    def told_and_failed() -> None:
+    def interrupt_and_fail() -> None:
         signal.raise_signal(signal.SIGINT)
         fail()
 
-    at(3, told_and_failed)
+    at(3, interrupt_and_fail)
     with restored():
         signals.install_handlers()
         with pytest.raises(KeyError):
@@ -361,7 +361,7 @@ def test_a_disk_that_is_full_within_a_file_is_named_so(
 ) -> None:
     class Full(io.BytesIO):
         def write(self, content: Any) -> int:
-            if self.tell() + len(content) > bytes_left:
+            if self.senders() + len(content) > bytes_left:
                 raise OSError(28, "No space left on device")
             return super().write(content)
 

@@ -143,10 +143,10 @@ def test_a_job_with_two_processes_saves_when_the_sweep_is_terminated(tmp_path: P
     last = Run(tmp_path / "cut/0").last
     wait_for(last, process)
     process.send_signal(signal.SIGTERM)
-    told = process.printed(60)
-    assert process.returncode == 143, told
-    assert "Saved at step" in told
-    assert "To resume:" in told
+    output = process.printed(60)
+    assert process.returncode == 143, output
+    assert "Saved at step" in output
+    assert "To resume:" in output
     assert 0 < torch.load(last, weights_only=True)["global_step"] < 40_000
 
 
@@ -305,8 +305,8 @@ def test_torchrun(in_one: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_slurms_processes(in_one: Path, tmp_path: Path) -> None:
     with two_processes(*TWENTY_STEPS, "hydra.run.dir=two", cwd=tmp_path, by=by_slurm) as processes:
-        told = ended(processes)
-    assert ["Test accuracy" in text for text in told] == [True, False]
+        outputs = ended(processes)
+    assert ["Test accuracy" in text for text in outputs] == [True, False]
     assert_same_training(in_one, tmp_path / "two")
 
 
@@ -314,7 +314,7 @@ def test_slurms_processes(in_one: Path, tmp_path: Path) -> None:
 def test_a_signal_of_slurm_ahead_of_its_end_has_the_training_submitted_again(tmp_path: Path) -> None:
     """As `--signal=USR1@60` sends one; then, all are killed."""
     scontrol = tmp_path / "scontrol"
-    scontrol.write_text('#!/bin/sh\necho "$@" >> told\n')
+    scontrol.write_text('#!/bin/sh\necho "$@" >> requeued\n')
     scontrol.chmod(0o755)
     two = Run(tmp_path / "two")
     words = [*TWENTY_STEPS, "trainer.limit_train_batches=1.0", "trainer.max_epochs=3", "hydra.run.dir=two"]
@@ -324,16 +324,16 @@ def test_a_signal_of_slurm_ahead_of_its_end_has_the_training_submitted_again(tmp
         processes[0].send_signal(signal.SIGUSR1)
         time.sleep(0.3)  # on another machine it may be heard later
         processes[1].send_signal(signal.SIGUSR1)
-        wait_for(tmp_path / "told", processes[0])
+        wait_for(tmp_path / "requeued", processes[0])
         time.sleep(1)
         for process in processes:
             process.kill()
-        told, _ = processes[0].communicate(timeout=20)
+        output, _ = processes[0].communicate(timeout=20)
     assert {path.name for path in two.path.iterdir()}.isdisjoint({"hpc_ckpt_1.ckpt", "results.json"})
-    saved = re.search(r"Saved at step (\d+)", told)
+    saved = re.search(r"Saved at step (\d+)", output)
     assert saved
     assert int(saved[1]) < 600
-    assert (tmp_path / "told").read_text() == "requeue 7\n"
+    assert (tmp_path / "requeued").read_text() == "requeue 7\n"
     with two_processes(*words, cwd=tmp_path, by=by_slurm, PATH=path) as processes:
         assert "Continuing from" in ended(processes)[0]
     results = two.results
@@ -385,9 +385,9 @@ def test_two_machines(in_one: Path, tmp_path: Path) -> None:
                     text=True,
                 )
             )
-        told = [process.communicate(timeout=120)[0] for process in processes]
-        assert [process.returncode for process in processes] == [0, 0], told
-        assert ["Test accuracy" in text for text in told] == [True, False]
+        outputs = [process.communicate(timeout=120)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], outputs
+        assert ["Test accuracy" in text for text in outputs] == [True, False]
         assert_same_training(in_one, tmp_path / "two")
     finally:
         for process in processes:
@@ -404,11 +404,11 @@ def test_a_process_that_is_killed_ends_the_training_which_goes_on(tmp_path: Path
         wait_for(Run(tmp_path / "two").last, processes[0])
         processes[1].kill()
         started = time.monotonic()
-        told = processes[0].printed(60)
+        output = processes[0].printed(60)
         assert time.monotonic() - started < 45
         assert processes[0].returncode == 1
-    assert "Failed: another process of this training has ended" in told
-    assert "run the same command in the same hydra.run.dir to resume" in told
+    assert "Failed: another process of this training has ended" in output
+    assert "run the same command in the same hydra.run.dir to resume" in output
     with two_processes(*words, "hydra.run.dir=two", cwd=tmp_path) as processes:
         assert "Continuing from" in ended(processes)[0]
     results = Run(tmp_path / "two").results
@@ -427,14 +427,14 @@ def test_a_worker_that_is_killed_ends_the_training_which_goes_on(by: str, rank: 
     workers = [pid for pid in children(process.pid) if has_rank(pid, rank)]
     os.kill(workers[0], signal.SIGKILL)
     started = time.monotonic()
-    told, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     assert time.monotonic() - started < 45
     assert process.returncode not in (0, 2)
-    assert "Failed: another process of this training has ended" in told
-    assert "run the same command in the same hydra.run.dir to resume" in told
-    again = run_cold(*start, cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert "Continuing from" in again.stdout
+    assert "Failed: another process of this training has ended" in output
+    assert "run the same command in the same hydra.run.dir to resume" in output
+    resumed = run_cold(*start, cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "Continuing from" in resumed.stdout
 
 
 def is_running(pid: int) -> bool:
@@ -501,7 +501,7 @@ def saved_at(last: Path) -> int:
     return changed_at(last)
 
 
-def test_machines_that_do_not_share_the_folder_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machines_that_do_not_share_the_folder_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first process goes on from step 40, and another begins."""
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     monkeypatch.setattr(trainer.fit_loop, "_load_combined_loader_states", lambda: None)

@@ -250,7 +250,7 @@ def test_a_compiler_that_is_missing(tiny: Compose, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("every", [1, 5, 100])
-def test_the_step_and_the_rate_of_it_are_told(
+def test_a_loss_of_nan_is_reported_with_its_step_and_learning_rate(
     every: int, tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However seldom the losses are looked at: of the third of 20 steps, on the rate's way up."""
@@ -286,7 +286,7 @@ def test_a_gpu_that_is_not_there(tiny: Compose, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raised", "kind", "told"),
+    ("raised", "kind", "message"),
     [
         (
             "digits.errors.UserError: a: b is damaged\nPut another: there",
@@ -299,7 +299,7 @@ def test_a_gpu_that_is_not_there(tiny: Compose, tmp_path: Path) -> None:
     ],
 )
 def test_what_a_spawned_process_says(
-    raised: str, kind: type[Exception], told: str, tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    raised: str, kind: type[Exception], message: str, tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fit(*_: Any, **__: Any) -> None:
         traceback = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    f()\n    ^^^\n'
@@ -307,7 +307,7 @@ def test_what_a_spawned_process_says(
         raise ProcessRaisedException(f"\n\n-- Process 1 ended:\n{cause}{traceback}{raised}\n", 1, 9)
 
     monkeypatch.setattr(Trainer, "fit", fit)
-    with pytest.raises(kind, match=f"^{told}$"):
+    with pytest.raises(kind, match=f"^{message}$"):
         train(tiny(), tmp_path)
 
 
@@ -369,7 +369,7 @@ def test_a_checkpoint_that_nothing_can_go_on_from(part: str, tiny: Compose, tmp_
         train(tiny(), tmp_path)
 
 
-def test_a_network_that_has_learned_nothing_is_told(
+def test_a_network_that_has_learned_nothing_is_reported(
     tiny: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -70,7 +70,7 @@ def data(root: opt.Root = Path("data"), mirror: opt.Mirrors = None) -> int:
     """
     from digits.data import download
 
-    for line in download.described(download.obtain(root, mirror)):
+    for line in download.file_lines(download.obtain(root, mirror)):
         print(line)
     return EXIT_DONE
 

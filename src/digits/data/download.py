@@ -127,7 +127,7 @@ def obtain(root: Path, mirrors: Sequence[str] | None = None, source: Source = MN
     return find(root, source)
 
 
-def described(found: Found) -> Iterator[str]:
+def file_lines(found: Found) -> Iterator[str]:
     """A line about each verified file."""
     for name, path in found.paths.items():
         shape = parse_idx(found.contents[name]).shape

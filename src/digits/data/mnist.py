@@ -107,13 +107,13 @@ class MNISTDataModule(LightningDataModule):
         loader = self._loader(0, shuffle=True)
         batches = loader.sampler
         if (world := batches.world) > 1:
-            again = batches.repeated
+            repeated = batches.repeated
             log.info(
                 "%d processes with batches of %d: %d images a step%s.",
                 world,
                 self.batch_size,
                 world * self.batch_size,
-                f"; {again} of {len(batches.part):,} come twice an epoch, for equal shares" if again else "",
+                f"; {repeated} of {len(batches.part):,} come twice an epoch, for equal shares" if repeated else "",
             )
         return loader
 

@@ -102,10 +102,10 @@ def build_loggers(cfg: TrainConfig, run: Run) -> list[Logger]:
     """
     directory = run.path.resolve()
     same = hashlib.sha256(str(directory).encode()).hexdigest()[:12]  # a resumed run continues its page in wandb
-    described = {"tags": cfg.tags or None, "notes": cfg.notes or None}
+    tags_and_notes = {"tags": cfg.tags or None, "notes": cfg.notes or None}
     of_run: dict[str, dict[str, Any]] = {
         "tensorboard": {"save_dir": run.path},
-        "wandb": {"save_dir": run.path, "name": directory.name, "id": same, "resume": "allow", **described},
+        "wandb": {"save_dir": run.path, "name": directory.name, "id": same, "resume": "allow", **tags_and_notes},
         "mlflow": {"run_name": directory.name, "tags": {"directory": str(run.path), **dict.fromkeys(cfg.tags, "")}},
     }
     if cfg.notes:

@@ -212,14 +212,14 @@ def _embedded(array: Tensor, large: bool) -> Tensor:
 
 def layout(steps: list[Step]) -> list[dict[str, Any]]:
     """The steps in plain values: for each weight its place in what `pack` returns, in bytes."""
-    large, at, described = is_large(steps), 0, []
+    large, at, descriptions = is_large(steps), 0, []
     for step in steps:
         arrays = {}
         for name, array in step.arrays.items():
             half = large and array.dim() > 1
             arrays[name] = {"at": at, "length": array.numel(), "half": half}
             at += array.numel() * (2 if half else 4)
-        described.append(
+        descriptions.append(
             {
                 "kind": step.kind,
                 "title": step.title[0].upper() + step.title[1:],
@@ -230,7 +230,7 @@ def layout(steps: list[Step]) -> list[dict[str, Any]]:
                 **step.options,
             }
         )
-    return described
+    return descriptions
 
 
 def embedded(network: Network) -> Network:
