@@ -24,8 +24,8 @@ class Check(Callback):
 
     Attributes:
         checked: The checked configuration of this process's run, for the function that Hydra calls next.
-        done: Whether all that the command was asked for is done: the run, or the whole sweep. The command sets it
-            after a single run, `Sweep` after a whole sweep.
+        done: Whether the run, or the whole sweep, is finished. The command sets it after a single run, `Sweep` after
+            a whole sweep.
     """
 
     checked: TrainConfig | None = None
@@ -47,7 +47,7 @@ class Check(Callback):
 
 
 def resolve_job(cfg: DictConfig, multirun: bool = False) -> TrainConfig:
-    """Check the configuration of a job as Hydra's callbacks receive it: with the node ``hydra``."""
+    """Check the configuration of a job that a Hydra callback receives, except for its node ``hydra``."""
     job = copy.deepcopy(cfg)
     with read_write(job), open_dict(job):
         del job["hydra"]

@@ -1,7 +1,7 @@
 """The schema of every configuration key: its type, range, unit and meaning.
 
 Hydra merges the files of ``conf/`` into these dataclasses, and so refuses unknown keys and wrong types.
-`digits.validation` checks the ranges. Nothing here imports torch: a mistake is reported at once.
+`digits.validation` checks the ranges. Nothing here imports torch, so that mistakes are reported at once.
 """
 
 from dataclasses import dataclass, field

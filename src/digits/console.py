@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_TABLE_WIDTH = 10_000  # characters, when a table is measured
+MAX_TABLE_WIDTH = 10_000  # characters: wider than any table
 MAX_NAME_WIDTH = 24  # characters of a class name
-MAX_MATRIX = 10  # classes of a confusion matrix that fits a terminal
+MAX_MATRIX = 10  # classes of the largest confusion matrix that fits a terminal
 MIN_TEXT_WIDTH = 16  # characters; a longer text is folded if the terminal is narrow
 TEXT_COLUMNS = ("job", "status", "run", "tags", "notes")
 
@@ -39,7 +39,7 @@ class ScreenHandler(logging.Handler):
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print text, to standard output by default; continue if nobody reads it."""
+    """Print text, to standard output by default; continue if the stream cannot be written."""
     stream = stream or sys.stdout
     try:
         print(text, file=stream, flush=True)
@@ -82,13 +82,13 @@ def layer_table(layers: Sequence[Layer], width: int | None = None) -> str:
 
 
 def indented(text: str) -> list[str]:
-    """Break a text into indented lines as wide as the terminal, or 80 without one."""
+    """Break a text into indented lines as wide as the terminal, or 80 characters without one."""
     width = shutil.get_terminal_size().columns
     return textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def evaluation_text(evaluation: "Evaluation") -> str:
-    """Format a test: in total, per digit with the confusion matrix, by confidence, and the worst errors."""
+    """Format an evaluation: totals, metrics per class, confusion matrix, reliability, and the worst errors."""
     low, high = evaluation.interval
     names = [name if len(name) <= MAX_NAME_WIDTH else f"{name[: MAX_NAME_WIDTH - 1]}…" for name in evaluation.classes]
     width = max(5, *map(len, names))
@@ -120,7 +120,7 @@ def evaluation_text(evaluation: "Evaluation") -> str:
 
 
 def _confusions(evaluation: "Evaluation", names: Sequence[str]) -> Iterator[str]:
-    """The confusion matrix, or the largest numbers beside its diagonal if it is too wide for a terminal."""
+    """The lines of the confusion matrix, or of the most frequent errors if it is too wide for a terminal."""
     matrix = evaluation.confusion_matrix
     if len(names) <= MAX_MATRIX:
         digits = evaluation.noun == "digits"
@@ -131,15 +131,15 @@ def _confusions(evaluation: "Evaluation", names: Sequence[str]) -> Iterator[str]
         for name, row in zip(labels, matrix, strict=True):
             yield f"{name:>{width}}" + "".join(f"{count or '·':>5}" for count in row)
         return
-    wrong = [(row[answer], label, answer) for label, row in enumerate(matrix) for answer in range(len(row))]
-    frequent = sorted((each for each in wrong if each[0] and each[1] != each[2]), reverse=True)[:MAX_MATRIX]
+    cells = [(row[answer], label, answer) for label, row in enumerate(matrix) for answer in range(len(row))]
+    frequent = sorted((cell for cell in cells if cell[0] and cell[1] != cell[2]), reverse=True)[:MAX_MATRIX]
     yield "The most frequent errors"
     for count, label, answer in frequent:
         yield f"{count:>5} of {sum(matrix[label]):,}: {with_article(names[label])}, read as {names[answer]}"
 
 
 def terminal() -> "Console":
-    """The terminal for rich tables. A pipe has no width: 200 characters."""
+    """The console for rich tables; 200 characters wide if it is not a terminal."""
     from rich.console import Console
 
     console = Console(markup=False)  # an error message may contain anything
@@ -149,7 +149,7 @@ def terminal() -> "Console":
 
 
 def shows_progress(stream: TextIO) -> bool:
-    """Whether to show a progress bar: on a terminal, and in a notebook with ipywidgets, without which rich has none."""
+    """Whether to show a progress bar: on a terminal, or in a notebook with ipywidgets, which rich needs there."""
     from rich.console import Console
 
     return stream.isatty() or (Console().is_jupyter and find_spec("ipywidgets") is not None)
@@ -187,7 +187,7 @@ def print_fitting(
         return table
 
     columns = list(zip(*rows, strict=True))
-    for name in ("", *optional):
+    for name in ("", *optional):  # first with all columns
         columns = [column for column in columns if column[0] != name]
         measured = Measurement.get(
             console, console.options.update(max_width=MAX_TABLE_WIDTH), build(columns, MIN_TEXT_WIDTH)
@@ -206,16 +206,16 @@ def lightning_silenced() -> Iterator[None]:
 
 
 def silence_lightning() -> None:
-    """Silence it for the rest of the process."""
+    """Silence what Lightning prints at every start, for the rest of the process."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("torch.multiprocessing").setLevel(logging.ERROR)  # how it ends processes
+    logging.getLogger("torch.multiprocessing").setLevel(logging.ERROR)  # it warns when it ends a process
     for message in (
         ".*GPU available but not used.*",  # requested by trainer.accelerator=cpu
         ".*in eval mode at the start of training.*",  # requested by freeze=blocks
         ".*does not have many workers.*",  # the images are in memory; a worker would only copy them
         ".*Total length of `list` across ranks is zero.*",  # with data.val_size=0
-        ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has summed over the processes
-        ".*LeafSpec.* is deprecated.*",  # a call of Lightning itself, with a newer torch
+        ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics sums over the processes
+        ".*LeafSpec.* is deprecated.*",  # Lightning itself makes this call, which a newer torch deprecates
     ):
         warnings.filterwarnings("ignore", message)

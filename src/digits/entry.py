@@ -16,22 +16,22 @@ from digits.shutdown import in_ipython
 from digits.signals import exit_codes, raise_if_interrupted, release_handlers
 
 BACKEND = "MPLBACKEND"
-"""matplotlib's variable for its backend. Notebooks name one that other environments may not have."""
+"""matplotlib's variable for its backend. A notebook sets one that a command's environment may lack."""
 
 NO_TELEMETRY = {
     "ORT_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "WANDB_ERROR_REPORTING": "false",
 }
-"""Variables by which onnxruntime, mlflow and wandb send nothing about the machine. A user's own value is kept."""
+"""Variables that stop onnxruntime, mlflow and wandb from sending data. A user's own value is kept."""
 
 
 @contextmanager
 def command() -> Iterator[None]:
     """Run a command, which ends with ``sys.exit(code)``, in a prepared process.
 
-    An exception becomes a message and an exit code. A command that ends without an exit code has not done what it was
-    asked to do: that is 1.
+    An exception becomes a message and an exit code. A command that ends without an exit code has not done its task, and
+    exits with 1.
     """
     open_streams()
     with exit_codes():

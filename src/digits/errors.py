@@ -74,7 +74,7 @@ def did_you_mean(given: str, known: Iterable[str], prefix: str = "") -> str:
 
     Args:
         given: The unknown name, such as ``optimzer.lr`` or ``max_epochs``.
-        known: The known names. Of dotted names, the last part is also compared alone.
+        known: The known names. The last part of a dotted name is also compared alone.
         prefix: Text before the suggested name.
 
     Returns:

@@ -29,7 +29,7 @@ EXECUTION_WHITELIST = ["digits.console.*", "digits.checks.*", "digits.sweeps.swe
 """What Hydra 1.4 may instantiate from YAML: the log handler, the two callbacks, and launchers."""
 
 VERSION_BASE: dict[str, Any] = {} if NEXT_HYDRA else {"version_base": "1.3"}
-REPLACE: dict[str, Any] = {"replace": True} if NEXT_HYDRA else {}  # a schema that is stored twice
+REPLACE: dict[str, Any] = {"replace": True} if NEXT_HYDRA else {}  # allows storing a schema twice
 
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
@@ -53,13 +53,13 @@ OPTIONAL = {
     "logger.wandb": "logger=wandb",
     "logger.mlflow": "logger=mlflow",
 }
-"""Nodes that may be null, each with a choice that sets it."""
+"""Nodes that may be null, each with an override that sets it."""
 
 
 BELOW_NULL = re.compile(
     "Unexpected type for root: NoneType|'NoneType' object has no attribute 'get'|because '[^']+' is None"
 )
-"""What OmegaConf says of a key below a node that is null: 2.3 by its internals, 2.4 in words."""
+"""OmegaConf's errors for a key below a null node: internal ones in 2.3, a clear message in 2.4."""
 
 
 def config_directory() -> Path:
@@ -119,13 +119,13 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def options_first(arguments: Sequence[str]) -> list[str]:
-    """Move overrides behind the options and their values: Hydra 1.3 does not accept ``-m`` behind an override."""
+    """Move overrides after the options and their values: Hydra 1.3 does not accept ``-m`` after an override."""
     options = get_args_parser()._option_string_actions
     takes_value = {name for name, action in options.items() if action.nargs is None}
     first: list[str] = []
     last: list[str] = []
-    for before, word in zip(["", *arguments], arguments, strict=False):
-        is_override = "=" in word and not word.startswith("-") and before not in takes_value
+    for previous, word in zip(["", *arguments], arguments, strict=False):
+        is_override = "=" in word and not word.startswith("-") and previous not in takes_value
         (last if is_override else first).append(word)
     return first + last
 
@@ -139,7 +139,7 @@ def is_sweep(arguments: argparse.Namespace) -> bool:
 
 
 def null_groups_deleted(overrides: Sequence[str]) -> list[str]:
-    """Write ``scheduler=null`` as ``~scheduler``, by which Hydra deletes a choice."""
+    """Replace ``scheduler=null`` by ``~scheduler``, with which Hydra deletes a choice."""
     directory = config_directory()
     groups = [word.removesuffix("=null") for word in overrides if word.endswith("=null")]
     deleted = {f"{group}=null": f"~{group}" for group in groups if (directory / group).is_dir()}
@@ -153,7 +153,7 @@ def home_expanded(word: str) -> str:
 
 
 def as_override(key: str, value: Any) -> str:
-    """An override of a value, in quotes if Hydra would read its text as something else."""
+    """The override ``key=value``, with quotes if Hydra would read the bare text as another value."""
     if not isinstance(value, str):
         return f"{key}={shown(value)}"
     try:
@@ -167,7 +167,7 @@ def check_keys(overrides: Sequence[str]) -> None:
     """Refuse a key that no configuration has, before Hydra composes anything.
 
     Raises:
-        UserError: For the first one, with a similar key if there is one.
+        UserError: For the first unknown key; the message suggests a similar one.
     """
     keys = list(dict.fromkeys(_keys_of(TrainConfig)))
     for override in overrides:
@@ -196,7 +196,7 @@ def _keys_of(schema: type, prefix: str = "") -> Iterator[str]:
 
 
 def _keys_beside(name: str, keys: Sequence[str]) -> str:
-    """The keys beside an unknown one, in words."""
+    """The text that lists the valid keys at the level of an unknown one."""
     parent = name.rpartition(".")[0]
     while parent and parent not in keys:
         parent = parent.rpartition(".")[0]
@@ -208,7 +208,7 @@ def _keys_beside(name: str, keys: Sequence[str]) -> str:
 
 @contextmanager
 def explaining(overrides: Sequence[str]) -> Iterator[None]:
-    """Turn what Hydra raises for wrong overrides into a `UserError`."""
+    """Turn Hydra's errors for wrong overrides into a `UserError`."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:

@@ -18,10 +18,10 @@ RANK_VARIABLES = (
     # LSF
     "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE",
 )  # fmt: skip
-"""Variables by which Lightning takes a process for one of several."""
+"""Environment variables from which Lightning concludes that a process is one of several."""
 
 LAUNCHER = "DIGITS_LAUNCHER"
-"""Variable with the process ID of a training whose other processes Lightning starts as its children."""
+"""Environment variable with the process ID of a training whose other processes Lightning starts as children."""
 
 SAVE_SECONDS = 10
 """How long a process may take to save after SIGTERM."""
@@ -38,7 +38,7 @@ def stop_children() -> None:
 
 
 def launched_externally() -> tuple[int, int] | None:
-    """Processes per machine and number of machines, if torchrun or Slurm has started several for one training."""
+    """Processes per machine and number of machines, if torchrun or Slurm started several processes for a training."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         per_node, world = (int(os.environ.get(name) or 1) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
         nodes = world // per_node
@@ -52,7 +52,7 @@ def launched_externally() -> tuple[int, int] | None:
 
 @contextmanager
 def marked_as_launcher() -> Iterator[None]:
-    """Let the processes that Lightning starts within the block know that this one has started them."""
+    """Mark this process as the parent of the processes that Lightning starts within the block."""
     os.environ[LAUNCHER] = str(os.getpid())
     try:
         yield
@@ -66,7 +66,7 @@ def has_ranks() -> bool:
 
 
 def forget_other_launchers() -> None:
-    """If this process is alone, remove the ranks that other launchers have left: Lightning would believe them."""
+    """If this process is alone, remove the ranks that other launchers have left: Lightning would use them."""
     if has_ranks():
         return
     for name in RANK_VARIABLES:
@@ -88,14 +88,14 @@ def is_first() -> bool:
 
 
 def check(cfg: "TrainConfig", names_directory: bool) -> None:
-    """Check that several machines have a launcher, and that its processes train together, in one directory.
+    """Check that several machines have a launcher, and that launched processes train together, in one directory.
 
     Args:
         cfg: The configuration.
         names_directory: Whether the command line names the run directory.
 
     Raises:
-        UserError: If they do not.
+        UserError: If one of these is not true.
     """
     launched = launched_externally()
     if not launched:

@@ -14,7 +14,7 @@ def quick_exit() -> Iterator[None]:
 
     Python destroys objects one by one, which takes two seconds after Lightning is imported. It calls exit handlers in
     reverse order, so this comes before all other imports; a handler that is registered even earlier is not called.
-    An interactive session goes on.
+    An interactive session continues.
     """
     code: int | None = None
 
@@ -38,5 +38,5 @@ def quick_exit() -> Iterator[None]:
 
 
 def in_ipython() -> bool:
-    """Whether the command runs inside an interactive session, which goes on afterwards."""
+    """Whether the command runs inside an interactive session, which continues afterwards."""
     return hasattr(builtins, "__IPYTHON__")

@@ -25,7 +25,7 @@ SCHEDULER_SIGNALS = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if
 """Signals by which a scheduler announces the end of a job: Lightning listens to the first, submitit to the second."""
 
 REQUEUE_SECONDS = 60
-"""How long to wait for submitit to end a job that it has submitted again: only its first process does so."""
+"""How long a process waits for its end after its job is resubmitted, which only the job's first process does."""
 
 Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 
@@ -43,7 +43,7 @@ class Interrupted(BaseException):
         signal_number: The signal that arrived.
 
     Attributes:
-        signal_number: The same.
+        signal_number: The signal that arrived.
         exit_code: 128 plus the signal's number, as in shells.
         advice: How to resume. Set by a caller while the exception propagates.
     """
@@ -117,7 +117,7 @@ def install_handlers() -> None:
 
 
 def in_command() -> bool:
-    """Whether a command runs, here or as a job in a process of a launcher; from Python, digits leaves signals alone."""
+    """Whether a command runs, here or as a job in a launcher's process; otherwise, digits leaves signals alone."""
     return _installed or _is_job
 
 
@@ -142,7 +142,7 @@ def keyboard_interrupt() -> Iterator[None]:
 
 
 def release_handlers() -> None:
-    """Give the signals back to a session that goes on after a command. Ctrl-C raises KeyboardInterrupt there."""
+    """Give the signals back to a session that continues after a command. Ctrl-C raises KeyboardInterrupt there."""
     global _installed, _is_job
     _installed = _is_job = False
     sys.unraisablehook = _unraisable_hook
@@ -155,15 +155,15 @@ def release_handlers() -> None:
 def replace_handlers(handler: Handler, numbers: Iterable[int] | None = None) -> dict[int, Any]:
     """Set a handler for several signals, and return the previous ones by signal.
 
-    A signal that is ignored stays so: ``nohup`` and ``&`` in a script start a process that way.
+    An ignored signal stays ignored: ``nohup`` and ``&`` in a script start processes that ignore some.
 
     Args:
         handler: The new handler.
-        numbers: The signals. By default all that ask this process to stop.
+        numbers: The signals; by default, all that ask this process to stop.
     """
     chosen = [*STOP_SIGNALS, *_scheduler_signals()] if numbers is None else numbers
-    heeded = [number for number in chosen if signal.getsignal(number) is not signal.SIG_IGN]
-    return {number: signal.signal(number, handler) for number in heeded}
+    not_ignored = [number for number in chosen if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in not_ignored}
 
 
 def restore_handlers(previous: dict[int, Any]) -> None:

@@ -35,7 +35,7 @@ def resolve(cfg: DictConfig | TrainConfig, multirun: bool = False) -> TrainConfi
         multirun: Whether it belongs to one of several jobs in the same process.
 
     Returns:
-        The same as dataclasses, with interpolations resolved and ``data.root`` absolute.
+        The configuration as dataclasses, with interpolations resolved and ``data.root`` absolute.
 
     Raises:
         UserError: For the first wrong key. The message names it, its value and what is allowed.
@@ -51,7 +51,7 @@ def resolve(cfg: DictConfig | TrainConfig, multirun: bool = False) -> TrainConfi
         layers(cfg.model.blocks, cfg.model.head)
     except GeometryError as error:
         raise UserError(f"model: {error}") from error
-    cfg.data.root = absolute(cfg.data.root or DataConfig.root)  # MNIST_ROOT may be set and empty
+    cfg.data.root = absolute(cfg.data.root or DataConfig.root)  # MNIST_ROOT may be set but empty
     if cfg.start_from and cfg.start_from != LATEST:
         cfg.start_from = absolute(cfg.start_from)
     return cfg
@@ -98,7 +98,7 @@ def _not_allowed(error: ValidationError, schema: type, values: Mapping[str, Any]
     """The message for the first wrong field of a dataclass: its value, what is allowed, and its meaning."""
     name = error.errors()[0]["loc"][0]
     errors = [each for each in error.errors() if each["loc"][0] == name]
-    if isinstance(given := values[str(name)], int | float):  # of two alternatives, the one of its type
+    if isinstance(given := values[str(name)], int | float):  # of two alternatives, the one of the value's type
         errors = [each for each in errors if type(given).__name__ in str(each["loc"][-1])] or errors
     allowed = " or ".join(dict.fromkeys(each["msg"].replace("Input", "it", 1) for each in errors))
     meaning = "".join(f" ({note})" for note in _annotation(schema, str(name)) if isinstance(note, str))
@@ -110,16 +110,16 @@ def _not_allowed(error: ValidationError, schema: type, values: Mapping[str, Any]
 
 @functools.cache
 def _adapter(schema: type) -> TypeAdapter[Any]:
-    """Validates the annotated fields of a dataclass."""
+    """Build the validator of a dataclass's annotated fields."""
     hints = get_type_hints(schema, include_extras=True)
     annotated = {name: hint for name, hint in hints.items() if get_origin(hint) is Annotated}
-    fields: Any = TypedDict("fields", annotated)  # type: ignore[misc]  # mypy wants them written out
+    fields: Any = TypedDict("fields", annotated)  # type: ignore[misc]  # mypy wants the fields written out
     fields.__pydantic_config__ = {"allow_inf_nan": False}  # type: ignore[attr-defined]
     return TypeAdapter(fields)
 
 
 def _annotation(schema: type, name: str) -> tuple[Any, ...]:
-    """What a dataclass says of a field, beside its type."""
+    """The annotations of a dataclass field, besides its type."""
     return getattr(get_type_hints(schema, include_extras=True)[name], "__metadata__", ())
 
 
@@ -141,8 +141,8 @@ def _check_devices(trainer: TrainerConfig, multirun: bool) -> None:
         ) from error
     if not multirun:
         return
-    one = devices in (1, "1") or (isinstance(devices, list) and len(devices) == 1)
-    if not one and trainer.strategy != "ddp_spawn":
+    single_device = devices in (1, "1") or (isinstance(devices, list) and len(devices) == 1)
+    if not single_device and trainer.strategy != "ddp_spawn":
         raise UserError(
             f"a multirun with trainer.strategy={trainer.strategy} and trainer.devices={shown(devices)} would start the "
             "whole sweep again in each process: use trainer.strategy=ddp_spawn, or trainer.devices=1."

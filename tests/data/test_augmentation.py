@@ -1,4 +1,4 @@
-"""Augmentation: what each change does to a digit, that every image has its own, and that a seed repeats it."""
+"""Augmentation: the effect of each change, a different one for each image, and the same one for the same seed."""
 
 import math
 from typing import Any
@@ -40,7 +40,7 @@ def centre(images: Tensor) -> Tensor:
     return torch.stack([(ink.sum(1) * axis).sum(1) / total, (ink.sum(2) * axis).sum(1) / total], dim=1)
 
 
-def test_without_strength_nothing_changes() -> None:
+def test_the_default_augmentation_changes_nothing() -> None:
     images = torch.randint(0, 256, (8, 28, 28), dtype=torch.uint8, generator=generator())
     assert torch.allclose(Augmentation()(images), images.float(), atol=0.02)
 
@@ -58,7 +58,7 @@ def test_each_image_changes_in_its_own_way_and_a_seed_repeats_it(strength: dict[
     assert not torch.equal(augmentation(images, generator(1)), changed)
 
 
-def test_thickness_mixes_with_a_stroke_that_is_a_pixel_thicker_or_thinner() -> None:
+def test_thickness_blends_in_strokes_one_pixel_thicker_or_thinner() -> None:
     images = torch.zeros(500, 28, 28, dtype=torch.uint8)
     images[:, 5:20, 12:15] = 200  # three pixels wide
     changed = Augmentation(thickness=1)(images, generator())
@@ -67,7 +67,7 @@ def test_thickness_mixes_with_a_stroke_that_is_a_pixel_thicker_or_thinner() -> N
     assert 200 < thicker.sum() < 300
     assert torch.allclose(edge[thicker], torch.tensor(200.0), atol=0.1)
     assert (edge[~thicker] <= 200.1).all()
-    assert torch.allclose(middle, torch.tensor(200.0), atol=0.1)  # the middle stays
+    assert torch.allclose(middle, torch.tensor(200.0), atol=0.1)  # the middle does not change
     assert beside.max() > 195
     assert edge.min() < 5
     half = Augmentation(thickness=1)(images, generator(), strength=0.5)
@@ -76,7 +76,7 @@ def test_thickness_mixes_with_a_stroke_that_is_a_pixel_thicker_or_thinner() -> N
 
 
 def six(n: int) -> Tensor:
-    """A stroke down to a ring, (n, 28, 28) uint8."""
+    """Sixes: a stroke down to a ring, (n, 28, 28) uint8."""
     images = torch.zeros(n, 28, 28, dtype=torch.uint8)
     images[:, 4:24, 9:12] = 255
     images[:, 15:24, 9:19] = 255
@@ -89,17 +89,17 @@ def test_a_six_gets_a_hook_to_the_right() -> None:
     changed = Augmentation(serif=1)(images, generator())
     added = changed > images.float() + 1
     assert (added.sum((1, 2)) > 4).all()  # pixels
-    assert not added[:, 10:].any()  # at the upper end
-    assert not added[:, :, :8].any()  # to the right; the end of the pen is round
+    assert not added[:, 10:].any()  # only at the upper end
+    assert not added[:, :, :8].any()  # not on the left; the round end of the stroke reaches column 8
     assert added[:, :, 15].any(1).all()
-    for other in (images.flip(1), images.rot90(1, (1, 2))):  # a ring above, and no single stroke
+    for other in (images.flip(1), images.rot90(1, (1, 2))):  # upside down, and on its side
         assert torch.allclose(Augmentation(serif=1)(other, generator()), other.float(), atol=0.1)
     wide = images.clone()
-    wide[:, 4:8, 9:19] = 255  # a bar that is there already
+    wide[:, 4:8, 9:19] = 255  # it already has a bar
     assert torch.allclose(Augmentation(serif=1)(wide, generator()), wide.float(), atol=0.1)
 
 
-def test_only_a_single_upright_stroke_gets_a_serif() -> None:
+def test_a_slim_upright_stroke_gets_a_serif_and_a_wide_one_does_not() -> None:
     one, other = (torch.zeros(200, 28, 28, dtype=torch.uint8) for _ in range(2))
     one[:, 4:24, 13:16] = 255
     other[:, 4:24, 8:20] = 255
@@ -107,8 +107,8 @@ def test_only_a_single_upright_stroke_gets_a_serif() -> None:
     added = (changed > one.float() + 1).float()
     assert (added.sum((1, 2)) > 4).all()  # pixels
     rows, columns = (added.any(axis).float() for axis in (2, 1))
-    assert rows[:, 15:].sum() == 0  # at the upper end
-    assert columns[:, 17:].sum() == 0  # on the left; its end is round
+    assert rows[:, 15:].sum() == 0  # only at the upper end
+    assert columns[:, 17:].sum() == 0  # not on the right; the round end of the stroke reaches column 16
     assert (changed >= one - 0.1).all()
     assert torch.allclose(Augmentation(serif=1)(other, generator()), other.float(), atol=0.1)
     some = (Augmentation(serif=1)(one, generator(), strength=0.3) > one.float() + 1).any((1, 2)).sum()
@@ -116,21 +116,21 @@ def test_only_a_single_upright_stroke_gets_a_serif() -> None:
     assert torch.allclose(Augmentation(serif=1)(torch.zeros_like(one), generator()), torch.zeros(200, 28, 28))
 
 
-def test_a_shift_moves_by_as_many_pixels_as_it_says() -> None:
+def test_a_shift_is_uniform_up_to_the_given_number_of_pixels() -> None:
     moved = centre(Augmentation(shift=3)(digits(500), generator())) - centre(digits(1))
     assert 2.9 < moved.abs().max() <= 3.001
     assert moved.mean(0).abs().max() < 0.2
     assert torch.allclose(moved.std(0), torch.full((2,), 6 / math.sqrt(12), dtype=torch.double), atol=0.1)  # uniform
 
 
-def test_a_rotation_turns_around_the_middle_by_as_many_degrees_as_it_says() -> None:
+def test_a_rotation_turns_around_the_middle_by_up_to_the_given_angle() -> None:
     before, after = centre(digits(1)), centre(Augmentation(rotation=30)(digits(500), generator()))
     turned = torch.atan2(after[:, 1], after[:, 0]) - torch.atan2(before[:, 1], before[:, 0])
     assert math.radians(29) < turned.abs().max() < math.radians(31)
     assert torch.allclose(after.norm(dim=1), before.norm(dim=1).expand(500), atol=0.05)
 
 
-def test_a_change_of_size_is_between_its_bounds_in_width_and_height() -> None:
+def test_width_and_height_scale_independently_within_the_bounds() -> None:
     square = torch.zeros(500, 28, 28, dtype=torch.uint8)
     square[:, 8:20, 8:20] = 255
     changed = Augmentation(scale=0.25)(square, generator()) / 255
@@ -138,10 +138,10 @@ def test_a_change_of_size_is_between_its_bounds_in_width_and_height() -> None:
     for factors in (widths, heights):
         assert 0.79 < factors.min() < 0.82
         assert 1.22 < factors.max() < 1.26
-    assert torch.corrcoef(torch.stack([widths, heights]))[0, 1].abs() < 0.15  # by themselves
+    assert torch.corrcoef(torch.stack([widths, heights]))[0, 1].abs() < 0.15  # independent of each other
 
 
-def test_a_slant_moves_each_row_by_as_much_as_its_height_says() -> None:
+def test_a_slant_moves_each_row_in_proportion_to_its_height() -> None:
     column = torch.zeros(300, 28, 28, dtype=torch.uint8)
     column[:, 4:24, 13:15] = 255
     slanted = Augmentation(shear=20)(column, generator())
@@ -152,7 +152,7 @@ def test_a_slant_moves_each_row_by_as_much_as_its_height_says() -> None:
 
 
 @pytest.mark.parametrize("smoothness", [2.0, 4.0, 9.0])
-def test_bending_moves_all_pixels_alike_in_strength_and_smoothly(smoothness: float) -> None:
+def test_elastic_displacements_are_equally_strong_everywhere_and_smooth(smoothness: float) -> None:
     augmentation = Augmentation(elastic=1.5, smoothness=smoothness)
     coefficients = augmentation._coefficients(4000, generator(), 1)
     affine = torch.eye(3)[:2].expand(4000, 2, 3)
@@ -163,24 +163,24 @@ def test_bending_moves_all_pixels_alike_in_strength_and_smoothly(smoothness: flo
     assert neighbours == pytest.approx(math.exp(-1 / (4 * smoothness**2)), abs=0.03)
 
 
-def test_covering_takes_a_part_of_as_many_images_as_it_says() -> None:
+def test_a_rectangle_is_erased_from_the_given_fraction_of_images() -> None:
     images = torch.full((2000, 28, 28), 255, dtype=torch.uint8)
     covered = Augmentation(erase=0.4, erased=10)(images, generator()) < 100
-    covered[:, [0, -1]] = covered[:, :, [0, -1]] = False  # where the image ends
+    covered[:, [0, -1]] = covered[:, :, [0, -1]] = False  # the edge is not checked
     rows, columns = covered.any(2), covered.any(1)
     assert torch.equal(covered, rows.unsqueeze(2) & columns.unsqueeze(1))  # a rectangle
     assert rows.sum(1).max() in (9, 10)
-    assert covered.any((1, 2)).float().mean() == pytest.approx(0.37, abs=0.04)  # a few lie on the edge
+    assert covered.any((1, 2)).float().mean() == pytest.approx(0.37, abs=0.04)  # a few rectangles cover no pixel
 
 
-def test_strength_falls_evenly_to_what_is_left_in_the_last_epoch() -> None:
+def test_strength_falls_linearly_to_its_final_value() -> None:
     augmentation = Augmentation(rotation=10, final=0.2)
     assert [augmentation.strength(epoch, 5) for epoch in range(5)] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2])
     assert augmentation.strength(0, 1) == 1
     assert Augmentation(rotation=10).strength(4, 5) == 1
 
 
-def test_a_share_of_all_changes() -> None:
+def test_strength_scales_the_changes() -> None:
     augmentation = Augmentation(**{name: value for change in CHANGES for name, value in change.items()})
     images = torch.randint(0, 256, (64, 28, 28), dtype=torch.uint8, generator=generator())
     assert torch.allclose(augmentation(images, generator(), strength=0), images.float(), atol=0.02)
@@ -189,8 +189,8 @@ def test_a_share_of_all_changes() -> None:
     assert torch.allclose(whole(images, generator(), strength=0.5), half(images, generator()), atol=0.02)
 
 
-def test_on_the_device_of_the_images() -> None:
-    """The meta device stands for any other."""
+def test_augmentation_computes_on_the_device_of_the_images() -> None:
+    """The meta device stands in for any other device."""
     images = torch.zeros(5, 28, 28, dtype=torch.uint8, device="meta")
     changed = Augmentation(rotation=10, elastic=1, erase=0.5)(images)
     assert changed.device.type == "meta"

@@ -41,7 +41,7 @@ def test_files_are_found_in_every_layout(
 def test_files_are_found_as_other_tools_unpack_them(
     tiny_contents: dict[str, bytes], tmp_path: Path, name_of: str
 ) -> None:
-    """7-Zip and Kaggle write a dot before idx, and Kaggle a folder around each file."""
+    """7-Zip and Kaggle write a dot before idx, and Kaggle puts each file into a folder."""
     for name, content in tiny_contents.items():
         path = tmp_path / name_of.format(name=name, dotted=name.replace("-idx", ".idx"))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def test_a_damaged_file_is_reported_once(tiny_contents: dict[str, bytes], tmp_pa
 def test_parse_idx() -> None:
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     assert (files.parse_idx(idx(array)) == array).all()
-    assert files.parse_idx(idx(array)).flags.writeable  # torch refuses to share memory that is not
+    assert files.parse_idx(idx(array)).flags.writeable  # torch warns of memory that is not
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_parse_idx() -> None:
     [b"", b"\x00\x00\x08", b"\x1f\x8b\x08\x00", idx(np.zeros(3, np.uint8))[:-1], idx(np.zeros(3, np.uint8)) + b"x",
      b"\x00\x00\x08\x03" + b"\xff" * 12],
 )  # fmt: skip
-def test_what_is_no_idx_file_is_refused(content: bytes) -> None:
+def test_invalid_idx_files_are_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match="IDX"):
         files.parse_idx(content)
 
@@ -88,12 +88,12 @@ def damage(path: Path, how: str) -> None:
     path.write_bytes(content)
 
 
-HOW = ["truncated", "empty", "bit flipped", "text"]
+DAMAGES = ["truncated", "empty", "bit flipped", "text"]
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-@pytest.mark.parametrize("how", HOW)
-def test_a_damaged_file_is_named_and_refused_where_none_can_be_fetched(
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_file_is_refused_if_it_cannot_be_downloaded_again(
     tiny_contents: dict[str, bytes], tiny_mnist: Path, how: str, compressed: bool
 ) -> None:
     path = tiny_mnist / f"{TRAIN_IMAGES}.gz"
@@ -110,7 +110,7 @@ def test_a_damaged_file_is_named_and_refused_where_none_can_be_fetched(
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_no_more_is_read_of_a_file_than_it_should_hold(packed: bool, tiny_mnist: Path) -> None:
+def test_an_oversized_file_is_not_read_to_its_end(packed: bool, tiny_mnist: Path) -> None:
     path = tiny_mnist / f"{TRAIN_IMAGES}.gz"
     if packed:
         damage(path, "bomb")
@@ -121,7 +121,7 @@ def test_no_more_is_read_of_a_file_than_it_should_hold(packed: bool, tiny_mnist:
     tracemalloc.start()
     try:
         assert "holds more" in files.find(tiny_mnist).damaged[path]
-        assert tracemalloc.get_traced_memory()[1] < 5_000_000 + 5 * size  # of 100,000,000
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000 + 5 * size  # the file holds 100,000,000
     finally:
         tracemalloc.stop()
 
@@ -143,8 +143,8 @@ def test_on_a_full_disk_the_damaged_file_keeps_its_name(
 
 
 @pytest.mark.parametrize("where", ["", "MNIST/raw"])
-@pytest.mark.parametrize("how", HOW)
-def test_a_damaged_file_is_replaced_and_kept(
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_file_is_replaced_but_not_deleted(
     tiny_contents: dict[str, bytes], tmp_path: Path, start_mirror: StartMirror, how: str, where: str
 ) -> None:
     mirror = start_mirror(tiny_contents)
@@ -153,20 +153,20 @@ def test_a_damaged_file_is_replaced_and_kept(
     for name, content in tiny_contents.items():
         (folder / name).write_bytes(content)
     damage(folder / TRAIN_IMAGES, how)
-    theirs = (folder / TRAIN_IMAGES).read_bytes()
+    damaged_content = (folder / TRAIN_IMAGES).read_bytes()
 
     found = files.obtain(tmp_path, [mirror.address])
     assert found.contents == tiny_contents
     assert mirror.requests == [f"{TRAIN_IMAGES}.gz"]
-    assert theirs in [path.read_bytes() for path in tmp_path.rglob(f"{TRAIN_IMAGES}*")]
+    assert damaged_content in [path.read_bytes() for path in tmp_path.rglob(f"{TRAIN_IMAGES}*")]
 
 
-def test_all_four_arrive_and_verify(tiny_contents: dict[str, bytes], tmp_path: Path, start_mirror: StartMirror) -> None:
+def test_all_four_files_are_fetched(tiny_contents: dict[str, bytes], tmp_path: Path, start_mirror: StartMirror) -> None:
     mirror = start_mirror(tiny_contents)
     found = files.obtain(tmp_path / "new" / "folder", [mirror.address])
     assert found.contents == tiny_contents
     assert all(path.parent == tmp_path / "new" / "folder" / "MNIST" / "raw" for path in found.paths.values())
-    assert files.obtain(tmp_path / "new" / "folder", []).contents == tiny_contents  # fetched once
+    assert files.obtain(tmp_path / "new" / "folder", []).contents == tiny_contents  # now from the folder
     assert len(mirror.requests) == 4
 
 
@@ -212,16 +212,16 @@ def endless(handler: BaseHTTPRequestHandler, content: bytes) -> None:
         handler.wfile.write(bytes(1_000_000))
 
 
-def no_http(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+def not_http(handler: BaseHTTPRequestHandler, content: bytes) -> None:
     handler.wfile.write(b"220 this is no web server\r\n\r\n")
     handler.close_connection = True
 
 
-BAD = [not_found, garbage, cut_off, cut_off_without_a_length, no_answer, drop_by_drop, endless, no_http]
+BAD = [not_found, garbage, cut_off, cut_off_without_a_length, no_answer, drop_by_drop, endless, not_http]
 
 
 @pytest.mark.parametrize("answer", BAD, ids=lambda answer: answer.__name__)
-def test_where_the_first_mirror_fails_the_second_serves(
+def test_the_second_mirror_is_used_when_the_first_one_fails(
     tiny_contents: dict[str, bytes],
     tmp_path: Path,
     start_mirror: StartMirror,
@@ -240,7 +240,7 @@ def test_where_the_first_mirror_fails_the_second_serves(
     assert sorted(path.name for path in (tmp_path / "MNIST" / "raw").iterdir()) == sorted(tiny_contents)
 
 
-def test_a_mirror_that_sends_without_end_is_left(
+def test_a_mirror_that_sends_too_much_is_abandoned(
     tiny_contents: dict[str, bytes], tmp_path: Path, start_mirror: StartMirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "MAX_DOWNLOAD_BYTES", 3_000_000)
@@ -250,7 +250,7 @@ def test_a_mirror_that_sends_without_end_is_left(
         files.obtain(tmp_path, [mirror.address])
 
 
-def test_a_mirror_that_is_not_there_is_passed_over(
+def test_an_unreachable_mirror_is_skipped(
     tiny_contents: dict[str, bytes], tmp_path: Path, start_mirror: StartMirror
 ) -> None:
     good = start_mirror(tiny_contents)
@@ -278,7 +278,7 @@ def _obtain(root: Path, address: str, official: dict[str, files.Official]) -> No
 
 
 @pytest.mark.slow
-def test_two_processes_at_once_both_succeed(
+def test_two_processes_at_once_download_the_files_only_once(
     tiny_contents: dict[str, bytes], tmp_path: Path, start_mirror: StartMirror
 ) -> None:
     mirror = start_mirror(tiny_contents)
@@ -299,14 +299,14 @@ def test_two_processes_at_once_both_succeed(
     assert len(mirror.requests) == 4  # one fetched, the other waited
 
 
-def test_the_mirrors_are_those_that_torchvision_lists() -> None:
+def test_the_mirrors_are_web_addresses() -> None:
     mirrors = sources.MNIST.mirrors()
     assert mirrors
     assert all(mirror.startswith("http") for mirror in mirrors)
 
 
 @pytest.mark.mnist
-def test_the_official_files_are_the_official_files(mnist_root: Path) -> None:
+def test_the_official_files_are_verified_and_have_their_shapes(mnist_root: Path) -> None:
     found = files.find(mnist_root)
     shapes = [files.parse_idx(found.contents[name]).shape for name in sources.MNIST.files]
     assert shapes == [(60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,)]
@@ -314,7 +314,7 @@ def test_the_official_files_are_the_official_files(mnist_root: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.mnist
-def test_the_official_files_arrive_from_a_mirror(mnist_root: Path, tmp_path: Path, start_mirror: StartMirror) -> None:
+def test_a_mirror_delivers_the_official_files(mnist_root: Path, tmp_path: Path, start_mirror: StartMirror) -> None:
     contents = files.find(mnist_root).contents
     found = files.obtain(tmp_path, [start_mirror(contents).address])
     assert found.contents == contents

@@ -1,4 +1,4 @@
-"""A folder of pictures: its classes, its parts, what is skipped, and the file that keeps what was prepared."""
+"""A folder of pictures: its classes, its parts, the skipped pictures, and the file of the prepared ones."""
 
 import json
 import logging
@@ -77,7 +77,7 @@ def test_pictures_are_prepared_once(root: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other", "labels", "shapes", "names", "list"])
-def test_a_damaged_file_of_prepared_pictures_is_made_again(damage: str, root: Path) -> None:
+def test_pictures_are_prepared_again_if_their_file_is_damaged(damage: str, root: Path) -> None:
     first = folder.read(root, "photo")
     cache = root / ".digits-photo.npz"
     content = cache.read_bytes()
@@ -101,19 +101,20 @@ def test_a_damaged_file_of_prepared_pictures_is_made_again(damage: str, root: Pa
     assert cache.read_bytes() == content
 
 
-def test_a_link_to_nothing_is_skipped(root: Path) -> None:
+def test_a_broken_link_is_skipped(root: Path) -> None:
     put(root, "bb", 12)
     (root / "bb/gone.png").symlink_to(root / "nowhere.png")
     assert folder.read(root, "photo").skipped == {"bb/gone.png": "no such file"}
 
 
-def test_nothing_is_kept_in_a_folder_that_a_checkpoint_names(root: Path) -> None:
+def test_nothing_is_written_into_a_folder_that_is_only_read(root: Path) -> None:
+    """A checkpoint can name any folder; with ``mirrors=[]`` it is only read."""
     data = MNISTDataModule("folder", str(root), val_size=0, mirrors=[])
     data.setup()
     assert not list(root.glob(".*"))
 
 
-def test_a_folder_that_cannot_be_written_is_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_in_a_read_only_folder_are_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any) -> None:
         raise OSError(30, "Read-only file system")
 
@@ -122,14 +123,14 @@ def test_a_folder_that_cannot_be_written_is_read(root: Path, monkeypatch: pytest
     assert not list(root.glob(".*"))
 
 
-def test_folders_train_and_test(tmp_path: Path) -> None:
+def test_pictures_can_be_divided_into_train_and_test_folders(tmp_path: Path) -> None:
     for part, number, start in (("train", 4, 0), ("test", 2, 10)):
         for name in ("a", "bb"):
             put(tmp_path / part, name, number, start)
     pictures = folder.read(tmp_path, "photo")
     assert pictures.classes == ("a", "bb")
     assert pictures.test.sum() == 4
-    shutil.copy(tmp_path / "test/a/10.png", tmp_path / "train/a/copy.png")  # in both parts: only in the test
+    shutil.copy(tmp_path / "test/a/10.png", tmp_path / "train/a/copy.png")  # in both parts: belongs to the test
     pictures = folder.read(tmp_path, "photo")
     assert (len(pictures.labels), pictures.test.sum()) == (12, 4)
     data = MNISTDataModule("folder", str(tmp_path), batch_size=4, val_size=0)
@@ -140,7 +141,7 @@ def test_folders_train_and_test(tmp_path: Path) -> None:
         folder.read(tmp_path, "photo")
 
 
-def test_pictures_that_cannot_be_read(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unreadable_pictures_are_skipped_up_to_a_limit(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     (root / "bb/broken.png").write_bytes(b"no picture")
     pictures = folder.read(root, "photo")
@@ -148,7 +149,7 @@ def test_pictures_that_cannot_be_read(root: Path, caplog: pytest.LogCaptureFixtu
     assert list(pictures.skipped) == ["bb/broken.png"]
     (message,) = caplog.messages
     assert message.startswith("Skipped 1 of 16 pictures: bb/broken.png: not a picture")
-    folder.read(root, "photo")  # also from the file
+    folder.read(root, "photo")  # from the file of prepared pictures; warns again
     assert caplog.messages == [message, message]
     Image.new("L", (90, 90), 240).save(root / "bb/blank.png")
     with pytest.raises(UserError, match=r"2 of the 17 pictures in .* cannot be used, such as bb/"):
@@ -167,23 +168,22 @@ def test_pictures_that_cannot_be_read(root: Path, caplog: pytest.LogCaptureFixtu
     (lambda root: shutil.copy(root / "9/3.png", root / "bb/x.png"), r"9/3\.png and .*bb/x\.png look the same at 28"),
     (lambda root: [(root / f"class{number}").mkdir() for number in range(260)], "has 263 classes; there can be 256"),
 ])  # fmt: skip
-def test_what_is_no_folder_of_classes(change: Any, message: str, root: Path) -> None:
+def test_invalid_folders_of_classes_are_refused(change: Any, message: str, root: Path) -> None:
     change(root)
     with pytest.raises(UserError, match=message):
         folder.read(root, "photo")
 
 
-def test_it_is_split_by_class_and_repeated(root: Path) -> None:
+def test_pictures_are_split_by_class_and_repeated_to_fill_an_epoch(root: Path) -> None:
     data = MNISTDataModule("folder", str(root), batch_size=50, val_size=0.2, test_size=0.4, split_seed=1)
     data.setup()
     assert data.description.items() >= {"name": "pictures", "train": 7, "val": 2, "test": 6}.items()
-    assert len(data.training_set()) >= 2_000  # an epoch
+    assert len(data.training_set()) >= 2_000  # in an epoch
     parts = [part.members.unique() for part in (data.training_set(), data.validation_set())]
     assert not set(parts[0].tolist()) & set(parts[1].tolist())
     assert data.spec.classes == ("9", "10 c", "bb")
-    training = data.test_set().images  # of another size than those that count
     assert 0 < data.spec.mean < 0.5
-    assert len(training) == 6
+    assert len(data.test_set().images) == 6
     second = MNISTDataModule("folder", str(root), batch_size=50, val_size=0.2, test_size=0.4, split_seed=1)
     second.setup()
     assert second.description == data.description
@@ -191,7 +191,7 @@ def test_it_is_split_by_class_and_repeated(root: Path) -> None:
         MNISTDataModule("folder", str(root), val_size=8, test_size=0.4).setup()
     few = MNISTDataModule("folder", str(root), val_size=0.01, test_size=0.4)
     few.setup()
-    assert few.description["val"] == 1  # a fraction is at least one
+    assert few.description["val"] == 1  # any fraction takes at least one picture
     for size in (15, 0.999, 1):
         sized = MNISTDataModule("folder", str(root), test_size=size, val_size=0)
         if size == 1:
@@ -201,7 +201,7 @@ def test_it_is_split_by_class_and_repeated(root: Path) -> None:
                 sized.setup()
 
 
-def test_the_file_says_what_it_is_of(root: Path) -> None:
+def test_the_file_of_prepared_pictures_describes_its_content(root: Path) -> None:
     folder.read(root, "photo")
     with np.load(root / ".digits-photo.npz", allow_pickle=False) as file:
         about = json.loads(str(file["about"]))

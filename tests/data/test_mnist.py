@@ -68,8 +68,8 @@ def test_the_order_is_a_function_of_seed_and_epoch(tiny_mnist: Path) -> None:
     assert order(0, 0) != sorted(order(0, 0))
 
 
-def test_training_images_are_augmented_and_no_others(tiny_mnist: Path) -> None:
-    """Anew in each step; as often as the same step is asked for, in the same way."""
+def test_only_training_images_are_augmented(tiny_mnist: Path) -> None:
+    """Each step and each process draw another augmentation; the same step repeats the same one."""
     data = module(tiny_mnist, augment={"rotation": 20, "final": 0.0}, seed=1)
     progress = SimpleNamespace(current=SimpleNamespace(ready=0))
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
@@ -97,7 +97,7 @@ def test_training_images_are_augmented_and_no_others(tiny_mnist: Path) -> None:
 
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize(("n", "world"), [(10, 1), (10, 2), (10, 3), (2, 5)])
-def test_the_images_are_shared_among_processes_as_torchs_sampler_does(n: int, world: int, shuffle: bool) -> None:
+def test_processes_get_the_same_images_as_from_distributed_sampler(n: int, world: int, shuffle: bool) -> None:
     part = Digits(torch.zeros(n, 28, 28, dtype=torch.uint8), torch.zeros(n, dtype=torch.int64), torch.arange(n))
     for rank in range(world):
         ours = Batches(part, 3, world, rank, shuffle, seed=7)
@@ -124,7 +124,7 @@ def test_images_that_do_not_divide_among_processes_are_logged(
 
 
 def test_batches_lie_on_the_device_that_computes() -> None:
-    """On torch's device without memory, which stands for a GPU: one that does not move images would not come here."""
+    """The meta device stands in for a GPU: a tensor is on it only if it has been moved to it."""
     meta = torch.device("meta")
     images, labels = torch.zeros(10, 28, 28, dtype=torch.uint8), torch.zeros(10, dtype=torch.int64)
     part = Digits(images, labels, torch.arange(10))
@@ -154,7 +154,7 @@ def test_the_split_is_stratified_seeded_and_without_overlap() -> None:
     assert len(stratified(labels, 0, seed=3)[1]) == 0
 
 
-def test_without_validation_there_is_no_loader(tiny_mnist: Path) -> None:
+def test_without_validation_images_there_is_no_validation_loader(tiny_mnist: Path) -> None:
     data = module(tiny_mnist, val_size=0)
     assert data.val_dataloader() == []
     assert data.description["train"] == 240
@@ -165,12 +165,12 @@ def test_a_validation_set_as_large_as_the_training_set_is_refused(tiny_mnist: Pa
         module(tiny_mnist, val_size=240)
 
 
-def test_the_sample_leaves_something_to_train_on() -> None:
+def test_the_default_validation_size_is_too_large_for_the_sample() -> None:
     with pytest.raises(UserError, match="leaves nothing of 4500"):
         MNISTDataModule(name="sample").setup()
 
 
-def test_the_fingerprint_is_of_the_images(tiny_mnist: Path) -> None:
+def test_the_fingerprint_identifies_the_images_and_their_split(tiny_mnist: Path) -> None:
     fingerprint = module(tiny_mnist).description["fingerprint"]
     assert module(tiny_mnist).description["fingerprint"] == fingerprint
     assert module(tiny_mnist, val_size=50).description["fingerprint"] != fingerprint
@@ -180,7 +180,7 @@ def test_the_fingerprint_is_of_the_images(tiny_mnist: Path) -> None:
         module(tiny_mnist, split_seed=1).load_state_dict(state)
 
 
-def test_the_sample_is_genuine_and_split_as_promised() -> None:
+def test_the_sample_has_the_documented_sizes_and_statistics() -> None:
     data = module(Path("nowhere"), name="sample", val_size=500)
     expected = {"name": "mnist-sample-5k", "train": 4_000, "val": 500, "test": 500}
     assert data.description.items() >= expected.items()
@@ -191,7 +191,7 @@ def test_the_sample_is_genuine_and_split_as_promised() -> None:
     assert images.std().item() == pytest.approx(1, abs=0.03)
 
 
-def test_where_no_mirror_answers_the_sample_stands_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_mirror_the_sample_replaces_mnist(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = module(tmp_path, mirrors=[], val_size=5000)
     assert data.description["name"] == "mnist-sample-5k"
     assert data.description["val"] == 500
@@ -199,7 +199,7 @@ def test_where_no_mirror_answers_the_sample_stands_in(tmp_path: Path, caplog: py
     assert "4,000 digits to train" in caplog.text
 
 
-def test_or_it_is_an_error(tmp_path: Path) -> None:
+def test_without_the_fallback_missing_files_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(files.DownloadError, match="data=sample"):
         module(tmp_path, mirrors=[], offline_fallback=False)
 
@@ -217,7 +217,7 @@ def test_the_official_split(mnist_root: Path) -> None:
     assert data.description.items() >= expected.items()
     val = torch.cat([labels for _, labels in data.val_dataloader()]).bincount()
     train = torch.cat([labels for _, labels in data.train_dataloader()]).bincount()
-    assert ((train + val) / 12 - val).abs().max() <= 1  # the shares of each digit are equal
+    assert ((train + val) / 12 - val).abs().max() <= 1  # each digit has the same fraction in both parts
     images = torch.cat([normalise(images, DataSpec()) for images, _ in data.train_dataloader()])
     assert images.mean().item() == pytest.approx(0, abs=0.002)
     assert images.std().item() == pytest.approx(1, abs=0.002)

@@ -1,4 +1,4 @@
-"""Data sets in MNIST's format at other addresses: found, verified, downloaded, and known by their class names."""
+"""Other data sets in MNIST's format: their files, verified and downloaded, and runs with their own class names."""
 
 import gzip
 import hashlib
@@ -20,7 +20,7 @@ from ..helpers import TINY, Mirror, composed, digits_like, idx
 
 @pytest.fixture(params=["fashion", "kmnist"])
 def tiny_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, bytes]]:
-    """Four small files that count as the official ones of a data set; KMNIST's are known by the MD5 of the gz files."""
+    """Four small files that count as the official ones of a data set; for KMNIST, by the MD5 of the gz files."""
     source = sources.SOURCES[request.param]
     parts = [array for number, seed in ((240, 1), (50, 2)) for array in digits_like(number, seed)]
     contents = {name: gzip.compress(idx(array), mtime=0) for name, array in zip(source.files, parts, strict=True)}
@@ -39,7 +39,7 @@ def put(folder: Path, contents: dict[str, bytes]) -> None:
         (folder / f"{name}.gz").write_bytes(packed)
 
 
-def test_they_are_found_where_torchvision_puts_them(tiny_set: tuple[str, dict[str, bytes]], tmp_path: Path) -> None:
+def test_files_are_found_where_torchvision_puts_them(tiny_set: tuple[str, dict[str, bytes]], tmp_path: Path) -> None:
     name, contents = tiny_set
     source = sources.SOURCES[name]
     for number, (root, folder, is_found) in enumerate([
@@ -52,7 +52,7 @@ def test_they_are_found_where_torchvision_puts_them(tiny_set: tuple[str, dict[st
         assert (not download.find(base, source).missing) == is_found
 
 
-def test_they_are_downloaded_verified_and_kept(tiny_set: tuple[str, dict[str, bytes]], tmp_path: Path) -> None:
+def test_files_are_downloaded_verified_and_kept(tiny_set: tuple[str, dict[str, bytes]], tmp_path: Path) -> None:
     name, contents = tiny_set
     source = sources.SOURCES[name]
     mirror = Mirror({f"{each}.gz": packed for each, packed in contents.items()})
@@ -78,7 +78,7 @@ def test_an_unpacked_file_that_cannot_be_verified_is_not_used(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_network_learns_their_classes(
+def test_a_run_on_another_data_set_is_trained_and_tested(
     tiny_set: tuple[str, dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, contents = tiny_set
@@ -86,7 +86,7 @@ def test_a_network_learns_their_classes(
     root = tmp_path / source.torchvision
     root.mkdir()
     put(root, contents)
-    monkeypatch.setenv("MNIST_ROOT", str(tmp_path / "nowhere"))  # is of MNIST alone
+    monkeypatch.setenv("MNIST_ROOT", str(tmp_path / "nowhere"))  # it applies to MNIST only
     results = train(composed(*TINY, f"data={name}", f"data.root={root}"), tmp_path / "run")
     assert results.dataset["name"] == name
     assert results.dataset["train"] == 200
@@ -105,15 +105,15 @@ def test_a_network_learns_their_classes(
     assert evaluate(find(tmp_path / "run")).test_accuracy == results.test_accuracy
 
 
-def test_the_files_of_a_run_may_be_missing_offline(tmp_path: Path) -> None:
-    data = MNISTDataModule("fashion", str(tmp_path), mirrors=["http://127.0.0.1:9/"])  # nothing replaces it
+def test_missing_files_of_another_data_set_are_an_error_offline(tmp_path: Path) -> None:
+    data = MNISTDataModule("fashion", str(tmp_path), mirrors=["http://127.0.0.1:9/"])  # no sample replaces it
     with pytest.raises(RunError, match=r"Fashion-MNIST is not in data\.root=.* Put the four files there or set data\."):
         data.setup()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sources.SOURCES)
-def test_checksums_and_names_are_torchvisions(name: str) -> None:
+def test_mirrors_checksums_and_classes_match_torchvision(name: str) -> None:
     from torchvision import datasets
 
     source = sources.SOURCES[name]

@@ -1,4 +1,4 @@
-"""Several networks, and several looks at a digit, as one."""
+"""Ensembles and test-time augmentation: the mean of several networks, or of several copies of each digit."""
 
 import shutil
 from pathlib import Path
@@ -31,12 +31,12 @@ class Constant(torch.nn.Module):
 
 
 def test_the_probabilities_are_averaged() -> None:
-    one, other = Constant(0.0, 0.0), Constant(0.0, 40.0)  # 1/2, 1/2 and 0, 1
+    one, other = Constant(0.0, 0.0), Constant(0.0, 40.0)  # probabilities (1/2, 1/2) and (0, 1)
     found = Ensemble([one, other])(torch.zeros(3, 1, 28, 28)).softmax(1)
     assert torch.allclose(found, torch.tensor([[0.25, 0.75]]).expand(3, 2))
 
 
-def test_a_shift_moves_by_whole_pixels_over_background() -> None:
+def test_a_shift_moves_whole_pixels_and_fills_in_background() -> None:
     pixels = torch.zeros(1, 28, 28, dtype=torch.uint8)
     pixels[0, 10, 27] = 255
     moved = shifted(pixels, -2, 3)
@@ -46,7 +46,7 @@ def test_a_shift_moves_by_whole_pixels_over_background() -> None:
     assert torch.equal(shifted(pixels, 1, 0), torch.zeros_like(pixels))
 
 
-def test_nine_looks_are_those_at_the_shifted_digits(sample_run: Path) -> None:
+def test_nine_shifted_copies_are_averaged(sample_run: Path) -> None:
     network = Checkpoint(sample_run / "checkpoints/best.ckpt").network()
     images = torch.from_numpy(sample.load()[0][:20].copy())
     assert len(set(SHIFTED)) == 9
@@ -55,31 +55,31 @@ def test_nine_looks_are_those_at_the_shifted_digits(sample_run: Path) -> None:
         assert torch.allclose(Ensemble([network], SHIFTED)(images).exp(), each.mean(0), atol=1e-6)
 
 
-def test_the_same_network_twice_is_as_good_as_once(sample_run: Path) -> None:
+def test_a_network_twice_gives_the_same_result_and_tta_another(sample_run: Path) -> None:
     trained = find(sample_run)
     once, twice = testing.evaluate(trained), testing.evaluate(trained, trained)
     assert twice.confusion_matrix == once.confusion_matrix
     assert twice.test_loss == pytest.approx(once.test_loss, abs=1e-5)
-    looked = testing.evaluate(trained, tta=True)
-    assert looked.test_loss != once.test_loss
-    assert np.trace(looked.confusion_matrix) > 300
+    augmented = testing.evaluate(trained, tta=True)
+    assert augmented.test_loss != once.test_loss
+    assert np.trace(augmented.confusion_matrix) > 300
     best = str(trained.checkpoint)
-    assert [(each.checkpoints, each.tta) for each in (once, twice, looked)] == [
+    assert [(each.checkpoints, each.tta) for each in (once, twice, augmented)] == [
         ([], False),
         ([best, best], False),
         ([best], True),
     ]
 
 
-def test_networks_of_other_tests_are_not_tested_together(sample_run: Path, tiny: Compose, tmp_path: Path) -> None:
+def test_networks_with_different_test_sets_are_refused(sample_run: Path, tiny: Compose, tmp_path: Path) -> None:
     train(tiny(), tmp_path / "run")
     with pytest.raises(UserError, match="was tested on mnist, and the first one on mnist-sample-5k"):
         testing.evaluate(find(sample_run), find(tmp_path / "run"))
 
 
 @pytest.mark.slow
-def test_the_files_of_several(sample_run: Path, tmp_path: Path) -> None:
-    """A single run's own evaluation stays what its training wrote."""
+def test_the_evaluation_of_an_ensemble_is_written_only_on_request(sample_run: Path, tmp_path: Path) -> None:
+    """The run's own evaluation stays as its training wrote it."""
     shutil.copytree(sample_run, tmp_path / "run")
     shutil.copytree(sample_run, tmp_path / "other")
     before = (tmp_path / "run/evaluation.json").read_bytes()

@@ -1,4 +1,4 @@
-"""A test of a finished run says what its training said, to the last digit, wherever the data are by then."""
+"""Testing a finished run repeats the results of its training exactly, wherever the data are now."""
 
 import base64
 import dataclasses
@@ -36,16 +36,16 @@ def tested(sample_run: Path) -> evaluation.Evaluation:
     return testing.evaluate(find(sample_run))
 
 
-def test_the_accuracy_is_that_of_the_training(sample_run: Path, tested: evaluation.Evaluation) -> None:
+def test_the_metrics_equal_those_of_the_training(sample_run: Path, tested: evaluation.Evaluation) -> None:
     results = Run(sample_run).results
     assert results is not None
     for name in ("test_accuracy", "test_loss", "calibration_error"):
         assert getattr(tested, name) == getattr(results, name)
-    assert tested == evaluation.read(sample_run)  # what the training left
+    assert tested == evaluation.read(sample_run)  # which the training wrote
 
 
-def test_how_many_predictions_are_not_trusted(sample_run: Path, tested: evaluation.Evaluation) -> None:
-    """As many as `digits predict` calls unsure or unfamiliar."""
+def test_the_fractions_of_untrusted_predictions(sample_run: Path, tested: evaluation.Evaluation) -> None:
+    """Untrusted are those that `digits predict` calls unsure or unfamiliar."""
     test = testing.data_of(Checkpoint(sample_run / "checkpoints/best.ckpt")).test_set()
     found = digits.load(sample_run).predict_images(test.images.numpy())
     correct = np.array([each.digit == label for each, label in zip(found, test.labels.tolist(), strict=True)])
@@ -59,10 +59,10 @@ def test_how_many_predictions_are_not_trusted(sample_run: Path, tested: evaluati
     assert "unfamiliar" not in evaluation_text(several)
 
 
-def test_under_slurm_no_checkpoint_that_lies_about_is_tested(
+def test_under_slurm_a_checkpoint_in_the_working_directory_is_ignored(
     sample_run: Path, tested: evaluation.Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lightning would take what its trainings leave at Slurm's signal."""
+    """Lightning would load the checkpoint that it saves at Slurm's signal."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(b"another network")
     for name, value in {"NTASKS": "1", "JOB_ID": "7", "JOB_NAME": "digits", "PROCID": "0", "LOCALID": "0"}.items():
@@ -70,14 +70,14 @@ def test_under_slurm_no_checkpoint_that_lies_about_is_tested(
     assert testing.evaluate(find(sample_run)) == tested
 
 
-def test_a_run_on_mnist(tiny: Compose, tmp_path: Path) -> None:
+def test_a_run_on_mnist_is_tested_with_the_same_results(tiny: Compose, tmp_path: Path) -> None:
     results = train(tiny(), tmp_path / "run")
-    evaluation = testing.evaluate(find(tmp_path / "run"))
-    assert (evaluation.test_accuracy, evaluation.test_loss) == (results.test_accuracy, results.test_loss)
-    assert evaluation.dataset == "mnist"
+    repeated = testing.evaluate(find(tmp_path / "run"))
+    assert (repeated.test_accuracy, repeated.test_loss) == (results.test_accuracy, results.test_loss)
+    assert repeated.dataset == "mnist"
 
 
-def test_the_figures_agree_with_each_other(tested: evaluation.Evaluation) -> None:
+def test_the_metrics_agree_with_each_other(tested: evaluation.Evaluation) -> None:
     matrix = np.array(tested.confusion_matrix)
     assert matrix.sum() == tested.images == 500
     assert np.trace(matrix) / 500 == pytest.approx(tested.test_accuracy, abs=1e-6)
@@ -93,7 +93,7 @@ def test_the_figures_agree_with_each_other(tested: evaluation.Evaluation) -> Non
     assert gap == pytest.approx(tested.calibration_error, abs=1e-5)
 
 
-def test_the_worst_errors_first_and_with_their_images(tested: evaluation.Evaluation, sample_run: Path) -> None:
+def test_the_worst_mistakes_come_first_and_have_their_images(tested: evaluation.Evaluation, sample_run: Path) -> None:
     images = testing.data_of(Checkpoint(sample_run / "checkpoints/best.ckpt")).test_set().images
     assert 0 < len(tested.worst) == min(25, tested.mistakes)
     assert [error.probability for error in tested.worst] == sorted(error.probability for error in tested.worst)
@@ -109,7 +109,7 @@ def test_a_perfect_network_has_no_errors() -> None:
     assert testing._mistakes(probabilities, labels, np.zeros((10, 28, 28), np.uint8)) == {"mistakes": 0, "worst": []}
 
 
-def test_what_is_written_is_read(tested: evaluation.Evaluation, tmp_path: Path) -> None:
+def test_an_evaluation_is_read_back_and_refused_if_damaged(tested: evaluation.Evaluation, tmp_path: Path) -> None:
     assert evaluation.read(tmp_path) is None
     path = tested.write(tmp_path)
     assert evaluation.read(tmp_path) == tested
@@ -124,7 +124,7 @@ def test_what_is_written_is_read(tested: evaluation.Evaluation, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_the_sample_that_stood_in_is_tested_though_mnist_is_there_now(
+def test_a_run_that_fell_back_to_the_sample_is_tested_on_the_sample(
     tiny: Compose, tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def offline(*_: object) -> None:
@@ -134,11 +134,11 @@ def test_the_sample_that_stood_in_is_tested_though_mnist_is_there_now(
         context.setattr(files, "obtain", offline)
         results = train(tiny("data.val_size=5000"), tmp_path / "run")
     assert results.dataset["name"] == "mnist-sample-5k"
-    evaluation = testing.evaluate(find(tmp_path / "run"))
-    assert (evaluation.dataset, evaluation.test_accuracy) == ("mnist-sample-5k", results.test_accuracy)
+    repeated = testing.evaluate(find(tmp_path / "run"))
+    assert (repeated.dataset, repeated.test_accuracy) == ("mnist-sample-5k", results.test_accuracy)
 
 
-def test_a_run_of_another_machine_finds_the_data_here(
+def test_data_that_moved_are_found_through_mnist_root(
     tiny: Compose, tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = train(tiny(), tmp_path / "run")
@@ -147,14 +147,14 @@ def test_a_run_of_another_machine_finds_the_data_here(
     assert testing.evaluate(find(tmp_path / "run")).test_accuracy == results.test_accuracy
 
 
-def test_other_data_are_refused(sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_data_are_refused(sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images, labels = sample.load()
     monkeypatch.setattr(sample, "load", lambda: (255 - images, labels))
     with pytest.raises(UserError, match="the data have changed since this run began"):
         testing.evaluate(find(sample_run))
 
 
-def test_a_checkpoint_that_says_nothing_of_its_data(sample_run: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_that_does_not_describe_its_data_is_refused(sample_run: Path, tmp_path: Path) -> None:
     content = torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)
     key = MNISTDataModule.CHECKPOINT_HYPER_PARAMS_KEY
     for bare in (
@@ -183,14 +183,14 @@ def test_a_checkpoint_that_says_nothing_of_its_data(sample_run: Path, tmp_path: 
     ],
     ids=lambda change: str(change)[:40],
 )
-def test_a_checkpoint_that_a_stranger_made_up(change: dict[str, Any], sample_run: Path, tmp_path: Path) -> None:
+def test_a_manipulated_checkpoint_is_refused(change: dict[str, Any], sample_run: Path, tmp_path: Path) -> None:
     content = torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)
     torch.save({**content, "hyper_parameters": {**content["hyper_parameters"], **change}}, tmp_path / "made.ckpt")
     with pytest.raises(UserError, match=r"made\.ckpt (is not a checkpoint|names a function to call)"):
         testing.evaluate(find(tmp_path / "made.ckpt"))
 
 
-def test_weights_that_claim_more_than_there_is(sample_run: Path, tmp_path: Path) -> None:
+def test_weights_with_fewer_values_than_their_shape_are_refused(sample_run: Path, tmp_path: Path) -> None:
     content = torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)
     name = "network.head.classes.weight"
     content["state_dict"][name] = torch.zeros(1).expand(content["state_dict"][name].shape)
@@ -199,7 +199,7 @@ def test_weights_that_claim_more_than_there_is(sample_run: Path, tmp_path: Path)
         testing.evaluate(find(tmp_path / "made.ckpt"))
 
 
-def test_a_network_that_computes_no_numbers(sample_run: Path, tmp_path: Path) -> None:
+def test_weights_and_outputs_that_are_not_finite_are_refused(sample_run: Path, tmp_path: Path) -> None:
     content = torch.load(sample_run / "checkpoints/best.ckpt", weights_only=True)
     content["state_dict"]["network.head.classes.bias"][3] = np.nan
     torch.save(content, tmp_path / "nan.ckpt")
@@ -212,12 +212,12 @@ def test_a_network_that_computes_no_numbers(sample_run: Path, tmp_path: Path) ->
         testing.evaluate(find(tmp_path / "huge.ckpt"))
 
 
-def test_a_checkpoint_by_itself(sample_run: Path, tested: evaluation.Evaluation, tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_run(sample_run: Path, tested: evaluation.Evaluation, tmp_path: Path) -> None:
     shutil.copy(sample_run / "checkpoints/best.ckpt", tmp_path / "mine.ckpt")
     assert testing.evaluate(find(tmp_path / "mine.ckpt")) == tested
 
 
-def test_a_file_names_neither_a_folder_to_fetch_into_nor_a_mirror(
+def test_a_checkpoint_chooses_no_download_folder_and_no_mirror(
     tiny: Compose, tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(tiny("data.mirrors=[http://127.0.0.1:9/theirs]"), tmp_path / "run")
@@ -245,7 +245,7 @@ def test_a_file_names_neither_a_folder_to_fetch_into_nor_a_mirror(
     ],
     ids=str,
 )
-def test_an_evaluation_that_a_stranger_made_up(
+def test_a_manipulated_evaluation_is_refused(
     change: dict[str, Any], tested: evaluation.Evaluation, tmp_path: Path
 ) -> None:
     path = tested.write(tmp_path)
@@ -255,7 +255,7 @@ def test_an_evaluation_that_a_stranger_made_up(
 
 
 @pytest.mark.parametrize(("mode", "size"), [("RGB", (28, 28)), ("L", (3000, 3000))])
-def test_an_image_of_an_evaluation_that_is_no_digit(
+def test_images_of_another_size_or_mode_in_an_evaluation_are_refused(
     mode: str, size: tuple[int, int], tested: evaluation.Evaluation, tmp_path: Path
 ) -> None:
     file = io.BytesIO()
@@ -269,7 +269,7 @@ def test_an_image_of_an_evaluation_that_is_no_digit(
 def test_the_checkpoint_is_read_once_and_the_data_are_verified_once(
     tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """For the test and for the corrupted digits together."""
+    """Even if the digits are tested both as they are and corrupted."""
     train(tiny(), tmp_path / "run")
     read: list[Path] = []
     hashed: list[int] = []
@@ -288,13 +288,13 @@ def test_the_checkpoint_is_read_once_and_the_data_are_verified_once(
     assert call_main(cli.main, ["digits", "evaluate", str(tmp_path / "run"), "--robust"]) == 0
     assert "rotated, degrees" in capsys.readouterr().out
     assert len(read) == 1
-    assert len([size for size in hashed if size]) == 4  # the four files; the fingerprint starts empty
+    assert len([size for size in hashed if size]) == 4  # the four files; the fingerprint's hash starts empty
 
 
 def test_nothing_is_written_into_a_folder_that_a_checkpoint_names(
     tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even if it has files of the right names that are damaged: those in MNIST_ROOT are used."""
+    """Not even if it has damaged files of the right names: the files in MNIST_ROOT are used instead."""
     results = train(tiny(), tmp_path / "run")
     content = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
     named = tmp_path / "named"
@@ -307,8 +307,8 @@ def test_nothing_is_written_into_a_folder_that_a_checkpoint_names(
     assert {path.name for path in named.rglob("*")} == set(sources.MNIST.files)
 
 
-def test_on_other_data_of_the_same_classes(sample_run: Path, tiny_mnist: Path, tmp_path: Path) -> None:
-    """The run's own evaluation stays; classes are known by name, whatever their order and number."""
+def test_a_run_is_tested_on_other_data_with_known_classes(sample_run: Path, tiny_mnist: Path, tmp_path: Path) -> None:
+    """The run's own evaluation is kept. Classes are matched by name, whatever their order and number."""
     before = (sample_run / "evaluation.json").read_bytes()
     images, labels = sample_digits()
     for name in ("7", "3"):

@@ -1,4 +1,4 @@
-"""Accuracy on changed digits: what each change does, and that it is counted."""
+"""Accuracy on corrupted digits: what each corruption does, and how the accuracy is measured and written."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def ink(images: Images) -> float:
     return float(images.mean())
 
 
-def test_a_shift_of_whole_pixels() -> None:
+def test_shifts_go_in_eight_directions() -> None:
     dots = np.zeros((8, 28, 28), np.uint8)
     dots[:, 14, 14] = 200
     moved = robustness.shifted(dots, 3)
@@ -31,15 +31,15 @@ def test_a_shift_of_whole_pixels() -> None:
     assert places == {(3 * down, 3 * right) for down in (-1, 0, 1) for right in (-1, 0, 1)} - {(0, 0)}
 
 
-def test_a_quarter_of_a_turn() -> None:
+def test_every_other_image_turns_left_and_the_others_right() -> None:
     bars = np.zeros((2, 28, 28), np.uint8)
-    bars[:, 13:15, 14:24] = 200  # to the right
+    bars[:, 13:15, 14:24] = 200  # from the middle to the right
     left, right = robustness.rotated(bars, 90).astype(int)
     assert left[4:14, 13:15].mean() == pytest.approx(200, abs=2)  # up
     assert right[14:24, 13:15].mean() == pytest.approx(200, abs=2)
 
 
-def test_thick_and_thin(images: Images) -> None:
+def test_thickening_adds_ink_and_thinning_removes_it(images: Images) -> None:
     thick = [ink(robustness.thickened(images, pixels)) for pixels in (0, 0.5, 1, 1.5, 2)]
     thin = [ink(robustness.thinned(images, pixels)) for pixels in (0, 0.5, 1)]
     assert thick == sorted(thick)
@@ -51,7 +51,7 @@ def test_thick_and_thin(images: Images) -> None:
     assert (robustness.thinned(bar, 1)[0, :, 5] == 100).sum() == 1
 
 
-def test_noise_is_the_same_each_time(images: Images) -> None:
+def test_noise_has_the_given_strength_and_is_the_same_each_time(images: Images) -> None:
     grey = np.full((10, 28, 28), 128, np.uint8)
     assert robustness.noisy(grey, 0.1).std() == pytest.approx(25.5, rel=0.05)
     np.testing.assert_array_equal(robustness.noisy(images, 0.2), robustness.noisy(images, 0.2))
@@ -63,7 +63,7 @@ def test_inverted(images: Images) -> None:
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS.values(), ids=CORRUPTIONS.keys())
-def test_every_corruption_leaves_digits_as_bytes(corruption: robustness.Corruption, images: Images) -> None:
+def test_corruptions_return_bytes_and_keep_their_input(corruption: robustness.Corruption, images: Images) -> None:
     before = images.copy()
     for strength in corruption.strengths:
         changed = corruption.apply(images, strength)
@@ -82,13 +82,13 @@ class BrightOnes(torch.nn.Module):
         return torch.stack([1 - bright, bright], dim=1)
 
 
-def test_what_is_counted_and_written(tmp_path: Path) -> None:
+def test_accuracies_are_measured_tabulated_written_and_drawn(tmp_path: Path) -> None:
     dark = np.zeros((30, 28, 28), np.uint8)
     dark[:, 14, 14] = 255
     test = Digits(torch.from_numpy(dark), torch.zeros(30, dtype=torch.int64), torch.arange(30))
     found = robustness.measure(BrightOnes(), test)
     assert set(found) == set(CORRUPTIONS)
-    assert {shares[0] for shares in found.values()} == {1.0}
+    assert {accuracies[0] for accuracies in found.values()} == {1.0}
     assert found["inverted"][1] == 0.0
     assert set(found["shifted"].values()) == {1.0}
     assert "inverted, fraction" in robustness.table(found)
@@ -100,7 +100,7 @@ def test_what_is_counted_and_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_real_network_reads_less_of_what_is_changed_more(sample_run: Path) -> None:
+def test_stronger_corruption_lowers_the_accuracy_of_a_trained_network(sample_run: Path) -> None:
     from digits.evaluation import evaluate as testing
     from digits.runs.find import find
 

@@ -51,7 +51,7 @@ ODD = {
 
 
 def write_checkpoint(path: Path, model: dict[str, Any], data: dict[str, Any] | None = None) -> Network:
-    """Write a network with random weights, and with statistics of normalisation that are not 0 and 1."""
+    """Write a network with random weights and, in its batch normalisation, random statistics."""
     torch.manual_seed(0)
     network = build_network(model, data).eval()
     for layer in network.modules():
@@ -67,7 +67,7 @@ def write_checkpoint(path: Path, model: dict[str, Any], data: dict[str, Any] | N
 
 @pytest.fixture
 def opened(browser: "Browser") -> Iterator[Callable[..., "Page"]]:
-    """Opens pages; each must have said nothing on the console, and loaded nothing but itself."""
+    """Opens pages; at the end, none may have written to the console or loaded anything but itself."""
     contexts, messages = [], []
 
     def open_page(file: Path, **options: Any) -> "Page":
@@ -94,7 +94,7 @@ def page_file(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def wait(page: "Page", condition: str) -> None:
-    """Wait until it is true; playwright's own way needs eval, which the page forbids."""
+    """Wait until a condition is true; Playwright's wait_for_function needs eval, which the page forbids."""
     deadline = time.monotonic() + 20
     while not page.evaluate(f"Boolean({condition})"):
         assert time.monotonic() < deadline, condition
@@ -136,9 +136,10 @@ def test_the_page_computes_what_torch_computes(
     assert_same(logits_of(page, images), steps.embedded(network), images)
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")  # torch makes a copy; so what
+# torch warns that it pads a copy of the input; the result is the same.
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 @pytest.mark.parametrize("name", ODD)
-def test_any_layer_that_can_be_configured(name: str, tmp_path: Path, opened: Callable[..., "Page"]) -> None:
+def test_the_page_computes_every_configurable_layer(name: str, tmp_path: Path, opened: Callable[..., "Page"]) -> None:
     head = {"hidden": [7], "activation": "gelu", "dropout": 0.5}
     blocks = [{"pool": {"kind": "none"}, **block} for block in ODD[name]]
     network = write_checkpoint(tmp_path / "net.ckpt", {"blocks": blocks, "head": head})
@@ -166,14 +167,14 @@ ACCOUNTS = """(image) => {
 
 
 def assert_accounts(page: "Page", image: np.ndarray) -> None:
-    """The arithmetic that is shown ends with the value of the map, for values of every layer, at its edges too."""
+    """Check that the arithmetic shown gives the value in the map: for each layer, in two corners and inside."""
     found = page.evaluate(ACCOUNTS, base64.b64encode(image.tobytes()).decode())
     assert {kind for kind, *_ in found} >= {"input", "normalise", "linear", "softmax"}
     for kind, value, expected in found:
         assert value == pytest.approx(expected, abs=1e-9, rel=1e-9), kind
 
 
-def test_rounded_weights_of_a_large_network(tmp_path: Path) -> None:
+def test_the_weights_of_a_large_network_are_rounded_to_float16(tmp_path: Path) -> None:
     network = write_checkpoint(tmp_path / "net.ckpt", {"blocks": [], "head": {"hidden": [1500]}})
     weights = network.state_dict()
     weights["head.hidden1.weight"][0, 0] = 1e6  # beyond float16
@@ -192,9 +193,9 @@ def test_rounded_weights_of_a_large_network(tmp_path: Path) -> None:
 def test_the_page_of_a_large_network_says_what_rounding_changes(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "net.ckpt", {"blocks": [], "head": {"hidden": [1500]}})
     text = draw.write(find(tmp_path / "net.ckpt")).read_text(encoding="utf-8")
-    said = re.search(r"float16, which changes the logits of its images by up to ([\d.]+\d)", text)
-    assert said
-    assert 0 < float(said[1]) < 0.01
+    stated = re.search(r"float16, which changes the logits of its images by up to ([\d.]+\d)", text)
+    assert stated
+    assert 0 < float(stated[1]) < 0.01
 
 
 def test_the_page_holds_everything_that_it_shows(page_file: Path) -> None:
@@ -211,7 +212,7 @@ def test_the_page_holds_everything_that_it_shows(page_file: Path) -> None:
 
 
 def test_no_name_is_defined_twice() -> None:
-    """The scripts become one, in which the last function of a name would replace the others."""
+    """The scripts are joined into one, in which a second function of the same name would replace the first."""
     scripts = draw.FOLDER.glob("*.js")
     names = [
         name for script in scripts for name in re.findall(r"^(?:function|const|let) (\w+)", script.read_text(), re.M)
@@ -224,7 +225,7 @@ def test_every_script_is_in_the_page() -> None:
     assert sorted(draw.SCRIPTS) == sorted(path.stem for path in draw.FOLDER.glob("*.js"))
 
 
-def test_a_page_needs_only_a_checkpoint(tmp_path: Path) -> None:
+def test_a_page_needs_only_a_checkpoint_and_escapes_class_names(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run directory or checkpoint"):
         find(tmp_path / "gone")
     write_checkpoint(tmp_path / "net.ckpt", {"blocks": [], "head": {}}, {"classes": ["<b>", "a & b"], "mean": 0.5})
@@ -251,7 +252,7 @@ STROKES = {
 
 
 def drawings(count: int) -> Iterator[list[dict[str, Any]]]:
-    """Digits with changed sizes, places, slants and brushes; the lines shake."""
+    """Digits of random size, place, slant and brush width, drawn with an unsteady hand."""
     rng = np.random.default_rng(0)
     for number in range(count):
         scale = rng.uniform(0.12, 1.0)
@@ -284,12 +285,12 @@ def test_a_drawing_is_prepared_as_predict_prepares_its_picture(page_file: Path, 
         theirs.append(photo.digit(picture))
         assert found["pixels"], found["problem"]
         ours.append(np.array(found["pixels"], dtype=np.uint8).reshape(28, 28))
-    apart = np.abs(np.array(ours, dtype=int) - np.array(theirs)).mean((1, 2))
-    assert apart.max() <= 2
+    difference = np.abs(np.array(ours, dtype=int) - np.array(theirs)).mean((1, 2))
+    assert difference.max() <= 2
     assert (logits_of(page, np.array(ours)).argmax(1) == logits_of(page, np.array(theirs)).argmax(1)).all()
 
 
-def test_what_is_not_one_digit_is_said(page_file: Path, opened: Callable[..., "Page"]) -> None:
+def test_drawings_that_are_not_one_digit_are_reported(page_file: Path, opened: Callable[..., "Page"]) -> None:
     page = opened(page_file)
     two = [{"width": 0.05, "points": [[x, 0.2], [x, 0.8]]} for x in (0.2, 0.8)]
     assert page.evaluate(PREPARED, two)["problem"] == "Several digits: the network reads one at a time."
@@ -299,8 +300,8 @@ def test_what_is_not_one_digit_is_said(page_file: Path, opened: Callable[..., "P
     assert page.locator("#says").inner_text() == "Draw a digit above."
 
 
-def test_what_is_not_trusted_is_said_as_predict_says_it(page_file: Path, opened: Callable[..., "Page"]) -> None:
-    """The familiarity is torch's; an unfamiliar image, and an unsure answer, are called so."""
+def test_the_page_trusts_the_same_images_as_predict(page_file: Path, opened: Callable[..., "Page"]) -> None:
+    """The familiarity equals torch's, and the page says which images are unfamiliar and which answers unsure."""
     page = opened(page_file)
     rated = Checkpoint(find(page_file.parents[1]).checkpoint).rated()
     noise = np.random.default_rng(0).integers(0, 256, (10, 28, 28))
@@ -309,7 +310,7 @@ def test_what_is_not_trusted_is_said_as_predict_says_it(page_file: Path, opened:
         logits, familiarity = rated.rate(torch.from_numpy(images))
     found = page.evaluate(RATED, [base64.b64encode(image.tobytes()).decode() for image in images])
     assert [value for value, _ in found] == pytest.approx(familiarity.tolist(), rel=1e-3, abs=1e-3)
-    said = {
+    endings = {
         "read": "%.",
         "unsure": "but it is unsure.",
         "unfamiliar": "but the image is unlike all that it has learned.",
@@ -317,7 +318,7 @@ def test_what_is_not_trusted_is_said_as_predict_says_it(page_file: Path, opened:
     statuses = [
         rated.thresholds.status(float(p), float(f)) for p, f in zip(logits.softmax(1).amax(1), familiarity, strict=True)
     ]
-    assert all(text.endswith(said[status]) for (_, text), status in zip(found, statuses, strict=True))
+    assert all(text.endswith(endings[status]) for (_, text), status in zip(found, statuses, strict=True))
     assert {"read", "unfamiliar"} <= set(statuses)
 
 
@@ -328,7 +329,7 @@ RATED = """(images) => images.map((image) => {
 })"""
 
 
-def test_a_network_that_reads_whole_pictures(tmp_path: Path, opened: Callable[..., "Page"]) -> None:
+def test_the_page_of_a_network_that_reads_whole_pictures(tmp_path: Path, opened: Callable[..., "Page"]) -> None:
     data = {"classes": ["Ankle boot", "Sandal and sock", "hat"], "prepare": "resize"}
     write_checkpoint(tmp_path / "net.ckpt", {"blocks": [], "head": {}}, data)
     page = opened(draw.write(find(tmp_path / "net.ckpt")))
@@ -339,10 +340,10 @@ def test_a_network_that_reads_whole_pictures(tmp_path: Path, opened: Callable[..
     assert page.locator("#digitsTitle").is_hidden()
     widths = page.evaluate("views.map(({maps}) => maps ? [maps.nameWidth, maps.pitch.x] : [0, 1])")
     assert all(name < pitch for name, pitch in widths)
-    assert max(name for name, _ in widths) > 60  # each name has its room
+    assert max(name for name, _ in widths) > 60  # a long name has room too
 
 
-def test_an_average_has_no_winner(tmp_path: Path, opened: Callable[..., "Page"]) -> None:
+def test_only_max_pooling_marks_the_winning_value(tmp_path: Path, opened: Callable[..., "Page"]) -> None:
     for kind, marked in (("average", 0), ("max", 1)):
         blocks = [{**BLOCK, "pool": {"kind": kind}}]
         write_checkpoint(tmp_path / "net.ckpt", {"blocks": blocks, "head": {}})
@@ -376,7 +377,7 @@ def test_the_page_of_another_checkpoint_does_not_show_the_test_of_the_run(
     assert page.evaluate("[DATA.digits.length, DATA.errors.length]") == [10, 0]
 
 
-def test_a_network_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(draw, "MAX_BYTES", 1000)
     write_checkpoint(tmp_path / "net.ckpt", {"blocks": [], "head": {}})
     with pytest.raises(UserError, match="its weights take 0 MiB, too much for a page"):
@@ -394,7 +395,7 @@ def test_the_command_opens_the_page(page_file: Path, monkeypatch: pytest.MonkeyP
         app.main()
 
 
-# A user
+# Mouse, touch and keyboard
 
 
 def draw_seven(page: "Page") -> None:
@@ -449,7 +450,7 @@ def test_a_finger_draws(page_file: Path, opened: Callable[..., "Page"]) -> None:
     wait(page, f"state.strokes.length === 1 && state.strokes[0].points.length === {len(STROKES[7][0])}")
     wait(page, "state.outputs.length && !isScheduled")
     assert page.evaluate("scrollY") == 0
-    for _ in range(5):  # where the machine is busy, a tap that takes half a second is a long press
+    for _ in range(5):  # on a busy machine, a tap may last half a second and count as a long press
         page.locator(".layer > canvas").nth(2).tap(position={"x": 20, "y": 20})
         page.wait_for_timeout(1500)
         if page.evaluate("Boolean(document.querySelector('#arithmetic.open'))"):
@@ -478,8 +479,8 @@ POINTER = """([kind, pointerId, at]) => {
 }"""
 
 
-def test_pointing_at_values(page_file: Path, opened: Callable[..., "Page"]) -> None:
-    """In five kinds of layers, the sum in the panel is the value of the map that was pointed at."""
+def test_the_panel_shows_the_value_under_the_pointer(page_file: Path, opened: Callable[..., "Page"]) -> None:
+    """In layers of at least five kinds, the sum in the panel equals the value that the mouse points at."""
     page = opened(page_file)
     draw_seven(page)
     kinds = set()
@@ -515,7 +516,7 @@ def test_a_click_pins_keys_move_and_escape_releases(page_file: Path, opened: Cal
         page.keyboard.press(key)
     assert page.evaluate("state.place") == {"step": 2, "channel": 0, "y": 2, "x": 0}
     page.keyboard.press("ArrowLeft")
-    assert page.evaluate("state.place.x") == 0  # the first map is at the left edge
+    assert page.evaluate("state.place.x") == 0  # already at the left edge
     for _ in range(28):
         page.keyboard.press("ArrowRight")
     assert page.evaluate("state.place") == {"step": 2, "channel": 1, "y": 2, "x": 0}
@@ -557,11 +558,11 @@ def test_the_page_fits(page_file: Path, opened: Callable[..., "Page"], scheme: s
     assert seen == {"fits": True, "small": [], "paper": paper, "drawn": True}
 
 
-# How it learned
+# Epochs
 
 
-def test_epochs(tiny: Compose, tmp_path: Path, opened: Callable[..., "Page"]) -> None:
-    """The weights of each epoch are kept, the averaged ones; the page reads with them."""
+def test_the_page_uses_the_weights_of_each_epoch(tiny: Compose, tmp_path: Path, opened: Callable[..., "Page"]) -> None:
+    """The averaged weights of each epoch are kept, and the page reads with them."""
     cfg = tiny("callbacks.checkpoint.every_epoch=true", "averaging=ema")
     train(cfg, tmp_path / "run")
     files = sorted((tmp_path / "run/checkpoints/epochs").iterdir())
@@ -600,8 +601,8 @@ def test_a_page_with_many_epochs_leaves_some_out(
 
 
 @pytest.mark.slow
-def test_epochs_of_a_run_that_resumes(tiny: Compose, tmp_path: Path) -> None:
-    """Cut within the second epoch, a run ends with the same files as an uncut one."""
+def test_a_resumed_run_saves_the_same_epochs_as_an_uninterrupted_one(tiny: Compose, tmp_path: Path) -> None:
+    """A run that fails in its second epoch and resumes ends with the same files as an uninterrupted one."""
     from lightning import Callback
 
     class Cut(Callback):
@@ -647,12 +648,12 @@ TIMED = """async (moves) => {
 @pytest.mark.parametrize(
     "patience", [pytest.param(1, marks=pytest.mark.long), pytest.param(4, marks=[pytest.mark.slow, pytest.mark.alone])]
 )
-def test_each_movement_is_answered_at_once(
+def test_each_movement_is_answered_within_the_limit(
     model: str, limit: int, patience: int, tmp_path: Path, opened: Callable[..., "Page"]
 ) -> None:
-    """95 % of 50 movements of the pen are answered, with all layers drawn that are on the screen, within the limit.
+    """48 of 50 movements of the pen are answered within the limit, with all visible layers drawn.
 
-    In milliseconds, on a quiet machine; on a busy one it may take four times as long.
+    The limit is in milliseconds, for a quiet machine; a busy machine may take four times as long.
     """
     from omegaconf import OmegaConf
 

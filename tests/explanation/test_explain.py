@@ -1,4 +1,4 @@
-"""What is drawn is what the network computed, and adds up."""
+"""The drawings show what the network computes, and the importance of the pixels adds up."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def network(sample_run: Path) -> Network:
     return Checkpoint(sample_run / "checkpoints/best.ckpt").network()
 
 
-def test_every_layer_as_the_network_computes_it(network: Network) -> None:
+def test_the_output_of_every_layer_is_that_of_the_network(network: Network) -> None:
     seen = explanation.follow(network, SEVEN)
     names = [[name for name, _ in stages] for stages in seen.blocks]
     assert names == [
@@ -53,15 +53,15 @@ def test_every_layer_as_the_network_computes_it(network: Network) -> None:
     np.testing.assert_array_equal(after, before.clip(0))
 
 
-def test_importance_adds_up_to_what_the_digit_changed(network: Network) -> None:
-    """The completeness of integrated gradients: their sum is the answer's logit less that of a blank image."""
+def test_the_importance_of_all_pixels_adds_up_to_the_change_of_the_logit(network: Network) -> None:
+    """The completeness of integrated gradients: their sum is the answer's logit minus that of a blank image."""
     digit = explanation.follow(network, SEVEN).digit
     importance = explanation.importance(network, SEVEN, digit)
     assert importance.shape == (28, 28)
     with torch.no_grad():
         given, blank = network(torch.from_numpy(np.stack([SEVEN, np.zeros_like(SEVEN)])))[:, digit]
     assert importance.sum() == pytest.approx(float(given - blank), rel=0.1)
-    assert not importance[SEVEN == 0].any()  # which is black in both
+    assert not importance[SEVEN == 0].any()  # these pixels are black in both images
 
 
 def test_the_table_of_layers(sample_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +75,7 @@ def test_the_table_of_layers(sample_run: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize("source", ["digit", "image"])
 @pytest.mark.slow
-def test_the_drawings(source: str, sample_run: Path, tmp_path: Path) -> None:
+def test_every_drawing_is_written(source: str, sample_run: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.ckpt").write_bytes((sample_run / "checkpoints/best.ckpt").read_bytes())
     trained = find(tmp_path / "mine.ckpt")
     image = Path(draw(tmp_path / "seven.png", 3600)) if source == "image" else None
@@ -87,10 +87,10 @@ def test_the_drawings(source: str, sample_run: Path, tmp_path: Path) -> None:
         with Image.open(path) as drawn:
             drawn.load()
             assert drawn.width >= 500
-            assert np.asarray(drawn.convert("L")).std() > 5  # something is on it
+            assert np.asarray(drawn.convert("L")).std() > 5  # it is not blank
 
 
-def test_a_network_without_convolution() -> None:
+def test_the_drawings_of_a_network_without_convolution() -> None:
     model = resolve(composed("model=mlp")).model
     model.head.hidden = [20]
     names = [name for name, _ in explanation.figures(Network(model.blocks, model.head).eval(), SEVEN)]
@@ -111,13 +111,13 @@ def test_the_path_of_sizes(model: str) -> None:
     assert sizes.axes[0].get_title(loc="left") == f"The path of sizes: {path[model]}"
 
 
-def test_a_picture_without_a_digit(sample_run: Path, tmp_path: Path) -> None:
+def test_a_picture_without_a_digit_is_refused(sample_run: Path, tmp_path: Path) -> None:
     Image.new("L", (90, 90), 240).save(tmp_path / "blank.png")
     with pytest.raises(UserError, match=r"blank\.png: blank"):
         explanation.pixels_of(find(sample_run), tmp_path / "blank.png", None)
 
 
-def test_maps_side_by_side() -> None:
+def test_maps_lie_in_rows_of_sixteen_with_gaps() -> None:
     maps = np.arange(17 * 4, dtype=np.float32).reshape(17, 2, 2)
     mosaic = drawing._mosaic(maps)
     assert mosaic.shape == (2 * 3 - 1, 16 * 3 - 1)
@@ -127,7 +127,7 @@ def test_maps_side_by_side() -> None:
     assert np.isnan(mosaic[:, 2]).all()
 
 
-def test_the_augmentation_of_a_configuration_and_of_a_run(tiny: Compose, tmp_path: Path) -> None:
+def test_the_augmentation_of_a_run_is_found_and_drawn(tiny: Compose, tmp_path: Path) -> None:
     configured = resolve(composed("data/augment=affine")).data.augment
     train(tiny("data/augment=affine"), tmp_path / "run")
     trained = find(tmp_path / "run")
@@ -141,7 +141,7 @@ def test_the_augmentation_of_a_configuration_and_of_a_run(tiny: Compose, tmp_pat
     assert rows[:, -pixels.shape[1] // 2 :].std() > 5  # after
 
 
-def test_no_augmentation_is_not_drawn(sample_run: Path, tmp_path: Path) -> None:
+def test_a_run_without_augmentation_has_none_to_draw(sample_run: Path, tmp_path: Path) -> None:
     assert explanation.augmentation_of(find(sample_run)) is None
     with pytest.raises(UserError, match=r"data\.augment is null"):
         explanation.draw_augmentation(None, tmp_path)

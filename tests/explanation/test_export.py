@@ -1,4 +1,4 @@
-"""An exported network takes bytes, computes what torch computes, says what it is, and needs no torch."""
+"""An exported network takes bytes, computes what torch computes, describes itself, and needs no torch."""
 
 import json
 from pathlib import Path
@@ -26,12 +26,12 @@ IMAGES, LABELS = sample.load()
 
 @pytest.fixture(scope="module")
 def exported(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The file, and what was said of it."""
+    """The exported file, and the summary of the export."""
     path = tmp_path_factory.mktemp("export") / "mine.onnx"
     return path, export.export(find(sample_run), path)
 
 
-def test_it_computes_what_torch_computes(exported: tuple[Path, str], sample_run: Path) -> None:
+def test_an_exported_network_computes_what_torch_computes(exported: tuple[Path, str], sample_run: Path) -> None:
     path, summary = exported
     assert "Agrees with torch on 1,000 digits" in summary
     assert str(path) in summary
@@ -43,13 +43,13 @@ def test_it_computes_what_torch_computes(exported: tuple[Path, str], sample_run:
     np.testing.assert_allclose(theirs.outputs(IMAGES[:700])[1], ours.outputs(IMAGES[:700])[1], rtol=1e-3, atol=1e-3)
 
 
-def test_it_takes_bytes_and_says_what_it_is(exported: tuple[Path, str], sample_run: Path) -> None:
+def test_an_exported_network_takes_bytes_and_describes_itself(exported: tuple[Path, str], sample_run: Path) -> None:
     model = onnx.load(exported[0])
     onnx.checker.check_model(model, full_check=True)
-    (taken,) = model.graph.input
-    assert taken.name == "images"
-    assert taken.type.tensor_type.elem_type == onnx.TensorProto.UINT8
-    batch, *size = taken.type.tensor_type.shape.dim
+    (graph_input,) = model.graph.input
+    assert graph_input.name == "images"
+    assert graph_input.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    batch, *size = graph_input.type.tensor_type.shape.dim
     assert (batch.dim_param, [dim.dim_value for dim in size]) == ("batch", [28, 28])
     about = {item.key: item.value for item in model.metadata_props}
     results = Run(sample_run).results
@@ -60,12 +60,12 @@ def test_it_takes_bytes_and_says_what_it_is(exported: tuple[Path, str], sample_r
     assert (about["run"], about["dataset"]) == (str(sample_run), "mnist-sample-5k")
 
 
-def test_only_predict_takes_it(exported: tuple[Path, str]) -> None:
+def test_only_predict_accepts_an_exported_network(exported: tuple[Path, str]) -> None:
     with pytest.raises(UserError, match="an exported network, which only predict takes"):
         find(exported[0])
 
 
-def test_it_needs_no_torch(exported: tuple[Path, str], tmp_path: Path) -> None:
+def test_predict_with_an_exported_network_does_not_import_torch(exported: tuple[Path, str], tmp_path: Path) -> None:
     picture = draw(tmp_path / "seven.png", 40)
     program = (
         "import sys; from digits.cli.app import main\n"
@@ -80,7 +80,7 @@ def test_it_needs_no_torch(exported: tuple[Path, str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["other digits", "other probabilities", "other familiarity", "no number"])
-def test_a_network_that_computes_something_else_is_refused(
+def test_an_export_that_computes_something_else_is_refused(
     how: str, sample_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = prediction.load
@@ -103,7 +103,7 @@ def test_a_network_that_computes_something_else_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_where_it_cannot_be_written(sample_run: Path, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_refused(sample_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a file whose name ends with \.onnx"):
         export.export(find(sample_run), tmp_path)
     with pytest.raises(UserError, match=r"the folder .*gone does not exist"):
@@ -111,7 +111,7 @@ def test_where_it_cannot_be_written(sample_run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_eight_bits_and_what_they_cost(sample_run: Path, exported: tuple[Path, str], tmp_path: Path) -> None:
+def test_an_8_bit_export_states_its_accuracy(sample_run: Path, exported: tuple[Path, str], tmp_path: Path) -> None:
     summary = export.export(find(sample_run), tmp_path / "small.onnx", int8=True)
     results = Run(sample_run).results
     assert results is not None
@@ -122,15 +122,15 @@ def test_eight_bits_and_what_they_cost(sample_run: Path, exported: tuple[Path, s
     assert about["run"] == str(sample_run)
     arrays = [onnx.numpy_helper.to_array(initializer) for initializer in small.graph.initializer]
     largest = max(np.abs(array.astype(int)).max() for array in arrays if array.dtype == np.int8 and array.ndim)
-    assert largest == 64  # of weights, scalars being zero points; 8 bits would overflow without VNNI
+    assert largest == 64  # weights have 7 bits, as 8 overflow without VNNI; scalars are zero points
     reader = digits.load(tmp_path / "small.onnx")
     statuses = [prediction.status for prediction in reader.predict_images(IMAGES[::7])]
-    assert statuses.count("read") > 0.93 * len(statuses)  # the thresholds of 32 bits hold
+    assert statuses.count("read") > 0.93 * len(statuses)  # the thresholds of the 32-bit network still fit
     answers = reader.probabilities(IMAGES[::7]).argmax(1)
     assert (answers == digits.load(exported[0]).probabilities(IMAGES[::7]).argmax(1)).mean() > 0.97
 
 
-def test_the_files_of_a_stranger(tmp_path: Path) -> None:
+def test_an_onnx_file_from_elsewhere_is_refused(tmp_path: Path) -> None:
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("Identity", ["x"], ["y"])],
         "other",
@@ -143,7 +143,7 @@ def test_the_files_of_a_stranger(tmp_path: Path) -> None:
         digits.load(tmp_path / "other.onnx")
 
 
-def test_a_checkpoint_that_no_training_tested(sample_run: Path, tmp_path: Path) -> None:
+def test_the_export_of_an_untested_checkpoint_states_no_accuracy(sample_run: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.ckpt").write_bytes((sample_run / "checkpoints/best.ckpt").read_bytes())
     assert Checkpoint(tmp_path / "mine.ckpt").layers()
     for source in (tmp_path / "mine.ckpt", sample_run / "checkpoints/last.ckpt"):

@@ -1,4 +1,4 @@
-"""The report is one file with the run's own figures, which loads nothing; in a browser, where there is one."""
+"""The report is one file that shows the results of the run and loads nothing else, in a browser too if there is one."""
 
 import dataclasses
 import html.parser
@@ -32,7 +32,7 @@ def page(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Reader(html.parser.HTMLParser):
-    """What a page says, and what it would load."""
+    """The text of a page, its tags, and the addresses that it would load."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Reader(html.parser.HTMLParser):
         self.words.append(data)
 
 
-def test_the_page_says_what_the_run_says(page: Path) -> None:
+def test_the_page_shows_the_results_of_the_run(page: Path) -> None:
     text = " ".join(" ".join(Reader(page.read_text(encoding="utf-8")).words).split())
     results, tested = Run(page.parents[1]).results, evaluation.read(page.parents[1])
     assert results is not None
@@ -91,7 +91,7 @@ SEEN = """() => {
 
 @pytest.mark.parametrize("width", [390, 1200])
 def test_the_page_in_a_browser(page: Path, browser: "Browser", width: int) -> None:
-    """No message on the console, every image and drawing in its shape, and nothing wider than the window."""
+    """The console has no message, every image and drawing has its shape, and nothing is wider than the window."""
     results, tested = Run(page.parents[1]).results, evaluation.read(page.parents[1])
     assert results is not None
     assert tested is not None
@@ -117,7 +117,7 @@ def test_the_command_writes_the_report_of_a_training(tiny: Compose, tmp_path: Pa
     assert "<h1>digits: run</h1>" in (tmp_path / "run/report/index.html").read_text(encoding="utf-8")
 
 
-def test_a_report_that_fails_costs_no_result(
+def test_a_failed_report_does_not_lose_the_results(
     tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
@@ -132,7 +132,7 @@ def test_a_report_that_fails_costs_no_result(
 
 
 @pytest.mark.slow
-def test_a_run_that_was_not_evaluated_is(sample_run: Path, tmp_path: Path) -> None:
+def test_a_run_without_an_evaluation_is_evaluated(sample_run: Path, tmp_path: Path) -> None:
     shutil.copytree(sample_run, tmp_path / "run")
     (tmp_path / "run/evaluation.json").unlink()
     report.write(*find(tmp_path / "run").finished_run())
@@ -140,7 +140,7 @@ def test_a_run_that_was_not_evaluated_is(sample_run: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_an_evaluation_of_another_checkpoint_is_done_anew(sample_run: Path, tmp_path: Path) -> None:
+def test_the_evaluation_of_another_checkpoint_is_replaced(sample_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(sample_run, run)
     truth = evaluation.read(run)
@@ -153,7 +153,7 @@ def test_an_evaluation_of_another_checkpoint_is_done_anew(sample_run: Path, tmp_
 
 
 @pytest.mark.slow
-def test_without_metrics_and_with_a_name_that_html_would_take_for_its_own(sample_run: Path, tmp_path: Path) -> None:
+def test_a_report_without_metrics_escapes_the_name_of_the_run(sample_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "<b>&run"
     shutil.copytree(sample_run, run)
     (run / "metrics.csv").unlink()
@@ -163,7 +163,7 @@ def test_without_metrics_and_with_a_name_that_html_would_take_for_its_own(sample
 
 
 @pytest.mark.slow
-def test_what_cannot_have_a_report(sample_run: Path, tmp_path: Path) -> None:
+def test_reports_that_cannot_be_written_are_refused(sample_run: Path, tmp_path: Path) -> None:
     shutil.copy(sample_run / "checkpoints/best.ckpt", tmp_path / "mine.ckpt")
     with pytest.raises(UserError, match="not in the directory of a finished run"):
         report.write(*find(tmp_path / "mine.ckpt").finished_run())

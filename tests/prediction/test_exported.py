@@ -16,7 +16,7 @@ IMAGES = np.zeros((3, 28, 28), np.uint8)
 
 
 def network(path: Path, familiarity: str | None = None, **about: str) -> Path:
-    """A file that finds every class equally likely; its second output has the shape of another one of its values."""
+    """Write a network to which all classes are equally likely; `familiarity` names the value of its second output."""
     nodes = [
         helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("Flatten", ["pixels"], ["flat"]),
@@ -46,22 +46,22 @@ def test_a_file_without_familiarity(tmp_path: Path) -> None:
     assert [(each.status, each.familiarity) for each in reader.predict_images(IMAGES)] == [("unsure", 0)] * 3
 
 
-def test_thresholds_of_a_file(tmp_path: Path) -> None:
+def test_thresholds_are_read_from_the_file(tmp_path: Path) -> None:
     about = {"thresholds": json.dumps({"probability": 0.05, "familiarity": 3.5})}
     reader = digits.load(network(tmp_path / "new.onnx", **about))
     assert [each.status for each in reader.predict_images(IMAGES)] == ["unfamiliar"] * 3
-    assert reader.thresholds == Thresholds(0.05, 3.5, temperature=1)  # which older files do not have
+    assert reader.thresholds == Thresholds(0.05, 3.5, temperature=1)  # older files have no temperature
 
 
 @pytest.mark.parametrize(
     "thresholds", ["[]", "7", '{"probability": 7}', '{"temperature": 0.5}', '{"other": 1}', '{"familiarity": NaN}', "{"]
 )
-def test_thresholds_that_are_not_possible(thresholds: str, tmp_path: Path) -> None:
+def test_invalid_thresholds_are_refused(thresholds: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="names classes or thresholds that are not possible"):
         digits.load(network(tmp_path / "wrong.onnx", thresholds=thresholds))
 
 
-def test_a_familiarity_of_another_shape(tmp_path: Path) -> None:
+def test_a_familiarity_of_another_shape_is_refused(tmp_path: Path) -> None:
     reader = digits.load(network(tmp_path / "wrong.onnx", "logits"))
     with pytest.raises(UserError, match=r"gives a familiarity of shape \(3, 10\), not \(3,\)"):
         reader.predict_images(IMAGES)

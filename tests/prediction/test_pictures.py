@@ -1,4 +1,4 @@
-"""Pictures are found where they are named, read in their order however many, and each gets an answer."""
+"""Pictures are found by name, pattern or folder, and read in order, and each gets an answer."""
 
 import csv
 import io
@@ -36,7 +36,7 @@ def read(reader: DigitReader, names: list[str]) -> list[Answer]:
         return list(pictures.read(reader, prepared))
 
 
-def test_files_patterns_and_folders_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_are_found_once_in_files_patterns_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = ["b.png", "a.JPG", "below/c.gif", "below/deeper/d.webp"]
     for name in [*names, "notes.txt", "a.JPG.seen.png", ".hidden.png", ".thumbnails/e.png"]:
@@ -65,7 +65,7 @@ def test_a_folder_or_a_pattern_without_pictures(word: str, tmp_path: Path, monke
         pictures.find([word])
 
 
-def test_an_answer_for_each(reader: DigitReader, tmp_path: Path) -> None:
+def test_every_picture_gets_an_answer(reader: DigitReader, tmp_path: Path) -> None:
     good = draw(tmp_path / "good.png", 5)
     Image.new("L", (90, 90), 230).save(tmp_path / "blank.png")
     (tmp_path / "text.png").write_text("7")
@@ -89,7 +89,7 @@ def test_an_answer_for_each(reader: DigitReader, tmp_path: Path) -> None:
         (0.6, 1, UNFAMILIAR, "unfamiliar: not a digit, or unlike all that the network has learned"),
     ],
 )
-def test_a_prediction_that_is_not_trusted(
+def test_the_status_and_the_note_of_a_prediction(
     four: float, familiarity: float, status: str, note: str, tmp_path: Path
 ) -> None:
     row = np.float32([0, 0, 0, 0, four, 0, 0, 0, 0, 1 - four])
@@ -103,7 +103,7 @@ def test_a_prediction_that_is_not_trusted(
     assert answer.prediction.status == status
 
 
-def test_many_are_read_in_their_order_by_several_processes(reader: DigitReader, tmp_path: Path) -> None:
+def test_many_pictures_are_read_in_order_by_several_processes(reader: DigitReader, tmp_path: Path) -> None:
     names = [draw(tmp_path / f"{index:03}.png", 13 * index) for index in range(BATCH_SIZE + 90)]
     names.insert(70, str(tmp_path / "gone.png"))
     found = read(reader, names)
@@ -113,7 +113,7 @@ def test_many_are_read_in_their_order_by_several_processes(reader: DigitReader, 
     assert [answer.prediction for answer in found if answer.prediction] == expected
 
 
-def test_whoever_stops_reading_leaves_no_process_behind(reader: DigitReader, tmp_path: Path) -> None:
+def test_reading_that_stops_early_leaves_no_process_behind(reader: DigitReader, tmp_path: Path) -> None:
     import multiprocessing
 
     names = [draw(tmp_path / f"{index:03}.png", index) for index in range(BATCH_SIZE + 1)]
@@ -123,7 +123,7 @@ def test_whoever_stops_reading_leaves_no_process_behind(reader: DigitReader, tmp
     assert not multiprocessing.active_children()
 
 
-def test_standard_input(reader: DigitReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_from_standard_input(reader: DigitReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path(draw(tmp_path / "seven.png", 40))
     pictures._standard_input.cache_clear()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
@@ -134,7 +134,7 @@ def test_standard_input(reader: DigitReader, tmp_path: Path, monkeypatch: pytest
     pictures._standard_input.cache_clear()
 
 
-def test_what_the_network_saw_is_saved_beside_the_picture(reader: DigitReader, tmp_path: Path) -> None:
+def test_the_input_of_the_network_is_saved_beside_the_picture(reader: DigitReader, tmp_path: Path) -> None:
     (answer,) = read(reader, [draw(tmp_path / "seven.png", 7)])
     path = showing.show(answer)
     assert path == tmp_path / "seven.png.seen.png"
@@ -198,10 +198,10 @@ def test_answers_as_csv_and_as_a_table(capsys: pytest.CaptureFixture[str]) -> No
     assert line.split() == ["ankle", "boot", "70.00", "%", "bag", "10.00", "%", "c.png"]
 
 
-def test_without_semaphores_one_process_prepares_them(
+def test_without_semaphores_one_process_prepares_all_pictures(
     reader: DigitReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where /dev/shm is read-only."""
+    """For example, where /dev/shm is read-only."""
 
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise OSError(30, "Read-only file system")
@@ -212,8 +212,8 @@ def test_without_semaphores_one_process_prepares_them(
 
 
 @pytest.mark.parametrize("lines", [False, True])
-def test_what_was_done_is_written_below(lines: bool, reader: DigitReader, tmp_path: Path) -> None:
-    """And lines that were removed are blue."""
+def test_the_drawing_shows_the_outline_and_removed_lines(lines: bool, reader: DigitReader, tmp_path: Path) -> None:
+    """Removed lines are blue, and a line of text below the drawing names that step."""
     picture = Image.new("RGB", (400, 400), "white")
     digit = Image.fromarray(IMAGES[40]).resize((150, 150), Image.Resampling.BICUBIC)
     picture.paste("black", (125, 125), digit)
@@ -230,5 +230,5 @@ def test_what_was_done_is_written_below(lines: bool, reader: DigitReader, tmp_pa
     assert (pixels == showing.LINES).all(1).any() == lines
 
 
-def test_nothing_is_drawn_where_nothing_was_read(reader: DigitReader, tmp_path: Path) -> None:
+def test_nothing_is_drawn_if_nothing_was_read(reader: DigitReader, tmp_path: Path) -> None:
     assert showing.show(ANSWERS[1]) is None

@@ -28,8 +28,8 @@ def reader(sample_run: Path) -> DigitReader:
     return digits.load(sample_run)
 
 
-def beside(reader: DigitReader, number: int, seed: int = 0) -> tuple[str, Image.Image]:
-    """Digits that the network reads with certainty, beside each other on white, and what they say."""
+def row_of_digits(reader: DigitReader, number: int, seed: int = 0) -> tuple[str, Image.Image]:
+    """The text and a picture of a row of digits, dark on white, that the network reads with certainty."""
     read = enumerate(reader.predict_images(IMAGES[:400]))
     sure = [index for index, each in read if each.probability > 0.999 and each.status == "read"]
     chosen = np.random.default_rng(seed).choice(sure, number)
@@ -40,10 +40,10 @@ def beside(reader: DigitReader, number: int, seed: int = 0) -> tuple[str, Image.
     return "".join(str(reader.predict(IMAGES[index]).digit) for index in chosen), paper
 
 
-def test_a_row(reader: DigitReader, tmp_path: Path) -> None:
+def test_a_row_is_read_from_every_form_of_a_picture(reader: DigitReader, tmp_path: Path) -> None:
     right = 0
     for seed in range(10):
-        text, picture = beside(reader, 5, seed)
+        text, picture = row_of_digits(reader, 5, seed)
         row = reader.read_row(picture)
         right += row.text == text
         lefts = [symbol.box[0] for symbol in row.symbols]
@@ -60,7 +60,7 @@ def test_a_row(reader: DigitReader, tmp_path: Path) -> None:
     assert row.probability == min(prediction.probability for prediction in row.predictions)
 
 
-def test_what_is_not_a_row(reader: DigitReader, tmp_path: Path) -> None:
+def test_pictures_and_arguments_that_are_not_a_row_are_refused(reader: DigitReader, tmp_path: Path) -> None:
     Image.new("L", (300, 90), 230).save(tmp_path / "blank.png")
     with pytest.raises(NoDigitError, match=r"blank\.png: blank: nothing stands out"):
         reader.read_row(tmp_path / "blank.png")
@@ -76,7 +76,7 @@ def test_what_is_not_a_row(reader: DigitReader, tmp_path: Path) -> None:
         whole.read_row(tmp_path / "blank.png")
 
 
-def test_every_digit_of_a_row_is_averaged(scripted: DigitReader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_digit_of_a_row_is_averaged_over_copies(scripted: DigitReader, monkeypatch: pytest.MonkeyPatch) -> None:
     averaged: list[int] = []
     monkeypatch.setattr(predict, "views", lambda images: averaged.append(len(images)) or [])
     rows.read(scripted, [[character(7, 0, (left, 0, left + 20, 40)) for left in (0, 30, 60)]])
@@ -102,9 +102,9 @@ def character(digit: int, familiarity: int, box: tuple[int, int, int, int], *hal
 @pytest.mark.parametrize(
     ("whole", "left", "right", "text", "note"),
     [
-        (5, 0, 0, "8", ""),  # one digit that is more familiar
-        (-2, 0, 0, "8", ""),  # halves that are only a little more familiar
-        (-9, 5, -8, "8", ""),  # one of which is not
+        (5, 0, 0, "8", ""),  # the whole is more familiar than its halves
+        (-2, 0, 0, "8", ""),  # the halves are only a little more familiar
+        (-9, 5, -8, "8", ""),  # only one half is much more familiar
         (-9, 5, 5, "13", ""),
         (-20, -19, 5, "8", "8 at 10: digits that touch?"),
     ],
@@ -167,8 +167,8 @@ def test_rows_as_json_csv_and_a_table(capsys: pytest.CaptureFixture[str]) -> Non
     assert other_line.split() == ["–", "b.png", "(blank:", "nothing)"]
 
 
-def test_several_pictures_of_rows_and_what_is_drawn(reader: DigitReader, tmp_path: Path) -> None:
-    _, picture = beside(reader, 4, 3)
+def test_several_pictures_of_rows_are_read_and_drawn(reader: DigitReader, tmp_path: Path) -> None:
+    _, picture = row_of_digits(reader, 4, 3)
     picture.save(tmp_path / "row.png")
     (tmp_path / "text.png").write_text("7")
     names = [str(tmp_path / name) for name in ("row.png", "text.png")]

@@ -16,16 +16,16 @@ IMAGES, _ = sample.load()
 
 def test_turned_and_smaller_copies() -> None:
     copies = views(IMAGES[:3])
-    assert len(copies) == 9  # and the images themselves
+    assert len(copies) == 9  # besides the images themselves
     assert not any(np.array_equal(copy, IMAGES[:3]) for copy in copies)
     assert {copy.shape for copy in copies} == {(3, 28, 28)}
-    smaller = copies[4]  # turned by nothing
+    smaller = copies[4]  # not turned
     assert smaller.sum() < 0.9 * IMAGES[:3].sum(dtype=int)
 
 
 @pytest.mark.parametrize("averaged", [False, True])
 def test_unfamiliar_images_are_averaged_and_less_certain(averaged: bool, sample_run: Path) -> None:
-    """And familiar ones averaged if asked; familiarity and status are of the image itself."""
+    """Familiar images are averaged on request. Familiarity and status are those of the image itself."""
     reader = digits.load(sample_run)
     noise = np.random.default_rng(0).integers(0, 256, (10, 28, 28), dtype=np.uint8)
     images = np.concatenate([IMAGES[::10], noise])
@@ -40,8 +40,8 @@ def test_unfamiliar_images_are_averaged_and_less_certain(averaged: bool, sample_
         plain.append(probabilities)
         strange.append(rating < reader.thresholds.familiarity)
         lowered.append(np.where(strange[-1][:, None], softmax, probabilities))
-    assert (unfamiliar & ~np.all(strange, axis=0)).any()  # has a familiar copy
-    assert (~unfamiliar & np.any(strange, axis=0)).any()
+    assert (unfamiliar & ~np.all(strange, axis=0)).any()  # some unfamiliar image has a familiar copy
+    assert (~unfamiliar & np.any(strange, axis=0)).any()  # some familiar image has an unfamiliar copy
     familiar = np.mean(plain, axis=0) if averaged else own
     expected = np.where(unfamiliar[:, None], np.mean(lowered, axis=0), familiar)
     predictions = reader.predict_images(images, averaged)
@@ -52,7 +52,7 @@ def test_unfamiliar_images_are_averaged_and_less_certain(averaged: bool, sample_
 
 
 def test_whole_pictures_are_not_turned() -> None:
-    """Their edges are not empty; an unfamiliar one is less certain."""
+    """Their edges are not empty. An unfamiliar whole picture is less certain too."""
     softmax = np.array([0.64, 0.36], np.float32)
     seen: list[int] = []
 
@@ -63,5 +63,5 @@ def test_whole_pictures_are_not_turned() -> None:
     spec = DataSpec(classes=("hat", "coat"), prepare="resize")
     reader = DigitReader(compute, data=spec, thresholds=Thresholds(familiarity=1.0, temperature=2.0))
     (prediction,) = reader.predict_images(IMAGES[:1])
-    assert prediction.probabilities == pytest.approx((0.8 / 1.4, 0.6 / 1.4))  # the square roots
+    assert prediction.probabilities == pytest.approx((0.8 / 1.4, 0.6 / 1.4))  # the temperature of 2 takes square roots
     assert seen == [1]

@@ -1,4 +1,4 @@
-"""The ``digits`` command: thin, each command a call of one function."""
+"""The ``digits`` command: each function parses the options of one command, and calls the package that does the work."""
 
 import logging
 import os
@@ -29,10 +29,10 @@ def main() -> int | None:
     try:
         code: int | None = app(prog_name="digits", standalone_mode=False)
     except USAGE_ERROR as error:
-        wrong: Any = error
-        called = wrong.ctx.command_path if wrong.ctx else "digits"
-        text = wrong.format_message()
-        raise UserError(f"{text}{'' if text.endswith(('.', '?')) else '.'} `{called} --help` says more.") from error
+        usage_error: Any = error
+        name = usage_error.ctx.command_path if usage_error.ctx else "digits"
+        text = usage_error.format_message()
+        raise UserError(f"{text}{'' if text.endswith(('.', '?')) else '.'} `{name} --help` says more.") from error
     return code
 
 
@@ -49,7 +49,7 @@ def options(context: typer.Context, debug: opt.Debug = False, version: opt.Versi
 
 
 @app.command(
-    add_help_option=False,  # --help is Hydra's too, and lists the keys
+    add_help_option=False,  # the training command has its own --help, which lists the keys
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
 def train(context: typer.Context) -> int | None:
@@ -58,7 +58,7 @@ def train(context: typer.Context) -> int | None:
 
     # The file's own path, since Lightning starts a second process as `python sys.argv[0] ...`.
     sys.argv = [str(training_command.__file__), *context.args]
-    sys.modules["__main__"].__spec__ = None  # under `python -m digits`, it would start that instead
+    sys.modules["__main__"].__spec__ = None  # under `python -m digits`, Lightning would start that instead
     return training_command.main()
 
 
@@ -143,10 +143,10 @@ def search(
         interruption.advice = "The same command resumes the search."
         raise
     board = rank(output)
-    mattered = importances(study)
-    tables.print_table(board, [*tables.write_files(board), *tables.write_importance(output, mattered)])
-    if mattered:
-        texts = [f"{key} {100 * fraction:.0f} %" for key, fraction in mattered.items()]
+    importance_by_key = importances(study)
+    tables.print_table(board, [*tables.write_files(board), *tables.write_importance(output, importance_by_key)])
+    if importance_by_key:
+        texts = [f"{key} {100 * fraction:.0f} %" for key, fraction in importance_by_key.items()]
         print(f"Importance after the first epoch: {', '.join(texts)}")
     if cfg.seeds > 1 and (fresh := search.train_winner(study, cfg, common, output)):
         print(search.fresh_text(study, cfg.seeds, fresh))
@@ -181,9 +181,13 @@ def evaluate(
         if robust:
             from digits.explanation.explain import draw_robustness
 
-    alone = len(trained) == 1 and not tta and data is None
-    folder = output or (trained[0].home if alone else None)
-    if folder and Run(folder).results_file.exists() and not (alone and folder.resolve() == trained[0].home.resolve()):
+    is_own_test = len(trained) == 1 and not tta and data is None
+    folder = output or (trained[0].home if is_own_test else None)
+    if (
+        folder
+        and Run(folder).results_file.exists()
+        and not (is_own_test and folder.resolve() == trained[0].home.resolve())
+    ):
         raise UserError(f"--output {folder} is a run directory with an evaluation.json of its own; name another one.")
     network, test = open_test(trained, tta, data)
     evaluation = measure(network, test, best_device())

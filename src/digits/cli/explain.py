@@ -17,11 +17,11 @@ def explain(named: Sequence[str], image: Path | None, digit: int | None, augment
     Args:
         named: A run, or overrides of a configuration.
         image: A picture to follow through the network.
-        digit: Index of a class, of which an example is followed instead.
+        digit: Index of a class; an example of it is followed instead.
         augment: Whether to draw the augmentation of the training.
 
     Raises:
-        UserError: If the run or the configuration is wrong, or only a trained network can be drawn.
+        UserError: If the run or the configuration is wrong, or a drawing needs a trained network.
     """
     is_drawn = image is not None or digit is not None
     if "=" in named[0] and not os.path.exists(named[0]):

@@ -27,13 +27,13 @@ def predict(run: str, images: Sequence[str], form: str, show: bool, are_rows: bo
     Returns:
         The exit code: a failure if a picture could not be read.
     """
-    # The network computes for a moment at a time: its threads must not spin on the cores that decode meanwhile.
+    # The network computes in short bursts: between them, its threads must not spin on the cores that decode pictures.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     found = pictures.find(images)
     failed = 0
-    how = preparation_of(run)
-    reader = None if how else _load(run)
-    with pictures.prepare(found, reader.data.prepare if reader else str(how), are_rows) as prepared:
+    known_preparation = preparation_of(run)
+    reader = None if known_preparation else _load(run)
+    with pictures.prepare(found, reader.data.prepare if reader else str(known_preparation), are_rows) as prepared:
         reader = reader or _load(run)
         answers = (pictures.read_rows if are_rows else pictures.read)(reader, prepared)
         with _output(form, reader.data.classes, are_rows) as write:

@@ -41,7 +41,7 @@ LOST_JOBS = {
     "TerminatedWorkerError": "a job's process was killed, perhaps because memory ran out",
     "UncompletedJobError": "a job ended without a result: {}",
 }
-"""Errors of joblib and submitit by name, since both are imported with their launchers only."""
+"""Errors of joblib and submitit by class name, since both are only imported with their launchers."""
 
 NEXT = """Try next:
   python train.py model=compact                  a small modern network
@@ -53,7 +53,7 @@ def main() -> int | None:
     """Parse the command line, then let Hydra compose the configuration and call `run_job` for each job.
 
     Returns:
-        The exit code of what was done; None if Hydra has run no job, or not all of a sweep.
+        The exit code; None if Hydra has run no job, or only a part of a sweep.
     """
     if "--debug" in sys.argv:
         sys.argv.remove("--debug")
@@ -76,7 +76,7 @@ def main() -> int | None:
         if interruption and HydraConfig.initialized():
             interruption.advice = _how_to_resume()
         if reason := LOST_JOBS.get(type(error).__name__):
-            details = " ".join(str(error).splitlines()[:2])  # submitit names the job, and its log below
+            details = " ".join(str(error).splitlines()[:2])  # submitit appends the whole log of the job
             raise RunError(f"{reason.format(details)}. {_how_to_resume()}") from error
         raise
     finally:
@@ -145,7 +145,7 @@ def _train(cfg: DictConfig, run: Run, sweeping: bool) -> float:
 
 
 def write_report(run: Run, results: Results) -> None:
-    """Write the report; the run has finished without it too."""
+    """Write the report. If that fails, only warn: the run has finished without it."""
     from digits.explanation.report import write
 
     try:

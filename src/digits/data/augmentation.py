@@ -8,10 +8,10 @@ from torch.nn.functional import grid_sample, pad
 
 from digits.model.geometry import IMAGE_SIZE
 
-HALF_INK = 127  # of 255: brighter is a stroke
-SLIMNESS, SHORTEST = 2.2, 10  # height over width, and height in pixels, of a single upright stroke: a 1
-UPPER_PART, WIDEST = 0.35, 6  # of the height, and pixels wide, of the stroke above the loop of a 6
-SERIF = (4.0, 9.0), (0.38, 1.16)  # pixels long, radians below the horizontal: of a 1, to the left
+HALF_INK = 127  # of 255; brighter pixels belong to a stroke
+SLIMNESS, SHORTEST = 2.2, 10  # least height over width of a 1; least height of a 1 or 6, in pixels
+UPPER_PART, WIDEST = 0.35, 6  # the stroke above the loop of a 6: fraction of the height, largest width in pixels
+SERIF = (4.0, 9.0), (0.38, 1.16)  # of a 1, to the left: length in pixels, radians below the horizontal
 HOOK = (5.0, 12.0), (-0.3, 0.25)  # the same of a 6, to the right
 SERIF_WIDTH = (2.0, 3.2)  # pixels
 HALF = IMAGE_SIZE / 2  # pixels per unit of grid_sample, whose image extends from -1 to 1
@@ -33,13 +33,13 @@ class Augmentation:
         elastic: Standard deviation of the elastic displacement along each axis, in pixels.
         smoothness: Standard deviation of a bump, in pixels; the displacement is similar over this distance.
         thickness: Largest change of the strokes' thickness, as a fraction of one pixel on each side.
-        serif: Fraction of the ones and sixes that get a stroke at their upper end, as many people write them and MNIST
-            rarely shows them: of a 1 down to the left, of a 6 to the right. They are recognised by their shape, so
-            that some other digits get one too.
+        serif: Fraction of the ones and sixes that get a stroke at their upper end, which many people write and MNIST
+            rarely shows: on a 1 down to the left, on a 6 to the right. Ones and sixes are recognised by their shape, so
+            that some other digits get such a stroke too.
         erase: Fraction of images in which a rectangle is erased (Zhong et al., 2020,
             https://arxiv.org/abs/1708.04896).
         erased: Longest side of that rectangle, in pixels.
-        final: Fraction of all this that is left in the last epoch, so that training ends with more natural digits.
+        final: Fraction of all these changes in the last epoch, so that training ends with more natural digits.
     """
 
     def __init__(
@@ -85,23 +85,23 @@ class Augmentation:
         """
         self._functions = self._functions.to(images.device)
         coefficients = self._coefficients(len(images), generator, strength)
-        places = (coefficients @ self._functions).view(-1, 2, IMAGE_SIZE, IMAGE_SIZE)
+        positions = (coefficients @ self._functions).view(-1, 2, IMAGE_SIZE, IMAGE_SIZE)
         if self.serif:
             images = self._add_serifs(images, generator, strength)
         strokes = self._thicken(images, generator, strength) if self.thickness else images.float()
-        places = places.permute(0, 2, 3, 1)
-        changed = grid_sample(strokes.unsqueeze(1), places, align_corners=False).squeeze(1)
+        positions = positions.permute(0, 2, 3, 1)
+        changed = grid_sample(strokes.unsqueeze(1), positions, align_corners=False).squeeze(1)
         return self._erase(changed, generator, strength) if self.erase else changed
 
     def _coefficients(self, n: int, generator: torch.Generator | None, strength: float) -> Tensor:
         """Coefficients of x, y, 1 and the bumps, for the x and y that each output pixel samples, (n, 2, functions)."""
         device = self._functions.device
-        drawn = (torch.rand(6, n, generator=generator, device=device) * 2 - 1) * strength
-        angle, slant = drawn[0] * self.rotation, drawn[1] * self.shear
-        width, height = torch.exp(drawn[2:4] * self.scale)
+        random = (torch.rand(6, n, generator=generator, device=device) * 2 - 1) * strength
+        angle, slant = random[0] * self.rotation, random[1] * self.shear
+        width, height = torch.exp(random[2:4] * self.scale)
         sine, cosine, slope = angle.sin(), angle.cos(), slant.tan()
-        x = torch.stack([cosine * width, (slope * cosine - sine) * width, drawn[4] * self.shift], dim=1)
-        y = torch.stack([sine * height, (slope * sine + cosine) * height, drawn[5] * self.shift], dim=1)
+        x = torch.stack([cosine * width, (slope * cosine - sine) * width, random[4] * self.shift], dim=1)
+        y = torch.stack([sine * height, (slope * sine + cosine) * height, random[5] * self.shift], dim=1)
         affine = torch.stack([x, y], dim=1)
         bumps = len(self._functions) - 3
         if not bumps:
@@ -110,53 +110,53 @@ class Augmentation:
         return torch.cat([affine, bends], dim=2)
 
     def _thicken(self, images: Tensor, generator: torch.Generator | None, strength: float) -> Tensor:
-        """Mix each image, uint8, with one whose strokes are a pixel thicker on each side, or thinner; float32."""
-        drawn = torch.rand(len(images), 1, 1, generator=generator, device=images.device) * 2 - 1
-        amounts = drawn * (self.thickness * strength)
-        grows = torch.where(amounts > 0, images, 255 - images)  # thinner strokes are a background that grows
+        """Mix each image, uint8, with one whose strokes are a pixel thicker, or thinner, on each side; float32."""
+        random = torch.rand(len(images), 1, 1, generator=generator, device=images.device) * 2 - 1
+        amounts = random * (self.thickness * strength)
+        grows = torch.where(amounts > 0, images, 255 - images)  # to thin the strokes, the background grows
         return images + amounts * (_largest_around(grows) - grows)
 
     def _add_serifs(self, images: Tensor, generator: torch.Generator | None, strength: float) -> Tensor:
-        """Draw a stroke from the upper end of some digits: of a 1 down to the left, of a 6 to the right; uint8."""
-        drawn = torch.rand(4, len(images), generator=generator, device=images.device)
+        """Draw a stroke at the upper end of some digits: on a 1 down to the left, on a 6 to the right; uint8."""
+        random = torch.rand(4, len(images), generator=generator, device=images.device)
         axis = torch.arange(IMAGE_SIZE, device=images.device)
         ink = images > HALF_INK
         rows = ink.any(2)
         height, top = rows.sum(1), rows.int().argmax(1)
-        strokes = ink[:, :, 0] + (ink[:, :, 1:] & ~ink[:, :, :-1]).sum(2)  # that each row crosses
+        strokes = ink[:, :, 0] + (ink[:, :, 1:] & ~ink[:, :, :-1]).sum(2)  # the number that each row crosses
         lower = axis >= (top + UPPER_PART * height)[:, None]
         is_single = (strokes < 2).all(1)
         is_one = is_single & (height > SLIMNESS * ink.any(1).sum(1))
         is_six = ~is_single & (lower | (strokes < 2) & (ink.sum(2) <= WIDEST)).all(1)
-        chosen = (drawn[0] < self.serif * strength) & (height > SHORTEST) & (is_one | is_six)
+        chosen = (random[0] < self.serif * strength) & (height > SHORTEST) & (is_one | is_six)
         upper = ink[torch.arange(len(images), device=images.device), top].float()
         left = (upper * axis).sum(1) / upper.sum(1).clamp(min=1)
         length, angle = (
             torch.where(is_one, _between(*ones, part), _between(*sixes, part))
-            for ones, sixes, part in zip(SERIF, HOOK, drawn[1:3], strict=True)
+            for ones, sixes, part in zip(SERIF, HOOK, random[1:3], strict=True)
         )
         across, down = torch.where(is_one, -length, length) * angle.cos(), length * angle.sin()
         x = axis - left[:, None, None]
         y = (axis - (top + 0.8)[:, None])[:, :, None]
         along = ((x * across[:, None, None] + y * down[:, None, None]) / length[:, None, None] ** 2).clamp(0, 1)
         distance = torch.hypot(x - along * across[:, None, None], y - along * down[:, None, None])
-        width = _between(*SERIF_WIDTH, drawn[3])[:, None, None]
+        width = _between(*SERIF_WIDTH, random[3])[:, None, None]
         stroke = 255 * chosen[:, None, None] * (width / 2 + 0.5 - distance).clamp(0, 1)
         return torch.maximum(images, stroke.to(images.dtype))
 
     def _erase(self, images: Tensor, generator: torch.Generator | None, strength: float) -> Tensor:
         """Erase a rectangle in some of the images."""
-        drawn = torch.rand(5, len(images), 1, generator=generator, device=images.device)
+        random = torch.rand(5, len(images), 1, generator=generator, device=images.device)
         pixels = torch.arange(IMAGE_SIZE, device=images.device) + 0.5
         rows, columns = (
-            (pixels - drawn[axis] * IMAGE_SIZE).abs() < drawn[axis + 2] * self.erased / 2 for axis in (0, 1)
+            (pixels - random[axis] * IMAGE_SIZE).abs() < random[axis + 2] * self.erased / 2 for axis in (0, 1)
         )
-        covered = (rows & (drawn[4] < self.erase * strength)).unsqueeze(2) & columns.unsqueeze(1)
+        covered = (rows & (random[4] < self.erase * strength)).unsqueeze(2) & columns.unsqueeze(1)
         return images.masked_fill(covered, 0.0)
 
 
-def _between(low: float, high: float, drawn: Tensor) -> Tensor:
-    return low + (high - low) * drawn
+def _between(low: float, high: float, random: Tensor) -> Tensor:
+    return low + (high - low) * random
 
 
 def _largest_around(images: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ def _largest_around(images: Tensor) -> Tensor:
 def _functions(smoothness: float, bumps: bool) -> Tensor:
     """x, y and 1 of each pixel, and Gaussian bumps on a grid over the image, (functions, 784).
 
-    Their sum, with random weights of standard deviation 1, has standard deviation 1 at every pixel.
+    The sum of the bumps, with random weights of standard deviation 1, has standard deviation 1 at every pixel.
     """
     axis = (torch.arange(IMAGE_SIZE) + 0.5) / HALF - 1
     y, x = (part.flatten() for part in torch.meshgrid(axis, axis, indexing="ij"))

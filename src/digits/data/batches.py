@@ -1,4 +1,4 @@
-"""Batches of images that lie in the memory of the device, in an order that depends on seed and epoch alone."""
+"""Batches of images in the memory of the device, in an order that depends only on seed and epoch."""
 
 import math
 from collections.abc import Iterator
@@ -54,20 +54,19 @@ class Batches(Sampler[Tensor]):
     """Yields the indices of whole batches, (batch,) int64; the order is a function of seed and epoch.
 
     A resumed run therefore sees the batches of an uninterrupted one. Several processes share the images as with a
-    DistributedSampler; here the indices stay in a tensor, because three million Python numbers would take more memory
-    than the labels.
+    DistributedSampler; here the indices stay in a tensor, because a list of Python numbers takes far more memory.
 
     Args:
         part: The images to sample.
         batch_size: Images per batch, in each process.
         world: Number of processes.
-        rank: Number of this process.
+        rank: Index of this process.
         shuffle: Whether to shuffle in each epoch.
         seed: Seed of the order.
 
     Attributes:
-        served: Batches of the epoch so far.
-        skipped: Batches to skip when the next epoch starts (set on resume).
+        served: Number of batches served in this epoch so far.
+        skipped: Number of batches to skip when the next epoch starts (set on resume).
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class Batches(Sampler[Tensor]):
 
     @property
     def repeated(self) -> int:
-        """Images that are used twice per epoch, because the number does not divide among the processes."""
+        """Number of images used twice per epoch, so that each process gets equally many."""
         return -len(self.part) % self.world
 
     def set_epoch(self, epoch: int) -> None:
@@ -98,7 +97,7 @@ class Batches(Sampler[Tensor]):
         if self.world > 1:
             total = len(self.part) + self.repeated
             order = order[torch.arange(self.rank, total, self.world) % len(order)]
-        # Moved to the device at once: moving the indices of each batch would wait for the batch before. A generator,
+        # Move all indices to the device at once: moving those of a batch would wait for the batch before. A generator,
         # because Lightning sets the epoch after it creates the iterator, and before it asks for the first batch.
         batches = torch.split(order.to(self.part.members.device), self.batch_size)
         self.served, self.skipped = self.skipped, 0
@@ -117,8 +116,8 @@ class Loader(DataLoader[Batch]):
     sampler: Batches
 
     def __init__(self, part: Digits, batches: Batches) -> None:
-        # With a generator of its own, starting an epoch draws no random number from the one that dropout uses:
-        # Lightning starts it at another moment in the epoch at which a run resumes.
+        # Without a generator of its own, each epoch would draw a random number from the one that dropout uses, and
+        # Lightning starts the epoch in which a run resumes at another moment.
         super().__init__(part, None, sampler=batches, collate_fn=_unchanged, generator=torch.Generator())
 
     def state_dict(self) -> dict[str, int]:
@@ -126,7 +125,7 @@ class Loader(DataLoader[Batch]):
         return {"batches": self.sampler.served}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Continue behind them."""
+        """Continue after these batches."""
         self.sampler.skipped = state_dict["batches"]
 
 

@@ -1,7 +1,7 @@
 """Finds, verifies and downloads the four files of MNIST, and of data sets in its format.
 
 A file is used only if its content has the official checksum. A damaged file is reported and left in place, or renamed
-if the downloaded one needs its name; no user's file is deleted.
+if the downloaded one needs its name; a user's file is never deleted.
 """
 
 import gzip
@@ -41,13 +41,13 @@ class DownloadError(RunError):
 
 @dataclass
 class Found:
-    """What a folder holds.
+    """The files found in a folder.
 
     Attributes:
         source: The data set that was looked for.
-        contents: The verified IDX file of each name, decompressed.
-        paths: Where each of them lies.
-        damaged: What is wrong with each file that bears an official name and not its content.
+        contents: The content of each verified IDX file, by name, decompressed.
+        paths: The path of each of them.
+        damaged: The problem of each file that has an official name but not the official content.
     """
 
     source: Source
@@ -64,7 +64,7 @@ class Found:
 def find(root: Path, source: Source = MNIST) -> Found:
     """Look for the four files, raw or gz, under the names that common tools give them.
 
-    In torchvision's ``MNIST/raw`` under a folder, in the folder itself, and in folders that bear a file's name.
+    Looks in torchvision's ``MNIST/raw`` below the folder, in the folder itself, and in subfolders named like a file.
     """
     found = Found(source)
     for name, official in source.files.items():
@@ -104,7 +104,7 @@ def obtain(root: Path, mirrors: Sequence[str] | None = None, source: Source = MN
     if not found.missing:
         return found
     try:
-        if mirrors is not None and not mirrors:  # nothing to download, so the folder stays as it is
+        if mirrors is not None and not mirrors:  # data.mirrors=[]: do not download, and do not change the folder
             raise DownloadError(f"no mirror delivered {found.missing[0]}.gz (none is given)")
         root.mkdir(parents=True, exist_ok=True)
         with Lock(root / ".fetching.lock"):
@@ -128,7 +128,7 @@ def obtain(root: Path, mirrors: Sequence[str] | None = None, source: Source = MN
 
 
 def file_lines(found: Found) -> Iterator[str]:
-    """A line about each verified file."""
+    """Describe each verified file in one line."""
     for name, path in found.paths.items():
         shape = parse_idx(found.contents[name]).shape
         kind = f"{shape[0]:,} images of {shape[1]}×{shape[2]}" if len(shape) == 3 else f"{shape[0]:,} labels"
@@ -158,10 +158,10 @@ def parse_idx(content: bytes) -> npt.NDArray[np.uint8]:
 
 def _candidates(root: Path, name: str, torchvision: str) -> Iterator[Path]:
     dotted = name.replace("-idx", ".idx")  # as 7-Zip and Kaggle name it
-    around = [folder for folder in (root / name, root / dotted) if os.path.isdir(folder)]  # as in archives of Kaggle
-    for folder in (root / torchvision / "raw", *([root / "raw"] if root.name == torchvision else []), root, *around):
+    wrappers = [folder for folder in (root / name, root / dotted) if os.path.isdir(folder)]  # as in Kaggle's archives
+    for folder in (root / torchvision / "raw", *([root / "raw"] if root.name == torchvision else []), root, *wrappers):
         for path in (folder / name, folder / f"{name}.gz", folder / dotted, folder / f"{dotted}.gz"):
-            if path not in around:
+            if path not in wrappers:
                 yield path
 
 
@@ -170,7 +170,7 @@ def _read(path: Path, official: Official) -> bytes:
     if official.md5 and path.suffix != ".gz":
         raise ValueError("only the .gz file can be verified") if path.is_file() else FileNotFoundError
     with path.open("rb") as file:
-        return _verified(file.read(2 * official.size), official, path.suffix == ".gz")  # no good file is longer
+        return _verified(file.read(2 * official.size), official, path.suffix == ".gz")  # no valid file is longer
 
 
 def _verified(stored: bytes, official: Official, packed: bool = True) -> bytes:
@@ -181,7 +181,7 @@ def _verified(stored: bytes, official: Official, packed: bool = True) -> bytes:
     if packed:
         try:
             with gzip.open(io.BytesIO(stored)) as file:
-                content = file.read(official.size + 1)  # no more, so that a file made to unpack endlessly cannot
+                content = file.read(official.size + 1)  # no more: a malicious file may unpack endlessly
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise ValueError(f"not a whole gz file: {error}") from error
     if len(content) != official.size:
@@ -196,7 +196,7 @@ def _fetch(root: Path, found: Found, mirrors: Sequence[str]) -> None:
     """Download the missing files, and write each once it is verified."""
     mirrors, source = list(mirrors), found.source
     folder = root / "raw" if root.name == source.torchvision else root / source.torchvision / "raw"
-    # The log is enough in a pipe, whatever FORCE_COLOR says.
+    # In a pipe there is only the log and no progress bar, even with FORCE_COLOR.
     columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, disable=not shows_progress(sys.stdout)) as progress:
         for name in found.missing:
@@ -233,7 +233,7 @@ def _keep(target: Path, content: bytes) -> None:
 
 
 def _download(address: str, progress: Progress, task: TaskID) -> Iterator[bytes]:
-    """Yield a file in pieces; raises OSError if the mirror is silent, slow, or sends more than there can be."""
+    """Yield a file in pieces; raises OSError if the mirror is silent or slow, ValueError if it sends too much."""
     started, received = time.monotonic(), 0
     with urlopen(Request(address, headers={"User-Agent": "digits"}), timeout=TIMEOUT_SECONDS) as response:
         length = response.headers.get("Content-Length")

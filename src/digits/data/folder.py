@@ -1,4 +1,4 @@
-"""A folder of pictures, in a folder for each class: prepared once, and kept in one file beside them."""
+"""A folder of pictures, with a subfolder for each class: prepared once, and kept in a cache file in the folder."""
 
 import functools
 import io
@@ -26,11 +26,12 @@ from digits.runs.files import changed_at, write
 log = logging.getLogger(__name__)
 
 TRAIN, TEST = "train", "test"
-PARTS = (TRAIN, TEST, "val", "valid", "validation")  # names that are not those of classes
+PARTS = (TRAIN, TEST, "val", "valid", "validation")  # folder names that cannot be classes
 MAX_SKIPPED = 0.1  # fraction of the pictures; more are an error
 NAMED = 5  # skipped pictures that a message names
-VERSION = 2  # of the file with the prepared pictures; another preparation makes another version
-DTYPES = (np.dtype(np.uint8), np.dtype(np.uint8), np.dtype(np.bool_))
+VERSION = 2  # of the cache file; a change of the preparation needs a new version
+DTYPES = (np.dtype(np.uint8), np.dtype(np.uint8), np.dtype(np.bool_))  # images, labels, test
+# Raised by a damaged cache file.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError, zipfile.BadZipFile)
 
 
@@ -43,7 +44,7 @@ class Pictures:
         images: (n, 28, 28) uint8.
         labels: (n,) uint8, indices of classes.
         test: (n,) bool, whether each belongs to the folder ``test``; all false without one.
-        names: The file of each, relative to the folder.
+        names: The file of each picture, relative to the folder.
         skipped: The pictures that cannot be used, and why.
     """
 
@@ -57,7 +58,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class _Listing:
-    """What a folder holds, without opening a picture: it changes if a picture changes."""
+    """The classes and files of a folder, listed without opening a picture: it changes if a picture changes."""
 
     version: int
     how: str
@@ -66,12 +67,12 @@ class _Listing:
 
 
 def read(root: Path, how: str, keep: bool = True) -> Pictures:
-    """Read all pictures of a folder, from the file of an earlier call if nothing has changed.
+    """Read all pictures of a folder, from the cache file of an earlier call if nothing has changed.
 
     Args:
-        root: The folder. It has a folder of pictures for each class, or folders ``train`` and ``test`` that have them.
+        root: The folder, with a folder of pictures for each class, or folders ``train`` and ``test`` with such folders.
         how: One of `photo.PREPARATIONS`.
-        keep: Whether to keep what was prepared, in a file in the folder.
+        keep: Whether to keep the prepared pictures in a cache file in the folder.
 
     Raises:
         UserError: If the folder has no such structure, too many pictures cannot be used, or one is in two classes.
@@ -147,7 +148,7 @@ def _prepare(root: Path, listing: _Listing) -> Pictures:
     tests: list[bool] = []
     names: list[str] = []
     skipped = {}
-    first: dict[bytes, int] = {}  # of each image, its place
+    places: dict[bytes, int] = {}  # position of each different image
     with parallel.prepare(list(facts), functools.partial(photo.prepare, how=listing.how)) as batches:
         each = itertools.chain.from_iterable(batches)
         for path, image, error in tracked(each, "Preparing pictures", len(facts), shows_progress(sys.stderr)):
@@ -155,7 +156,7 @@ def _prepare(root: Path, listing: _Listing) -> Pictures:
             if image is None:
                 skipped[name] = str(error)
                 continue
-            place = first.setdefault(image.tobytes(), len(images))
+            place = places.setdefault(image.tobytes(), len(images))
             if place == len(images):
                 images.append(image)
                 labels.append(label)
@@ -166,7 +167,7 @@ def _prepare(root: Path, listing: _Listing) -> Pictures:
                     f"{root / names[place]} and {root / name} look the same at 28×28 pixels, and are in two classes."
                 )
             else:
-                tests[place] = tests[place] or test  # never in both parts
+                tests[place] = tests[place] or test  # an image is never in both parts
                 log.info("%s looks the same at 28×28 pixels as %s, which is used.", name, names[place])
     return Pictures(
         tuple(listing.classes),
@@ -203,7 +204,7 @@ def _packed(pictures: Pictures, listing: _Listing) -> bytes:
 
 
 def _cached(cache: Path, listing: _Listing) -> Pictures | None:
-    """What an earlier call has kept; None if there is nothing, it is damaged, or a picture has changed."""
+    """The pictures in the cache file; None without it, if it is damaged, or if a picture has changed."""
     try:
         with cache.open("rb") as stream, np.load(stream, allow_pickle=False) as file:  # a zip archive has checksums
             about = json.loads(str(file["about"]))

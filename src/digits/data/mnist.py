@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 AUGMENTATION = 1  # separates its random numbers from those of dropout
 FINGERPRINT_BATCH = 10_000  # images, to limit the memory
-MIN_EPOCH = 2_000  # images; the pictures of a folder are repeated until there are so many
+MIN_EPOCH = 2_000  # images; the pictures of a small folder are repeated to reach this number
 
 
 def fingerprint(parts: Sequence[Digits]) -> str:
@@ -155,7 +155,7 @@ class MNISTDataModule(LightningDataModule):
         return self._load()[2]
 
     def held_out(self) -> HeldOut:
-        """The test set with its names."""
+        """The test set, with the names of the data set and of its classes."""
         return HeldOut(self.description["name"], self.spec.classes, self.test_set())
 
     def state_dict(self) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class MNISTDataModule(LightningDataModule):
 
 
 def _statistics(images: Array) -> tuple[float, float]:
-    """Mean and standard deviation of all pixels, scaled to 0 to 1, to four digits as MNIST's."""
+    """Mean and standard deviation of all pixels, scaled to 0 to 1, rounded to four digits as for MNIST."""
     counts = np.bincount(images.ravel(), minlength=256) / images.size
     levels = np.arange(256) / 255
     mean = float(counts @ levels)

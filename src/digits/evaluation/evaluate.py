@@ -1,4 +1,4 @@
-"""Tests a network on the test set of its training."""
+"""Tests a trained network: on the test set of its training, or on other data."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ WORST_MISTAKES = 25  # kept with their images
 
 
 def evaluate(*trained: Trained, tta: bool = False, other: str | None = None) -> Evaluation:
-    """Test a trained network again, on the test set of its training. Of several, average the probabilities.
+    """Test a trained network again, on the test set of its training. For several, average the probabilities.
 
     The accuracy of one network is the ``test_accuracy`` that the training wrote, on the same kind of device.
 
@@ -54,7 +54,7 @@ def evaluate(*trained: Trained, tta: bool = False, other: str | None = None) -> 
         other: Another data set with the same classes, or a folder of pictures; None for that of the training.
 
     Raises:
-        UserError: If a checkpoint is not one, its data cannot be found, or the test sets differ.
+        UserError: If a file is not a checkpoint, its data cannot be found, or the test sets differ.
         DownloadError: If MNIST cannot be downloaded.
     """
     return measure(*open_test(trained, tta, other), best_device())
@@ -72,11 +72,11 @@ def open_test(trained: Sequence[Trained], tta: bool = False, other: str | None =
         The network, or an `Ensemble`, on the CPU; and the test set.
 
     Raises:
-        UserError: If a checkpoint is not one, its data cannot be found, or the test sets differ.
+        UserError: If a file is not a checkpoint, its data cannot be found, or the test sets differ.
         DownloadError: If MNIST cannot be downloaded.
     """
     checkpoints = [Checkpoint(each.checkpoint) for each in trained]
-    networks = [checkpoint.rated() for checkpoint in checkpoints]  # refuses what it has to before data is read
+    networks = [checkpoint.rated() for checkpoint in checkpoints]  # refuses a damaged checkpoint before data is read
     names = [str(checkpoint.path) for checkpoint in checkpoints]
     ensemble = Ensemble(networks, SHIFTED if tta else IN_PLACE, names).eval()
     network = networks[0] if len(networks) == 1 and not tta else ensemble
@@ -102,7 +102,7 @@ def other_data(word: str, checkpoints: Sequence[Checkpoint]) -> HeldOut:
 
     Args:
         word: A value of ``data=``, or a folder of pictures, with a folder for each class.
-        checkpoints: Of the networks; all know the same classes.
+        checkpoints: The checkpoints of the networks, which all have the same classes.
 
     Raises:
         UserError: If the data set does not exist, has a class that the networks do not know, or trained one of them.
@@ -138,9 +138,9 @@ def other_data(word: str, checkpoints: Sequence[Checkpoint]) -> HeldOut:
 def score(network: nn.Module, part: Digits, device: torch.device = CPU) -> tuple[float, float]:
     """Accuracy, 0 to 1, and mean cross-entropy, in nats, on a part of the data."""
     images, labels = part[torch.arange(len(part), device=part.members.device)]
-    found, labels = logits(network, images, device), labels.cpu()
-    accuracy = (found.argmax(1) == labels).double().mean()
-    return rounded(accuracy), rounded(cross_entropy(found.double(), labels))
+    outputs, labels = logits(network, images, device), labels.cpu()
+    accuracy = (outputs.argmax(1) == labels).double().mean()
+    return rounded(accuracy), rounded(cross_entropy(outputs.double(), labels))
 
 
 def measure(network: nn.Module, data: HeldOut, device: torch.device = CPU) -> Evaluation:
@@ -152,11 +152,11 @@ def measure(network: nn.Module, data: HeldOut, device: torch.device = CPU) -> Ev
     test = data.digits
     targets = test.labels.cpu()
     if isinstance(network, RatedNetwork):
-        found, familiarity = ratings(network, test.images, device)
-        untrusted = _untrusted(network.thresholds, found, familiarity, targets)
+        outputs, familiarity = ratings(network, test.images, device)
+        untrusted = _untrusted(network.thresholds, outputs, familiarity, targets)
     else:
-        found, untrusted = logits(network, test.images, device), dict[str, Any]()
-    probabilities = found.double().softmax(1).numpy()
+        outputs, untrusted = logits(network, test.images, device), dict[str, Any]()
+    probabilities = outputs.double().softmax(1).numpy()
     if not np.isfinite(probabilities).all():
         raise RunError("an output of the network is not a finite number; it cannot be tested")
     images, labels = test.images.cpu().numpy(), targets.numpy()
@@ -164,11 +164,11 @@ def measure(network: nn.Module, data: HeldOut, device: torch.device = CPU) -> Ev
     return Evaluation(
         dataset=data.name,
         images=len(labels),
-        test_accuracy=rounded(multiclass_accuracy(found, targets, number, average="micro")),
-        test_loss=rounded(cross_entropy(found.double(), targets)),
-        calibration_error=rounded(multiclass_calibration_error(found, targets, number, n_bins=BINS)),
-        digits=_digit_metrics(found, targets, number),
-        confusion_matrix=multiclass_confusion_matrix(found, targets, number).tolist(),
+        test_accuracy=rounded(multiclass_accuracy(outputs, targets, number, average="micro")),
+        test_loss=rounded(cross_entropy(outputs.double(), targets)),
+        calibration_error=rounded(multiclass_calibration_error(outputs, targets, number, n_bins=BINS)),
+        digits=_digit_metrics(outputs, targets, number),
+        confusion_matrix=multiclass_confusion_matrix(outputs, targets, number).tolist(),
         reliability=_reliability(probabilities, labels),
         examples=[png_of(images[np.argmax(labels == label)]) if label in labels else "" for label in range(number)],
         classes=list(data.classes),
@@ -177,12 +177,12 @@ def measure(network: nn.Module, data: HeldOut, device: torch.device = CPU) -> Ev
         checkpoints=network.names if isinstance(network, Ensemble) else [],
         tta=isinstance(network, Ensemble) and network.shifts == SHIFTED,
         labels=labels.tolist(),
-        predictions=found.argmax(1).tolist(),
+        predictions=outputs.argmax(1).tolist(),
     )
 
 
 def data_of(checkpoint: Checkpoint) -> MNISTDataModule:
-    """The data that a checkpoint was trained on: where it was then, or where it is now or can be downloaded to.
+    """Load the data that a checkpoint was trained on: from its old folder, or else from the default one or a mirror.
 
     Raises:
         UserError: If the checkpoint does not say, or the data has changed.
@@ -191,7 +191,7 @@ def data_of(checkpoint: Checkpoint) -> MNISTDataModule:
     try:
         arguments = dict(checkpoint.content[MNISTDataModule.CHECKPOINT_HYPER_PARAMS_KEY])
         state = checkpoint.content["MNISTDataModule"]
-        if state["name"] == SAMPLE:  # it may have replaced MNIST
+        if state["name"] == SAMPLE:  # the offline fallback may have replaced MNIST
             arguments.update(name="sample", val_size=state["val"])
         seed = int(arguments.pop("seed"))
 
@@ -199,7 +199,7 @@ def data_of(checkpoint: Checkpoint) -> MNISTDataModule:
             checked = parse_data({**arguments, "offline_fallback": False, **changes})
             return MNISTDataModule(**asdict(checked), seed=seed)
 
-        data = build(mirrors=[])  # only read: the checkpoint names this folder, not the user
+        data = build(mirrors=[])  # only read: the checkpoint chose this folder, not the user
         elsewhere = None if data.name == "folder" else build(mirrors=None, root=default_root(str(data.name)))
         if state.keys() != Dataset.__required_keys__:
             raise ValueError(f"its data set has {', '.join(state)}")
@@ -222,17 +222,17 @@ def data_of(checkpoint: Checkpoint) -> MNISTDataModule:
     return data
 
 
-def _untrusted(thresholds: Thresholds, found: Tensor, familiarity: Tensor, targets: Tensor) -> Mapping[str, Any]:
-    """The fractions of the correct and of the wrong predictions that are not trusted; None without any."""
-    doubted = (found.softmax(1).amax(1) < thresholds.probability) | (familiarity < thresholds.familiarity)
-    correct = found.argmax(1) == targets
+def _untrusted(thresholds: Thresholds, outputs: Tensor, familiarity: Tensor, targets: Tensor) -> Mapping[str, Any]:
+    """Fractions of the correct and of the wrong predictions that are not trusted; None if there are no such ones."""
+    doubted = (outputs.softmax(1).amax(1) < thresholds.probability) | (familiarity < thresholds.familiarity)
+    correct = outputs.argmax(1) == targets
     parts = {"untrusted_correct": doubted[correct], "untrusted_wrong": doubted[~correct]}
     return {name: rounded(part.double().mean()) if len(part) else None for name, part in parts.items()}
 
 
-def _digit_metrics(found: Tensor, targets: Tensor, classes: int) -> list[DigitMetrics]:
+def _digit_metrics(outputs: Tensor, targets: Tensor, classes: int) -> list[DigitMetrics]:
     columns = [
-        metric(found, targets, classes, average="none").tolist()
+        metric(outputs, targets, classes, average="none").tolist()
         for metric in (multiclass_precision, multiclass_recall, multiclass_f1_score)
     ]
     counts = torch.bincount(targets, minlength=classes).tolist()

@@ -25,7 +25,7 @@ Z95 = 1.959964  # standard normal quantile of a 95 % interval
 
 @dataclass(frozen=True)
 class DigitMetrics:
-    """Metrics of one digit, or another class."""
+    """Metrics of one class, such as a digit."""
 
     digit: Annotated[Count, "index of the class"]
     images: Annotated[Count, "number of test images"]
@@ -97,7 +97,7 @@ class Evaluation:
 
     @property
     def noun(self) -> str:
-        """What its images are."""
+        """The word for its images in a text."""
         return "digits" if tuple(self.classes) == DIGITS else "images"
 
     @property

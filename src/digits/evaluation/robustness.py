@@ -86,7 +86,7 @@ def measure(network: nn.Module, test: Digits) -> dict[str, dict[float, float]]:
     """Measure the accuracy, 0 to 1, by kind of corruption and its strength; strength 0 is the original images.
 
     Args:
-        network: From images, (batch, 28, 28) uint8, to logits, (batch, 10); on the CPU.
+        network: From images, (batch, 28, 28) uint8, to logits, (batch, classes); moved to the CPU.
         test: The test set.
     """
     images = test.images.numpy()
@@ -127,7 +127,7 @@ def write(accuracies: Mapping[str, Mapping[float, float]], folder: Path) -> Path
 
 
 def _brushed(images: Images, pixels: float, brush: Callable[..., Images]) -> Images:
-    """Apply a brush of a radius; between whole pixels, interpolate."""
+    """Apply a round brush of a radius; between whole radii, interpolate."""
     whole, part = int(pixels), pixels % 1
     one, other = (_brush(images, radius, brush) for radius in (whole, whole + 1))
     return _bytes((1 - part) * one + part * other)

@@ -1,1 +1,1 @@
-"""What a network does with a digit, in drawings, reports and exported files."""
+"""Drawings, reports and pages of what a network does with a digit; and its export to ONNX."""

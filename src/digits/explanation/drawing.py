@@ -95,9 +95,9 @@ def block(number: int, stages: Sequence[tuple[str, Values]]) -> Figure:
 def filters(name: str, weights: Values) -> Figure:
     """Draw the filters of a layer, (number, height, width), or the first of them."""
     shown = weights[:MAX_FILTERS]
-    of = f" (the first {len(shown)} of {len(weights)})" if len(shown) < len(weights) else ""
+    note = f" (the first {len(shown)} of {len(weights)})" if len(shown) < len(weights) else ""
     mosaic = _mosaic(shown)
-    figure, axes = one_axes(f"{name}{of}", WIDTH, mosaic.shape[0] / mosaic.shape[1] * (WIDTH - 1.5) + 0.9)
+    figure, axes = one_axes(f"{name}{note}", WIDTH, mosaic.shape[0] / mosaic.shape[1] * (WIDTH - 1.5) + 0.9)
     norm, colours = _scale(weights, signed=True)
     _colour_bar(figure, axes, _picture(axes, mosaic, norm, colours))
     return figure
@@ -136,7 +136,7 @@ def sizes(steps: Sequence[tuple[str, Values]], probabilities: Sequence[float], c
     Args:
         steps: Name of each layer, the input first, and its output: (channels, height, width), or (features,).
         probabilities: Probability of each class.
-        classes: The name of each class; of more than ten, the most likely are drawn.
+        classes: The name of each class; if there are more than ten, only the most likely are drawn.
     """
     gap, depth = 13.0, 1.6
     figure = Figure(figsize=(1.6 * len(steps) + 3.2, 4.6), layout="constrained")

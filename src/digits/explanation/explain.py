@@ -76,7 +76,7 @@ def importance(network: Network, image: Image, digit: int) -> Values:
 
     Integrated gradients (Sundararajan et al., 2017, https://arxiv.org/abs/1703.01365).
     """
-    from captum.attr import IntegratedGradients  # takes long, and drawings of the data do not need it
+    from captum.attr import IntegratedGradients  # imports slowly, and drawings of the data do not need it
 
     pixels = torch.from_numpy(image[None].copy()).float()
     attributed: Tensor = IntegratedGradients(network).attribute(pixels, target=digit, n_steps=64)  # from a blank image
@@ -89,12 +89,13 @@ def pixels_of(trained: Trained, image: Path | None, digit: int | None) -> Image:
     Args:
         trained: The network.
         image: A picture.
-        digit: Index of a class instead: a digit of MNIST's sample; of other classes, the first image of the run's test.
+        digit: Index of a class, instead of a picture: the first such digit of MNIST's sample; for classes that are not
+            digits, the first image in the run's test.
 
     Raises:
         UserError: If the picture cannot be read, or has no digit; or the run has no such example.
     """
-    from digits.prediction.predict import prepared  # takes a while, and the report does not need it
+    from digits.prediction.predict import prepared  # imports slowly, and the report does not need it
 
     data = Checkpoint(trained.checkpoint).data
     if image is not None:
@@ -109,8 +110,8 @@ def pixels_of(trained: Trained, image: Path | None, digit: int | None) -> Image:
             raise UserError(f"{trained.home} has no example of a class {digit}; name a picture: --image")
         return image_of(png)
     images, labels = sample.load()
-    drawn: Image = images[np.flatnonzero(labels == digit)[0]]
-    return drawn
+    first: Image = images[np.flatnonzero(labels == digit)[0]]
+    return first
 
 
 def explain(trained: Trained, pixels: Image) -> Iterator[Path]:
@@ -139,7 +140,7 @@ def augmentation_of(trained: Trained) -> AugmentConfig | None:
     """The augmentation that a network was trained with.
 
     Raises:
-        UserError: If the checkpoint does not say.
+        UserError: If the checkpoint does not record it.
     """
     from digits.validation import parse_data  # imports Hydra, which the report does not need
 
@@ -210,7 +211,7 @@ def _steps(outputs: Pass) -> Iterator[tuple[str, Values]]:
 
 
 def _filters(network: Network) -> Iterator[tuple[str, str, Values]]:
-    """File name, title and filters of each convolution; the templates of a network without one."""
+    """File name, title and filters of each convolution; without one, the weights of the first layer."""
     blocks: Any = network.blocks  # torch does not type its content
     for number, block in enumerate(blocks, start=1):
         weights = block.conv.weight.detach().numpy()

@@ -39,7 +39,7 @@ class Exported(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, 28, 28) uint8 to (batch, classes) float32, each row of which sums to 1, and (batch,) float32."""
+        """From (batch, 28, 28) uint8 to probabilities, (batch, classes), and familiarity, (batch,), both float32."""
         logits, familiarity = self.network.rate(images)
         return logits.softmax(1), familiarity
 
@@ -57,7 +57,7 @@ def export(trained: Trained, output: Path | None = None, int8: bool = False) -> 
 
     Raises:
         UserError: If the checkpoint cannot be read, or the file cannot be written.
-        RunError: If the exported network computes something else; nothing is written.
+        RunError: If the exported network computes different outputs; nothing is written.
     """
     path = output or trained.home / ("model-int8.onnx" if int8 else "model.onnx")
     if path.is_dir() or path.suffix != ".onnx":
@@ -112,20 +112,20 @@ def _write_onnx(trained: Trained, file: Path) -> None:
     )
 
 
-def _check(path: Path, file: Path, images: Images) -> float:
+def _check(checkpoint: Path, file: Path, images: Images) -> float:
     """The largest difference of a probability between torch and onnxruntime; compares the familiarity too.
 
     Raises:
         RunError: If it is too large, or a prediction differs.
     """
-    (ours, familiarity), (exported, exported_familiarity) = (load(source).outputs(images) for source in (path, file))
+    (ours, familiarity), (exported, exported_familiarity) = (load(name).outputs(images) for name in (checkpoint, file))
     difference = float(np.abs(ours - exported).max())
-    different = int((ours.argmax(1) != exported.argmax(1)).sum())
-    apart = float((np.abs(familiarity - exported_familiarity) / (1 + np.abs(familiarity))).max())
-    if different or not (difference <= MAX_DIFFERENCE and apart <= MAX_RELATIVE_DIFFERENCE):
+    changed = int((ours.argmax(1) != exported.argmax(1)).sum())
+    familiarity_difference = float((np.abs(familiarity - exported_familiarity) / (1 + np.abs(familiarity))).max())
+    if changed or not (difference <= MAX_DIFFERENCE and familiarity_difference <= MAX_RELATIVE_DIFFERENCE):
         raise RunError(
-            f"the exported network reads {different} of {len(images):,} digits differently, and its probabilities "
-            f"or familiarity differ by up to {max(difference, apart):.1e}; nothing was written"
+            f"the exported network reads {changed} of {len(images):,} digits differently, and its probabilities "
+            f"or familiarity differ by up to {max(difference, familiarity_difference):.1e}; nothing was written"
         )
     return difference
 
@@ -179,7 +179,7 @@ def _silent() -> Iterator[None]:
 
 
 def _measure_int8(trained: Trained, file: Path) -> str:
-    """Measure the test accuracy with 32 bits and with 8; record the latter in the file."""
+    """Measure the test accuracy with 32 bits and with 8; record that of 8 bits in the file."""
     data = data_of(Checkpoint(trained.checkpoint))
     test = data.test_set()
     images, labels = test.images.numpy(), test.labels.numpy()
@@ -194,7 +194,7 @@ def _measure_int8(trained: Trained, file: Path) -> str:
 
 
 def _describe(file: Path, **about: str) -> None:
-    """Add metadata to a file, and keep what it has."""
+    """Add metadata to a file; replace values of the same name."""
     model = onnx.load(file)
     onnx.helper.set_model_props(model, {**{item.key: item.value for item in model.metadata_props}, **about})
     onnx.save(model, file)

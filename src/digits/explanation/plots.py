@@ -19,7 +19,7 @@ MARKERS = "osD^vP*"
 STYLES = ("-", "--", ":")
 DISTINCT_LINES = len(COLOURS) * len(STYLES)
 GREY = "#b0b0b0"  # of all further lines
-DECADE = 10  # an axis is logarithmic if the largest value is so many times the smallest
+DECADE = 10  # an axis is logarithmic if the largest value is at least this multiple of the smallest
 MAX_TICKS = 10  # values of a key at equal distances; more numbers are placed by their size
 
 Point = tuple[str, float, float]  # value of a key, mean of the metric, its standard deviation

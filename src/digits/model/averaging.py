@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights: it is what is validated, saved and tested.
+"""The exponential moving average of the weights, which is validated, saved and tested in their place.
 
 Lightning's callback keeps it, including the statistics of batch normalisation, and saves it in checkpoints.
 """
@@ -38,5 +38,5 @@ class EMA(WeightAveraging):
     def _average(self, averages: list[Tensor], parameters: list[Tensor], updates: Tensor) -> None:
         if averages[0].is_floating_point():
             torch._foreach_lerp_(averages, parameters, self.weight(int(updates)))
-        else:  # number of batches, of batch normalisation
+        else:  # the number of batches that batch normalisation has counted
             torch._foreach_copy_(averages, parameters)

@@ -31,12 +31,12 @@ class Mean(Metric):
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, total: Tensor, images: int) -> None:
-        """Add the sum, (), over a number of images."""
+        """Add the sum, a scalar, over a number of images."""
         self.total.add_(total)  # in place: setting an attribute of a module takes longer
         self.count.add_(images)
 
     def compute(self) -> Tensor:
-        """The mean over all images, ()."""
+        """The mean over all images, a scalar."""
         return self.total / self.count
 
 
@@ -119,7 +119,7 @@ class DigitClassifier(LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count one batch, without label smoothing, so that the loss compares across settings.
 
-        In float32: bf16 logits have 8 bits and tie, and the result would depend on the machine.
+        Computes in float32: bf16 logits have 8 bits and often tie, so that the result would depend on the machine.
         """
         images, labels = batch
         with torch.autocast(self.device.type, enabled=False):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from digits.model.network import Network, normalise
 from digits.model.spec import Thresholds
 
-SHRINKAGE = 1e-3  # of the mean variance, added to each variance: maps that are always alike do not count without limit
+SHRINKAGE = 1e-3  # of the mean variance, added to each: limits the weight of maps that hardly vary
 
 
 class RatedNetwork(nn.Module):
@@ -27,7 +27,7 @@ class RatedNetwork(nn.Module):
         network: In evaluation mode.
         means: (classes, maps) float32, the mean of each feature map of all blocks over the images of a class.
         whitening: (maps, maps) float32, which turns deviations from these means into uncorrelated ones of variance 1.
-        weight: Of a distance of 1 against an energy of 1.
+        weight: Factor of the distance, which is subtracted from the energy.
         thresholds: When a prediction is not trusted, and how certain it then is.
     """
 
@@ -69,11 +69,11 @@ class RatedNetwork(nn.Module):
         return logits, self.familiarity(logits, means)
 
     def familiarity(self, logits: Tensor, means: Tensor) -> Tensor:
-        """The familiarity, (batch,), of what `observe` returns: the energy less the weighted distance."""
+        """The familiarity, (batch,), of what `observe` returns: the energy minus the weighted distance."""
         return logits.logsumexp(1) - self.weight * self.distance(means, logits.argmax(1))
 
     def distance(self, means: Tensor, classes: Tensor) -> Tensor:
-        """The Mahalanobis distance, (batch,), of means of feature maps, (batch, maps), from those of a class."""
+        """The Mahalanobis distance, (batch,), of means of feature maps, (batch, maps), from the means of a class."""
         if not self.means.shape[1]:
             return means.new_zeros(means.shape[0])
         return ((means - self.means[classes]) @ self.whitening).square().sum(1).sqrt()
@@ -99,7 +99,7 @@ def observe(network: Network, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def fit(network: Network, means: Tensor, labels: Tensor) -> RatedNetwork:
-    """Estimate what is usual from images of the training.
+    """Estimate the usual means of the feature maps, and their covariance, from training images.
 
     Args:
         network: In evaluation mode.
@@ -107,15 +107,15 @@ def fit(network: Network, means: Tensor, labels: Tensor) -> RatedNetwork:
         labels: (n,) int64, the classes of the images.
     """
     means = means.double()
-    of_class = means.mean(0).repeat(len(network.data.classes), 1)  # also for a class without an image
+    class_means = means.mean(0).repeat(len(network.data.classes), 1)  # also for a class without an image
     for label in set(labels.tolist()):
-        of_class[label] = means[labels == label].mean(0)
-    deviations = means - of_class[labels]
+        class_means[label] = means[labels == label].mean(0)
+    deviations = means - class_means[labels]
     covariance = deviations.T @ deviations / max(len(means), 1)
     variance = covariance.diagonal().mean() if len(covariance) else covariance.sum()
     covariance += (SHRINKAGE * variance + torch.finfo(torch.float32).tiny) * torch.eye(len(covariance))
     whitening = torch.linalg.inv(torch.linalg.cholesky(covariance)).T.contiguous()
-    return RatedNetwork(network, of_class.float(), whitening.float())
+    return RatedNetwork(network, class_means.float(), whitening.float())
 
 
 def restored(network: Network, statistics: Mapping[str, Any] | None) -> RatedNetwork:
@@ -123,8 +123,8 @@ def restored(network: Network, statistics: Mapping[str, Any] | None) -> RatedNet
 
     Raises:
         KeyError: If a value is missing.
-        TypeError: If one has another type.
-        ValueError: If one is not possible.
+        TypeError: If a value has another type.
+        ValueError: If a value is not possible.
     """
     if statistics is None:
         return RatedNetwork(network)

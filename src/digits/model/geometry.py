@@ -64,7 +64,7 @@ class Block:
 
     @property
     def has_bias(self) -> bool:
-        """A normalisation has its own shift, which makes the convolution's bias redundant."""
+        """Whether the convolution has a bias: the shift of a normalisation makes it redundant."""
         return self.normalisation == "none"
 
     @property
@@ -88,7 +88,7 @@ class Layer:
 
     Attributes:
         name: The layer in words, such as ``conv 5×5, 1→32, padding 2, relu``.
-        shape: Of its output: (channels, height, width), or (features,).
+        shape: Shape of its output: (channels, height, width), or (features,).
         formula: How the output's height and width follow from the input's.
         receptive_field: Pixels per side of the image area that one output value depends on, including padding.
         parameters: Weights and biases.
@@ -104,11 +104,11 @@ class Layer:
 
 
 def output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
-    """Pixels a side that come out of a convolution or a pooling.
+    """Pixels per side of the output of a convolution or a pooling.
 
     Args:
-        size: Pixels a side that go in.
-        kernel_size: Pixels a side of the kernel.
+        size: Pixels per side of the input.
+        kernel_size: Pixels per side of the kernel.
         stride: Pixels from one position of the kernel to the next.
         padding: Pixels of zeros on each side.
         dilation: Pixels from one weight of the kernel to the next.
@@ -220,8 +220,8 @@ class _Walk:
         size = output_size(self.size, kernel_size, stride, padding, dilation)
         return size, f"{formula(self.size, kernel_size, stride, padding, dilation)} = {size}"
 
-    def _grow_receptive_field(self, further: int, stride: int) -> None:
-        self.receptive_field += further * self.jump
+    def _grow_receptive_field(self, growth: int, stride: int) -> None:
+        self.receptive_field += growth * self.jump
         self.jump *= stride
 
     def _add(self, name: str, size: int, how: str, parameters: int, multiply_adds: int) -> None:

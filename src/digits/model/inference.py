@@ -23,20 +23,20 @@ def logits(network: nn.Module, images: Tensor, device: torch.device = CPU) -> Te
     Returns:
         (n, classes) float32, on the CPU.
     """
-    (found,) = _in_batches(lambda batch: (network(batch),), network, images, device)
-    return found
+    (outputs,) = _in_batches(lambda batch: (network(batch),), network, images, device)
+    return outputs
 
 
 def observations(network: Network, images: Tensor, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
-    """The same, and the mean of each feature map, (n, maps) float32."""
-    found, means = _in_batches(lambda batch: observe(network, batch), network, images, device)
-    return found, means
+    """The same as `logits`, and the mean of each feature map, (n, maps) float32."""
+    outputs, means = _in_batches(lambda batch: observe(network, batch), network, images, device)
+    return outputs, means
 
 
 def ratings(network: RatedNetwork, images: Tensor, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
     """The same as `logits`, and the familiarity of each image, (n,) float32."""
-    found, familiarity = _in_batches(network.rate, network, images, device)
-    return found, familiarity
+    outputs, familiarity = _in_batches(network.rate, network, images, device)
+    return outputs, familiarity
 
 
 def _in_batches(

@@ -73,7 +73,7 @@ def normalise(images: Tensor, data: DataSpec) -> Tensor:
 
 
 def build_network(model: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> Network:
-    """Build the network of plain descriptions: ``blocks`` and ``head``, as in ``conf/model``, and a `DataSpec`."""
+    """Build a network from plain values: ``blocks`` and ``head``, as in ``conf/model``, and those of a `DataSpec`."""
     return Network(*parse_model(model), parse_spec(data))
 
 
@@ -115,7 +115,7 @@ class Flatten(nn.Module):
     """Flattens feature maps, (batch, channels, height, width), pixel by pixel, to (batch, features).
 
     This is their order in memory in torch's format ``channels_last``: nothing is copied, and the gradient has the
-    order that the layers before are fast with.
+    order in which the earlier layers are fast.
     """
 
     def forward(self, features: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a network knows of its data, and when its predictions are not trusted; part of its checkpoint."""
+"""What a network knows about its data, and when its predictions are not trusted; part of its checkpoint."""
 
 import math
 import re
@@ -39,9 +39,9 @@ class Thresholds:
     """When a prediction is not trusted, and how certain it then is.
 
     Attributes:
-        probability: Of the likeliest class, 0 to 1: below it, the prediction is unsure.
-        familiarity: Of the image: below it, the image is unlike those that the network has learned.
-        temperature: By which the logits of such an image are divided, at least 1: more makes it less certain.
+        probability: Least probability of the likeliest class, 0 to 1; below it, the prediction is unsure.
+        familiarity: Least familiarity; below it, the image is unlike those that the network has learned.
+        temperature: Divisor of the logits of such an image, at least 1; a larger one makes it less certain.
     """
 
     probability: float = 0.5
@@ -49,7 +49,7 @@ class Thresholds:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError if one is not possible."""
+        """Raise ValueError if a value is not possible."""
         if not 0 <= self.probability <= 1 or math.isnan(self.familiarity):
             raise ValueError(f"thresholds of {self.probability} and {self.familiarity}")
         if not 1 <= self.temperature < math.inf:
@@ -72,7 +72,8 @@ def parse_spec(values: Mapping[str, Any] | None) -> DataSpec:
 
     Raises:
         ValueError: If a value is not possible.
-        TypeError: If one has another type, or is missing.
+        TypeError: If a value has another type or an unknown name.
+        KeyError: If the classes are missing.
     """
     if values is None:
         return DataSpec()

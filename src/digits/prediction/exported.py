@@ -18,43 +18,43 @@ FAMILIARITY = "familiarity"  # the second output; older files have none
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Outputs = tuple[Floats, Floats]
-"""Probabilities, (batch, classes), each row of which sums to 1; familiarity, (batch,), larger for a familiar image."""
+"""Probabilities, (batch, classes), where each row sums to 1; familiarity, (batch,), larger for a familiar image."""
 
 Loaded = tuple[Callable[[Images], Outputs], DataSpec, Thresholds]
-"""What computes the outputs of a network, what it knows of its data, and below which values it is not trusted."""
+"""The function that computes a network's outputs, its `DataSpec`, and the thresholds below which it is not trusted."""
 
 
 def read_onnx(path: Path) -> Loaded:
     """Load a file that `digits export` wrote.
 
     Raises:
-        UserError: If it does not exist, or was not written by it.
+        UserError: If it does not exist, or `digits export` did not write it.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from Python too, no device ID is written and nothing sent
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # no device ID is written and nothing is sent, from Python too
     import onnxruntime
 
     if not path.is_file():
         raise UserError(f"there is no file {path}.")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = SILENT  # errors are raised
+    options.log_severity_level = SILENT  # errors are raised as exceptions
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base class
         raise UserError(f"{path} cannot be read as ONNX: {first_line(error)}.") from error
-    (taken, *_), given = session.get_inputs(), [output.name for output in session.get_outputs()]
-    if taken.type != "tensor(uint8)" or taken.shape[1:] != [IMAGE_SIZE, IMAGE_SIZE]:
+    (model_input, *_), output_names = session.get_inputs(), [output.name for output in session.get_outputs()]
+    if model_input.type != "tensor(uint8)" or model_input.shape[1:] != [IMAGE_SIZE, IMAGE_SIZE]:
         raise UserError(
-            f"{path} takes {taken.type} of shape {taken.shape}, not uint8 (batch, 28, 28): "
+            f"{path} takes {model_input.type} of shape {model_input.shape}, not uint8 (batch, 28, 28): "
             "it was not written by digits export."
         )
 
-    data, thresholds = _described(path, session.get_modelmeta().custom_metadata_map)
+    data, thresholds = _read_metadata(path, session.get_modelmeta().custom_metadata_map)
 
-    wanted = [given[0], *(name for name in given[1:] if name == FAMILIARITY)]
+    requested = [output_names[0], *(name for name in output_names[1:] if name == FAMILIARITY)]
 
     def compute(images: Images) -> Outputs:
         try:
-            probabilities, *others = map(np.asarray, session.run(wanted, {taken.name: images}))
+            probabilities, *others = map(np.asarray, session.run(requested, {model_input.name: images}))
         except Exception as error:  # as above
             raise UserError(f"{path} cannot be computed: {first_line(error)}.") from error
         if probabilities.shape != (len(images), len(data.classes)) or probabilities.dtype != np.float32:
@@ -70,13 +70,13 @@ def read_onnx(path: Path) -> Loaded:
     return compute, data, thresholds
 
 
-def _described(path: Path, about: dict[str, str]) -> tuple[DataSpec, Thresholds]:
-    """The classes and the thresholds that the metadata of an ONNX file name; digits without them."""
+def _read_metadata(path: Path, properties: dict[str, str]) -> tuple[DataSpec, Thresholds]:
+    """Read the classes, the preparation and the thresholds from an ONNX file's metadata; the default is digits."""
     try:
-        classes = json.loads(about["classes"]) if "classes" in about else DIGITS
+        classes = json.loads(properties["classes"]) if "classes" in properties else DIGITS
         thresholds = Thresholds(
-            **{name: float(value) for name, value in json.loads(about.get("thresholds", "{}")).items()}
+            **{name: float(value) for name, value in json.loads(properties.get("thresholds", "{}")).items()}
         )
-        return parse_spec({"classes": classes, "prepare": about.get("prepare", "photo")}), thresholds
+        return parse_spec({"classes": classes, "prepare": properties.get("prepare", "photo")}), thresholds
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} names classes or thresholds that are not possible: {first_line(error)}.") from error

@@ -16,7 +16,7 @@ from digits.prediction.rows import Symbol
 CHANCES = ("probability", "second", "second_probability", "third", "third_probability")
 COLUMNS = ("picture", "status", "digit", "label", *CHANCES, "note")
 ROW_COLUMNS = ("picture", "status", "text", "probability", "note")
-ALTERNATIVES = 2  # classes shown after the likeliest
+ALTERNATIVES = 2  # number of classes shown after the likeliest
 TEXT_WIDTH = 14  # of a row
 
 Writer = Callable[[Answer], None]  # prints one answer
@@ -25,7 +25,7 @@ Writer = Callable[[Answer], None]  # prints one answer
 def record(answer: Answer) -> dict[str, Any]:
     """The columns of an answer; probabilities from 0 to 1, None where nothing was read.
 
-    ``digit`` is the index of the class, and ``label`` its name. The alternatives are digits, or else names.
+    ``digit`` is the index of the class, and ``label`` its name. The alternatives are digits, or names of classes.
     """
     prediction = answer.prediction
     first = (prediction.digit, prediction.label) if prediction else (None, None)
@@ -34,14 +34,14 @@ def record(answer: Answer) -> dict[str, Any]:
 
 
 def row_record(answer: Answer) -> dict[str, Any]:
-    """The columns of a row; the probability is the lowest of a digit."""
+    """The columns of a row; the probability is the lowest of its digits."""
     row = answer.row
     values = [answer.picture, answer.status, *((row.text, round(row.probability, 6)) if row else (None, None))]
     return dict(zip(ROW_COLUMNS, [*values, answer.note], strict=True))
 
 
 def full_row_record(answer: Answer) -> dict[str, Any]:
-    """The same, and each digit and separator with its box: left, upper, right and lower edge in pixels."""
+    """The columns of a row, and each symbol with its box: left, upper, right and lower edge in pixels."""
     return {**row_record(answer), "symbols": [_symbol(symbol) for symbol in answer.row.symbols] if answer.row else []}
 
 
@@ -58,8 +58,8 @@ def _chances(prediction: Prediction | None) -> list[Any]:
     if prediction:
         (_, probability), *others = prediction.ranking[: 1 + ALTERNATIVES]
         values = [round(probability, 6)]
-        for other, likely in others:
-            values += [other if prediction.classes == DIGITS else prediction.classes[other], round(likely, 6)]
+        for other, chance in others:
+            values += [other if prediction.classes == DIGITS else prediction.classes[other], round(chance, 6)]
     return values + [None] * (len(CHANCES) - len(values))
 
 
@@ -76,7 +76,7 @@ def as_table(classes: Sequence[str] = DIGITS) -> Iterator[Writer]:
         if answer.prediction:
             (_, chance), *others = answer.prediction.ranking[: 1 + ALTERNATIVES]
             label, probability = answer.prediction.label, f"{100 * chance:.2f} %"
-            then = ", ".join(f"{classes[other]} {100 * likely:.2f} %" for other, likely in others)
+            then = ", ".join(f"{classes[other]} {100 * chance:.2f} %" for other, chance in others)
         print(f"{label:>{width}}  {probability:>11}  {then:<{others_width}}  {_named(answer)}", flush=True)
 
     yield write

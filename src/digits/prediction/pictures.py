@@ -21,7 +21,7 @@ from digits.preparation import characters, opening, parallel, photo
 STANDARD_INPUT = "-"
 
 NO_DIGIT, FAILED = "no digit", "failed"
-LIKELY = 2  # likeliest classes that an unsure answer names
+LIKELY = 2  # number of likeliest classes that an unsure answer names
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Answer:
 
     Attributes:
         picture: Its file; ``-`` for standard input.
-        status: That of the prediction, ``read``, ``unsure`` or ``unfamiliar``; ``no digit`` if there is none, or there
-            are several; ``failed`` if the file cannot be read.
-        prediction: The network's prediction; None for the last two.
+        status: That of the prediction or row, ``read``, ``unsure`` or ``unfamiliar``; ``no digit`` if there is none, or
+            there are several digits or rows; ``failed`` if the file cannot be read.
+        prediction: The network's prediction; None for the last two, and for a row.
         note: The reason for any status but ``read``.
         image: The input of the network, (28, 28) uint8; None for the last two, and for a row.
-        row: What a row says, instead of the prediction.
+        row: The row that was read, instead of a prediction.
     """
 
     picture: str
@@ -50,7 +50,7 @@ def find(words: Sequence[str]) -> list[str]:
     """Find the pictures in files, patterns and folders, each once; those of a folder in order of their names.
 
     Raises:
-        UserError: If a folder or a pattern has none.
+        UserError: If a folder or a pattern has none, or a name is empty.
     """
     found: dict[str, None] = {}
     for word in words:

@@ -67,13 +67,13 @@ class DigitReader:
 
     Args:
         compute: From images, (batch, 28, 28) uint8, to `Outputs`.
-        source: The file that `load` read it from, by which a pickled reader is loaded again.
+        source: The file that `load` read; unpickling a reader loads it again.
         data: The names of the classes, and how a picture is prepared.
-        thresholds: When a prediction is not trusted, and how certain it then is.
+        thresholds: Below which values a prediction is not trusted, and how much less certain it then becomes.
 
     Attributes:
-        data: The same.
-        thresholds: The same.
+        data: The argument, or its default.
+        thresholds: The argument, or its default.
     """
 
     def __init__(
@@ -151,8 +151,8 @@ class DigitReader:
     def predict_images(self, images: Images, averaged: bool = False) -> list[Prediction]:
         """Read digits as in MNIST.
 
-        The probabilities of an unfamiliar image are averaged over the image and turned and smaller copies of it. Those
-        of each copy that is unfamiliar too are less certain. A network that reads whole pictures uses no copies.
+        The probabilities of an unfamiliar image are averaged over it and turned and smaller copies of it, after those
+        of it and of unfamiliar copies are made less certain. A network that reads whole pictures uses no copies.
 
         Args:
             images: (batch, 28, 28) uint8, bright strokes on 0.
@@ -171,16 +171,16 @@ class DigitReader:
         if (chosen := (familiarity < self.thresholds.familiarity) | averaged).any():
             probabilities[chosen] = self._averaged(images[chosen], probabilities[chosen], familiarity[chosen])
         rows = zip(probabilities.tolist(), statuses, familiarity.tolist(), strict=True)
-        return [Prediction(tuple(row), self.data.classes, status, familiar) for row, status, familiar in rows]
+        return [Prediction(tuple(row), self.data.classes, status, rating) for row, status, rating in rows]
 
     def _averaged(self, images: Images, probabilities: Floats, familiarity: Floats) -> Floats:
-        """Average over images and their copies; unfamiliar copies of unfamiliar images are less certain."""
+        """Average over images and their copies; unfamiliar copies of unfamiliar images are made less certain first."""
         unfamiliar = familiarity < self.thresholds.familiarity
         copies = views(images) if self.data.prepare == "photo" else []
         total = np.zeros_like(probabilities)
         for softmax, rating in [(probabilities, familiarity), *map(self.outputs, copies)]:
             lowered = unfamiliar & (rating < self.thresholds.familiarity)
-            powers = softmax[lowered] ** (1 / self.thresholds.temperature)  # the same as to divide the logits
+            powers = softmax[lowered] ** (1 / self.thresholds.temperature)  # equivalent to dividing the logits
             softmax[lowered] = powers / powers.sum(1, keepdims=True)
             total += softmax
         total /= 1 + len(copies)
@@ -194,7 +194,7 @@ class DigitReader:
         """Compute the probabilities, and how familiar each image is."""
         if not len(images):
             return np.zeros((0, len(self.data.classes)), dtype=np.float32), np.zeros(0, dtype=np.float32)
-        images = np.require(images, requirements=["C", "W"])  # torch shares the memory, and accepts no other
+        images = np.require(images, requirements=["C", "W"])  # torch shares the memory, and accepts only such arrays
         parts = [self._compute(images[start : start + BATCH_SIZE]) for start in range(0, len(images), BATCH_SIZE)]
         probabilities, familiarity = (np.concatenate(part) for part in zip(*parts, strict=True))
         if not ((probabilities >= 0) & (probabilities <= 1 + ROUNDING_ERROR)).all():  # false for NaN too
@@ -226,7 +226,7 @@ def load(source: str | Path = "latest") -> DigitReader:
 def preparation_of(source: str | Path) -> str | None:
     """How the configuration of a run says that pictures are prepared; None if only the network itself says it.
 
-    So pictures can be prepared while torch is imported.
+    With it, pictures can be prepared while torch is still being imported.
     """
     if Path(source).suffix == ".onnx":
         return None
@@ -284,16 +284,16 @@ def _as_picture(picture: Any) -> Image.Image:
         UserError: If it is something else, or an array of another shape or type.
     """
     if isinstance(picture, np.ndarray):
-        _check(picture)
+        _check_array(picture)
         return Image.fromarray(picture)
     if not isinstance(picture, Image.Image):
         raise UserError(f"a picture is an array, a path or a PIL image, not {type(picture).__name__}.")
     return picture
 
 
-def _check(picture: npt.NDArray[Any]) -> None:
-    shaped = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (3, 4))
-    if picture.dtype != np.uint8 or not shaped or not picture.size:
+def _check_array(picture: npt.NDArray[Any]) -> None:
+    has_picture_shape = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (3, 4))
+    if picture.dtype != np.uint8 or not has_picture_shape or not picture.size:
         raise UserError(
             f"an array of shape {picture.shape} and {picture.dtype} is not a picture: it has to be uint8, (28, 28) "
             "with bright strokes on 0, or (height, width) or (height, width, 3)."

@@ -1,4 +1,4 @@
-"""Draws beside a picture what was found in it, and what the network reads."""
+"""Draws what was found in a picture, and what the network reads."""
 
 import io
 from pathlib import Path

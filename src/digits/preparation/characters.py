@@ -18,13 +18,13 @@ LEVEL, LOW = 0.25, 0.25  # of the row's height, from its middle: a hyphen is nea
 LONG = 1.8  # width over height of a hyphen
 ROUND = 0.6  # smallest fraction of its box that a dot inks
 FAINT_SEPARATOR = 0.6  # of the usual strength: fainter ones are the paper's texture
-SLASH, FEW = 1.2, 0.6  # a slash is taller than the tallest other character by this factor; more among few characters
+SLASH, FEW = 1.2, 0.6  # a slash is taller than the tallest other character by this factor; by more if others are few
 LEANING, STRAIGHT = 0.15, 0.4  # of a slash: least slope, and largest deviation from a line in widths of a stroke
 UPRIGHT = 0.15  # width over height: a narrower stroke is a 1, not a slash
 WIDE = 0.9  # of the row's height: wider ink may be two digits that touch
-NEAR = 0.15  # of the row's height: the gap between the pieces of a broken digit
+NEAR = 0.15  # of the row's height: largest gap between the pieces of a broken digit
 SLOPE, SURE = -0.113, 4  # mean slope of MNIST's digits; number of digits from which the slope of a row counts half
-THINNEST = 1.6  # widths of a stroke: two digits touch in less ink than this
+THINNEST = 1.6  # widths of a stroke: where two digits touch, a column has less ink than this
 
 Box = tuple[int, int, int, int]
 """Left, upper, right and lower edge, in pixels of the picture as a viewer shows it."""
@@ -38,8 +38,8 @@ class Character:
         box: Where it is.
         image: The digit, (28, 28) uint8, bright strokes on 0; None for a separator.
         separator: ``-``, ``/`` or ``.``; empty for a digit.
-        halves: The same ink as two digits, if it may be two: cut where it is thinnest if it is wide, or as the two
-            pieces that it consists of.
+        halves: The two digits that the ink may be instead: wide ink, cut where it is thinnest; or the two pieces of a
+            digit that may be broken. Empty for all others.
         is_at_edge: Whether it touches the left or right edge of the picture, and so may be cut off.
     """
 
@@ -79,7 +79,7 @@ def characters(picture: Image.Image, size: tuple[int, int] | None = None) -> lis
     for number, group in enumerate(members):
         ink = Ink(row.strength, np.isin(row.pieces, np.array(group) + 1))
         separator = _separator(row, ink, spans[number], np.delete(spans, number, axis=0))
-        if separator is not None and (found or separator != "."):  # a dot stands behind a digit
+        if separator is not None and (found or separator != "."):  # a dot before the first character is dirt
             found.append((ink, separator))
     slant = _slant([ink for ink, separator in found if not separator])
     if all(separator for _, separator in found):
@@ -139,9 +139,9 @@ def _is_close(row: RowInk, left: Ink, right: Ink) -> bool:
 
 
 def _slant(digits: Sequence[Ink]) -> float:
-    """By how much to shear the digits of a row, in pixels to the right per pixel down, so that they lean as MNIST's.
+    """How much more the digits of a row slope than MNIST's, in pixels to the right per pixel down; to be sheared away.
 
-    The fewer they are, the less is known of the row, and the less it is sheared.
+    The fewer digits there are, the less certain is the slope of the row, and the smaller the result.
     """
     slopes = []
     for ink in digits:

@@ -1,4 +1,4 @@
-"""Opens pictures: files of many kinds, upright, on paper, and no larger than useful."""
+"""Opens pictures in many formats: turns them upright, puts paper behind transparent ones, and limits their size."""
 
 import io
 import os
@@ -60,7 +60,7 @@ def turned_size(picture: Image.Image) -> tuple[int, int]:
 @contextmanager
 def _opened(source: Path | bytes) -> Iterator[Image.Image]:
     with _failures(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, about unusual files; large ones have a limit of our own
+        warnings.simplefilter("ignore")  # Pillow's, about unusual or large files; MAX_PIXELS limits the size
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
@@ -103,7 +103,7 @@ def upright(picture: Image.Image) -> Image.Image:
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    if picture.mode in ("La", "RGBa"):  # premultiplied, which Pillow converts to few modes
+    if picture.mode in ("La", "RGBa"):  # premultiplied alpha, which Pillow converts to few modes only
         picture = picture.convert(picture.mode.upper())
     if max(picture.size) >= 2 * USEFUL_SIZE and picture.mode in ("L", "RGB", "RGBA", "LA", "CMYK", "I", "F"):
         picture = picture.reduce(max(picture.size) // USEFUL_SIZE)
@@ -124,9 +124,9 @@ def _upright(picture: Image.Image) -> Image.Image:
         )
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
-        solid = np.asarray(picture.getchannel("A"), dtype=np.float32)
+        alpha = np.asarray(picture.getchannel("A"), dtype=np.float32)
         grey = np.asarray(picture.convert("L"), dtype=np.float32)
-        dark = (grey * solid).sum() < 128 * solid.sum()
-        sheet = Image.new("RGBA", picture.size, "white" if dark else "black")
+        is_dark = (grey * alpha).sum() < 128 * alpha.sum()
+        sheet = Image.new("RGBA", picture.size, "white" if is_dark else "black")
         picture = Image.alpha_composite(sheet, picture)
     return picture.convert("L" if picture.mode in ("1", "LA") else "RGB")

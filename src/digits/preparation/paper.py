@@ -1,4 +1,4 @@
-"""How far each pixel of a picture stands out from the paper, for any colours and any lighting."""
+"""Measures how far each pixel of a picture stands out from the paper, for any colours and any lighting."""
 
 import functools
 import math
@@ -15,11 +15,11 @@ Mask = npt.NDArray[np.bool_]
 
 WORKING_SIZE = 160  # largest longer side in pixels when a digit is segmented
 COARSE_SIZE = 40  # the same for the light on its paper
-SHEET = 0.12  # smallest fraction of the picture that a sheet of paper covers, and that it leaves
-SURROUNDED = 0.3  # the same for a sheet that the table surrounds, which is looked at first
+SHEET = 0.12  # smallest fraction of the picture that a sheet of paper covers, and that the table around it covers
+SURROUNDED = 0.3  # the same for a sheet that the table surrounds: the digit is searched only on it
 SMALLEST_SHEET = 4  # coarse pixels of its shorter side
 SOLID = 0.7  # smallest fraction of its box that a sheet fills: it may be rotated, and has a digit on it
-DARKEST = 0.2  # of the brightest paper: ink on darker paper is made stronger only as much as on this
+DARKEST = 0.2  # of the brightest paper: on paper that is darker than this, ink is not strengthened further
 EIGHT = np.ones((3, 3))  # pixels are connected at their corners too
 NORMAL = 1.4826  # standard deviation over median absolute deviation of a normal distribution
 
@@ -55,7 +55,7 @@ def stands_out(grey: Grey, size: int | None = None) -> Grey:
     dark_ink = _is_dark_on_light(coarse - _light(coarse), coarse)
     if dark_ink:
         grey = -grey
-    # Removes what is narrower than this, which is a stroke; keeps shadows and stains of the paper.
+    # The opening below removes what is narrower than size: the strokes. Shadows and stains stay as a part of the paper.
     size = max(3, size or max(grey.shape) // 3) | 1
     margin = size // 2  # the paper continues outside the picture
     wide = np.pad(grey, margin, mode="edge")
@@ -93,7 +93,7 @@ def sheet(grey: Grey) -> Sheet | None:
         pieces, _ = ndimage.label(mask)
         for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), 1):
             piece = pieces[rows, columns] == number
-            area = int(piece.sum()) if piece.shape != coarse.shape else 0  # that is the table
+            area = int(piece.sum()) if piece.shape != coarse.shape else 0  # as large as the picture: the table
             if largest < area < (1 - SHEET) * coarse.size and area > SOLID * piece.size:
                 best, largest = (rows, columns), area
     if best is None:
@@ -101,7 +101,7 @@ def sheet(grey: Grey) -> Sheet | None:
     table = np.ones(coarse.shape, dtype=bool)
     table[best] = False
     if not table.any() or (np.median(coarse[table]) > threshold) == (np.median(coarse[best]) > threshold):
-        return None  # the inside of a printed box
+        return None  # both are bright or both dark: the inside of a printed box
     rows, columns = best
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if min(height, width) < SMALLEST_SHEET:
@@ -144,7 +144,7 @@ def _surface(shape: tuple[int, int]) -> tuple[npt.NDArray[np.float64], npt.NDArr
 
 
 def _is_dark_on_light(rest: Grey, coarse: Grey) -> bool:
-    """Decide by the skewness of the residuals, and of the differences from local medians, which follow shadows."""
+    """Decide by the skewness of the residuals and of the differences from local medians; the medians follow shadows."""
     few = np.asarray(Image.fromarray(coarse).reduce(2))
     around = ndimage.median_filter(few, max(3, min(max(few.shape) // 3, COARSE_SIZE // 6) | 1), mode="nearest")
     return _skewness(rest) + _skewness(few - around) < 0

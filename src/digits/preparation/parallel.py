@@ -17,11 +17,11 @@ from digits.errors import RunError, UserError
 from digits.preparation import opening, photo
 from digits.signals import STOP_SIGNALS, replace_handlers
 
-BATCH_SIZE = 64  # pictures; so few are prepared before other processes would have started
-PREFETCH_BATCHES = 32  # prepared before they are asked for, in the seconds that a network takes to load
+BATCH_SIZE = 64  # pictures; one batch is prepared in this process, before others would have started
+PREFETCH_BATCHES = 32  # prepared ahead of use, in the seconds that a network takes to load
 
 Prepared = tuple[str, Any, UserError | None]
-"""A picture's name, what was prepared, such as an image, (28, 28) uint8, or why there is nothing (then it is None)."""
+"""A picture's name; what was prepared, such as an image, (28, 28) uint8; or None, and the error that prevented it."""
 
 
 @contextlib.contextmanager
@@ -30,7 +30,7 @@ def prepare(
 ) -> Iterator[Iterable[list[Prepared]]]:
     """Prepare pictures, batch by batch. Many pictures are prepared on all processor cores, ahead of use.
 
-    However many there are, the results of two thousand of them are in memory at a time.
+    However many pictures there are, memory holds the results of about two thousand at a time.
 
     Args:
         pictures: Names of files.
@@ -48,12 +48,12 @@ def prepare(
     if len(pictures) <= BATCH_SIZE:
         yield map(prepare_batch, batches)
         return
-    # Processes, because most of it is Python; spawned, because the fork of a process with torch's threads may hang.
-    # joblib's prints tracebacks of its own threads after Ctrl-C.
+    # Processes, because most of the work is Python; spawned, because the fork of a process with torch's threads may
+    # hang. joblib's processes are not used: after Ctrl-C it prints tracebacks of its own threads.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         pool = ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_ignore_interrupts)
-    except OSError:  # without semaphores, as where /dev/shm is read-only
+    except OSError:  # no semaphores, for example because /dev/shm is read-only
         yield map(prepare_batch, batches)
         return
     try:
@@ -91,7 +91,7 @@ def _in_order(
 
 
 def _ignore_interrupts() -> None:
-    """Leave Ctrl-C and a closed terminal, which reach all processes, to the first one; it stops the others."""
+    """Ignore Ctrl-C and a closed terminal in this process: they reach all processes, and the first stops the others."""
     replace_handlers(signal.SIG_IGN, [number for number in STOP_SIGNALS if number != signal.SIGTERM])
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})

@@ -22,7 +22,7 @@ __all__ = ["PREPARATIONS", "Found", "NoDigitError", "digit", "find", "image_of",
 
 SMALL_DIGIT = 36  # working pixels of the longer side of a digit; a smaller one is segmented again, enlarged
 FAINT = 0.75  # of the usual strength: fainter ink is made as strong as the other ink
-FAINTEST = 0.2  # the same: ink is made five times as strong at most
+FAINTEST = 0.2  # the same: ink is strengthened by a factor of five at most
 NARROW = 0.5  # width over height: a narrower digit is widened
 SINGLE = 2.2  # times the width of a stroke: what is narrower is one upright stroke, a 1, and stays narrow
 MIN_STROKE = 2.2  # pixels in the box of 20; MNIST's are 2 to 4
@@ -74,7 +74,7 @@ def find(picture: Image.Image) -> Found:
     longest = max(rows.stop - rows.start, columns.stop - columns.start)
     left, upper, right, lower = found.part
     scale = max(right - left, lower - upper) / max(found.ink.mask.shape)
-    if longest >= SMALL_DIGIT or scale <= 1.5:  # or the picture has no higher resolution than the working size
+    if longest >= SMALL_DIGIT or scale <= 1.5:  # or the picture has hardly more pixels than the working size
         return found
     margin = round(0.7 * longest)
     around = [slice(max(part.start - margin, 0), part.stop + margin) for part in (rows, columns)]
@@ -114,9 +114,9 @@ def _find_roughly(picture: Image.Image) -> Found:
 
 
 def resized(picture: Image.Image) -> npt.NDArray[np.uint8]:
-    """Scale a whole picture to 28×28 grey pixels; if its edge is light, invert it, as in data sets on black.
+    """Scale a whole picture to 28×28 grey pixels; if its edge is light, invert it to bright on dark.
 
-    A picture that is not square gets a margin in the grey of its edge.
+    A picture that is not square gets margins in the grey of its edge.
 
     Args:
         picture: Any size and mode.
@@ -158,8 +158,8 @@ def _boxed(found: segmentation.Ink) -> npt.NDArray[np.uint8]:
         values, mask = _widened(values, mask)
     stroke, scale = _stroke(mask), BOX / max(mask.shape)
     if stroke * scale < MIN_STROKE:
-        thicker = max(1, round(MIN_STROKE / scale - stroke)) | 1
-        values = ndimage.grey_dilation(np.pad(values, thicker // 2), thicker)
+        dilation_side = max(1, round(MIN_STROKE / scale - stroke)) | 1
+        values = ndimage.grey_dilation(np.pad(values, dilation_side // 2), dilation_side)
     height, width = values.shape
     scale = BOX / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -176,7 +176,7 @@ def _stroke(mask: npt.NDArray[np.bool_]) -> float:
 def _widened(
     values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Widen a digit that is narrower than those of MNIST, before its strokes are made thicker: a loop stays open."""
+    """Widen a digit that is narrower than MNIST's, before its strokes are made thicker, so that loops stay open."""
     height, width = mask.shape
     wide = max(width, round(NARROW * height))
     columns = np.arange(wide) * width // wide
@@ -184,7 +184,7 @@ def _widened(
 
 
 def _relative_strength(values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """The strength of the ink around each pixel where it is faint, as a fraction of the usual one; elsewhere 1."""
+    """Where ink is faint, its strength around each pixel as a fraction of the usual one; 1 elsewhere."""
     side = max(3, round(max(values.shape) / 6)) | 1
     around = ndimage.uniform_filter(ndimage.maximum_filter(np.where(mask, values, 0), side), side)
     return np.where(around < FAINT, around.clip(FAINTEST, 1), 1).astype(np.float32)

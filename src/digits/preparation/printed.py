@@ -13,11 +13,11 @@ MAX_SLOPE = 0.12  # of a line; a page that is photographed at a larger angle is 
 MAX_THICKNESS = 0.08  # of the picture's longer side
 COVERED = 0.9  # smallest fraction of a line's length that is inked
 PARALLEL = 0.04  # largest difference of two slopes
-BENT = (0, -1, 1, -2, 2)  # pixels by which a line may be off the straight one
+BENT = (0, -1, 1, -2, 2)  # pixels by which a line may deviate from a straight one
 MANY = 6  # places where ink reaches the picture's edge; a line has two
 DARKER, THICKER = 1.7, 1.7  # times the lines: darker or thicker ink is a pen's
-STRETCH, MORE_INK = 7, 1.5  # pixels along a line, and times the ink of the line that a stroke on it has
-FULL, STRAIGHT = 0.7, 3  # of the picture's longer side, and times the lines' thickness: so long and narrow is a line
+STRETCH, MORE_INK = 7, 1.5  # pixels along a line; times the line's ink: more ink on such a length is a stroke
+FULL, STRAIGHT = 0.7, 3  # of the picture's longer side; times the lines' thickness: longer and narrower ink is a line
 CROSSED = 2  # spaces between lines: a longer piece of ink across them is a pen's
 SMALLEST_BOX = 12  # pixels of the shorter side
 THIN = 0.4  # largest fraction of its area that a printed box inks
@@ -28,8 +28,8 @@ INSIDE = 0.25  # of the shorter side of a printed box: smaller ink in it is dirt
 def lines(ink: Mask, strength: Grey) -> Mask:
     """The pixels of two or more thin parallel lines that run from edge to edge; a single one may be a stroke.
 
-    Where a stroke crosses a line, the ink is thicker than the line and is left. So is a stroke along a line, which has
-    more ink than the rest of the line.
+    Where a stroke crosses a line, the ink is thicker than the line and is kept. A stroke along a line is kept too: it
+    has more ink than the rest of the line.
 
     Args:
         ink: (height, width) bool.
@@ -38,7 +38,7 @@ def lines(ink: Mask, strength: Grey) -> Mask:
     if min(ink.shape) < SMALLEST:
         return np.zeros_like(ink)
     level, upright = _parallel(ink), _parallel(ink.T)
-    is_ruled = not (level and upright)  # the lines of squared paper are darker where they cross
+    is_ruled = not (level and upright)  # lines of squared paper are darker where they cross, like strokes along a line
     return _along(level, ink, strength, is_ruled) | _along(upright, ink.T, strength.T, is_ruled).T
 
 
@@ -69,7 +69,7 @@ def _strokes_along(along: Grey) -> npt.NDArray[np.bool_]:
     Args:
         along: The strength at the rows of the line, and beside it, (offsets, width).
     """
-    total = ndimage.median_filter(along.sum(0), STRETCH, mode="nearest")  # the same between two rows as on one
+    total = ndimage.median_filter(along.sum(0), STRETCH, mode="nearest")  # between two rows, a line has the same sum
     return np.asarray(ndimage.binary_dilation(total > MORE_INK * np.median(total), iterations=STRETCH // 2))
 
 
@@ -123,9 +123,9 @@ def has_many_lines(ink: Mask) -> bool:
 
 
 def is_printed(found: Mask, ink: Mask, strength: Grey) -> bool:
-    """Whether ink that was found is only more of the lines that reach the picture's edge: as dark and as thin as they.
+    """Whether found ink only belongs to the lines that reach the picture's edge: it is as dark and as thin as they are.
 
-    So is a straight piece that is nearly as long as the picture.
+    A straight piece that is nearly as long as the picture is printed too.
 
     Args:
         found: (height, width) bool, what may be a digit.
@@ -145,7 +145,7 @@ def is_printed(found: Mask, ink: Mask, strength: Grey) -> bool:
 
 
 def _crosses_lines(found: Mask, ink: Mask) -> bool:
-    """Whether a piece of ink crosses several lines of ruled paper; squared paper has its own lines there."""
+    """Whether a piece of ink crosses several lines of ruled paper; squared paper has lines of its own across."""
     for piece, whole in ((found, ink), (found.T, ink.T)):
         starts = np.sort([start for start, _ in _parallel(whole)])
         if len(starts) and not _parallel(whole.T) and len(_spans(whole[0])) + len(_spans(whole[-1])) < MANY:

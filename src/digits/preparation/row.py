@@ -19,17 +19,18 @@ LEVEL = 0.5  # of the row's height: largest distance of a digit at the edge from
 TALL = 0.5  # of the tallest piece: lower pieces are parts, separators or dirt
 SPECK = 0.12  # of the row's height: a smaller piece is dirt
 FLAT = 0.4  # of the row's height: a lower character is a hyphen, a dot or dirt
-ABOVE_EACH_OTHER, STACKED = 0.5, 0.15  # of the narrower piece, overlap: pieces belong together; if vertically apart too
-TALLEST = 1.3  # of the row's height: of two pieces above each other together, and of a digit at the picture's edge
-CLOSE = (0.04, 0.15)  # of the row's height: the gap, to the side and up, to a flat piece that belongs to a digit
+# Overlap in widths of the narrower piece, from which two pieces are one character; STACKED if one is above the other.
+ABOVE_EACH_OTHER, STACKED = 0.5, 0.15
+TALLEST = 1.3  # of the row's height: largest height of two stacked pieces, and of a digit at the picture's edge
+CLOSE = (0.04, 0.15)  # of the row's height: largest gap, sideways and vertical, to a flat piece that belongs to a digit
 
 WIDE_AT_EDGE = 2.0  # width over height: a wider piece at the picture's edge is not a digit
-MOST = 100  # tall pieces of ink in a row of digits
+MOST = 100  # largest number of tall pieces of ink in a row of digits
 
 SEVERAL_ROWS = "several rows: cut one out"
 
 Spans = npt.NDArray[np.int64]
-"""First row, row after the last, first column, column after the last of each piece of ink, (pieces, 4)."""
+"""First row, row after the last, first column, column after the last of each piece, (pieces, 4); of one, (4,)."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class RowInk:
     Attributes:
         strength: (height, width) float32, how far each pixel stands out from the paper.
         pieces: (height, width), the number of the piece of ink that each pixel belongs to, 0 for paper.
-        spans: Of each piece.
+        spans: The span of each piece.
         kept: The indices of the pieces that are not dirt.
         height: The usual height of a digit.
         middle: The middle of the row as a straight line, slope and intercept.
@@ -81,7 +82,7 @@ def find(grey: Grey) -> RowInk:
         raise NoDigitError(f"more than {MOST} pieces of ink: not a row of digits")
     if height < segmentation.MIN_SIZE:
         raise BlankError(segmentation.TOO_SMALL)
-    _check_that_it_is_one(spans[tall], height)
+    _refuse_several_rows(spans[tall], height)
     slope, start = _middle(spans[tall])
     away = abs(spans[:, :2].mean(1) - start - slope * spans[:, 2:].mean(1)) / height
     is_level = (heights > TALL * height) & (heights < TALLEST * height) & (away < LEVEL)
@@ -104,9 +105,9 @@ def _inside(spans: Spans, shape: tuple[int, ...]) -> Mask:
 
 
 def _ink(grey: Grey) -> tuple[Grey, Mask]:
-    """How far each pixel stands out from the paper, and the ink: as strong as half of the strongest ink nearby.
+    """How far each pixel stands out from the paper, and the ink: at least half as strong as the strongest ink nearby.
 
-    So a digit in a pale pen, or in the shadow, is found beside a strong one.
+    A digit in a pale pen or in a shadow is thus found beside a strong one.
     """
     side = min(grey.shape)
     for _ in range(2):  # the second time with the height of the digits
@@ -121,7 +122,7 @@ def _ink(grey: Grey) -> tuple[Grey, Mask]:
     return strength, mask & ~printed.lines(mask, strength)
 
 
-def _check_that_it_is_one(tall: Spans, height: float) -> None:
+def _refuse_several_rows(tall: Spans, height: float) -> None:
     """Raise NoDigitError if a tall piece lies below another."""
     overlap = np.minimum(tall[:, None, 3], tall[:, 3]) - np.maximum(tall[:, None, 2], tall[:, 2])
     gap = tall[:, None, 0] - tall[:, 1]
@@ -144,14 +145,14 @@ def _middle(tall: Spans) -> tuple[float, float]:
 
 def groups(row: RowInk) -> list[list[int]]:
     """The pieces of each character, from left to right."""
-    groups: list[list[int]] = []
+    found: list[list[int]] = []
     for piece in sorted(row.kept, key=lambda piece: int(row.spans[piece, 2])):
-        near = [group for group in groups[-3:] if _belongs(span_of(row.spans[group]), row.spans[piece], row.height)]
+        near = [group for group in found[-3:] if _belongs(span_of(row.spans[group]), row.spans[piece], row.height)]
         if near:
             near[-1].append(piece)
         else:
-            groups.append([piece])
-    return groups
+            found.append([piece])
+    return found
 
 
 def span_of(spans: Spans) -> Spans:

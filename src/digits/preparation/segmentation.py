@@ -17,7 +17,7 @@ FAINT = 0.12  # of the threshold of ink: the threshold of faint ink that is conn
 FAINT_LINES = 0.4  # the same for printed lines
 SMALLEST_FAINT = 0.1  # of the size of the strong ink: a smaller faint piece is its soft edge
 LARGEST_FAINT = 1.5  # the same: a larger one is a line or a shadow
-FEW_FAINT, MOST_FAINT = 3, 0.35  # pieces, and fraction of the strong ink; more of both are the squares of a page
+FEW_FAINT, MOST_FAINT = 3, 0.35  # pieces, and fraction of the strong ink: more of both are the lines of squared paper
 SMALL = 80  # pixels of the longer side of a picture in which the edges of strokes are one pixel wide, not two
 
 NOTHING = "blank: nothing stands out from the paper"
@@ -219,7 +219,7 @@ def _digit_of(mask: Mask) -> Mask:
     height, width = mask.shape
     at_edge = (spans[:, 0] == 0) | (spans[:, 1] == height) | (spans[:, 2] == 0) | (spans[:, 3] == width)
     inside = areas[1:] * ~at_edge
-    if inside.max() > 0.1 * areas.max():  # pieces at the edge are a shadow or a table, if there are others
+    if inside.max() > 0.1 * areas.max():  # if there are other pieces, those at the edge are a shadow or a table
         areas[1:] = inside
     heights, widths = spans[:, 1] - spans[:, 0], spans[:, 3] - spans[:, 2]
     sizes = np.maximum(heights, widths)

@@ -1,14 +1,14 @@
-"""Tells the strokes of a pen from shadows, stains and areas; finds a thick digit that fills its picture."""
+"""Distinguishes the strokes of a pen from shadows, stains and areas; finds a thick digit that fills its picture."""
 
 import numpy as np
 from scipy import ndimage
 
 from digits.preparation.paper import EIGHT, Grey, Mask, border, box_of, otsu, quantile
 
-SHARP = 0.36  # smallest fraction of the outline of ink where it ends, and does not fade like a shadow
-SHARP_AT_EDGE = 0.65  # the same of ink that reaches the picture's edge, as the light beside a shadow does
-SOFTEST = 0.07  # of the longer side of a digit: twice the distance within which its ink ends, but two pixels at least
-FALL = 0.5  # of the strength at the outline, by which it falls there
+SHARP = 0.36  # smallest fraction of the ink's outline that is sharp, and does not fade like a shadow's
+SHARP_AT_EDGE = 0.65  # the same for ink that reaches the picture's edge, as the light beside a shadow does
+SOFTEST = 0.07  # of a digit's longer side: window in which the strength falls at a sharp outline; at least 5 pixels
+FALL = 0.5  # fraction of its strength that a sharp outline loses in this window
 FAINTEST_EDGE = 0.35  # of the usual strength: a fainter outline has to fall as much as this one
 FLATTEST, LONG = 2.2, 0.8  # width over height, and of the picture's width: what is flatter and longer is a line
 MOST_HOLES, SMALLEST_HOLE = 6, 0.004  # number, and fraction of the box; with more holes it is a grid
@@ -16,7 +16,7 @@ SMALLEST_DIGIT = 4  # pixels of the longer side
 ALONG_EDGE = 0.5  # of its longer side: what lies longer along the picture's edge is a shadow
 
 THICKEST = 0.5  # of the longer side of a picture that a digit fills; what is thicker is not a stroke
-CLEAR, LESS_CLEAR = 0.12, 0.3  # variance within the two shades of a picture that a digit fills, as a fraction of all
+CLEAR, LESS_CLEAR = 0.12, 0.3  # variance within the two shades of a picture that a digit fills, over the whole variance
 FILLED = (0.12, 0.8)  # fraction of such a picture that is ink
 MIN_FILLING_CONTRAST = 42  # grey values of 255
 MOST_EDGE = 0.35  # fraction of the picture's edge that such a digit touches
@@ -54,7 +54,7 @@ def are_strokes(strength: Grey, mask: Mask) -> bool:
 
 
 def filling(grey: Grey, spread: float = CLEAR) -> tuple[Grey, Mask] | None:
-    """Find a digit of a thick pen that fills the picture, which shows little paper.
+    """Find a digit in a thick pen that fills the picture and leaves little paper.
 
     Args:
         grey: (height, width) float32.
@@ -99,7 +99,7 @@ def _is_shadow(edge: Mask, shape: tuple[int, ...]) -> bool:
 
 
 def _is_sheet(inside: Mask) -> bool:
-    """Whether ink, cut out, has the outline of a sheet of paper; a 1 is narrower."""
+    """Whether ink, cut to its box, has the outline of a sheet of paper; a 1 is narrower."""
     if max(inside.shape) > 2 * min(inside.shape):
         return False
     return bool(inside.mean() > FULLEST or border(inside).mean() > SQUARE)

@@ -16,8 +16,8 @@ from digits.model.spec import DataSpec, parse_spec
 # Raised by a wrong description of the model, or by wrong weights.
 DAMAGE_ERRORS = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, GeometryError)
 PARTS = ("state_dict", "hyper_parameters")
-STATISTICS = "familiarity"  # of the best checkpoint of a finished training
-NETWORK_PREFIX = "network."  # of the network's weights in the classifier
+STATISTICS = "familiarity"  # key in the best checkpoint of a finished training
+NETWORK_PREFIX = "network."  # of the names of the network's weights in the classifier
 
 
 class Checkpoint:
@@ -87,7 +87,7 @@ class Checkpoint:
         return network.eval().float().to(memory_format=torch.channels_last)
 
     def rated(self) -> RatedNetwork:
-        """The same network, which also rates how familiar an image is; only a finished training has derived thresholds.
+        """The same network, which also rates how familiar an image is; without statistics, thresholds are defaults.
 
         Raises:
             UserError: If it cannot be built.

@@ -10,15 +10,15 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ..
     flattened = [dict(flat(config)) for config in configs]
     keys = dict.fromkeys(key for config in flattened for key in config)
     values = {key: tuple(config.get(key) for config in flattened) for key in keys}
-    return {key: them for key, them in values.items() if any(value != them[0] for value in them)}
+    return {key: row for key, row in values.items() if any(value != row[0] for value in row)}
 
 
 def with_defaults(config: dict[str, Any] | None, schema: Any) -> dict[str, Any] | None:
-    """Complete a configuration that an older version has written: a key that it lacks has its default.
+    """Complete a configuration that an older version has written: a missing key gets its default.
 
     Args:
         config: Plain values; None stays None.
-        schema: A dataclass with the current keys.
+        schema: An instance of the dataclass with the current keys.
     """
     if config is None:
         return None
@@ -37,7 +37,7 @@ def with_defaults(config: dict[str, Any] | None, schema: Any) -> dict[str, Any] 
 
 
 def flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every value of a configuration under its dotted key; a list is one value unless it contains groups."""
+    """Yield every value of a configuration under its dotted key; a list is one value unless it contains mappings."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             yield from flat(value, f"{prefix}.{key}" if prefix else str(key))

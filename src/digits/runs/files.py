@@ -26,7 +26,7 @@ def rounded(value: SupportsFloat) -> float:
 
 
 def unfinished(path: Path) -> Path:
-    """A name for a file, or folder, while it is being written. Process IDs would repeat in other containers."""
+    """A random name for a file or folder while it is written: two containers may have the same process ID."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
 
@@ -59,18 +59,18 @@ def atomic(path: Path, keep: Path | None = None) -> Iterator[BinaryIO]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk too, where the system supports it."""
+    """Flush a folder's list of names to the disk, where the system supports it."""
     with suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(number)
+            os.fsync(descriptor)
         finally:
-            os.close(number)
+            os.close(descriptor)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an error of the system into a `UserError` that names a file or folder that the user chose.
+    """Turn an OSError into a `UserError` that names the file or folder.
 
     Raises:
         UserError: If it cannot be written.
@@ -78,7 +78,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = error.strerror or error  # those of shutil have no strerror
+        why = error.strerror or error  # shutil's errors have no strerror
         raise UserError(f"{path} cannot be written: {why}.") from error
 
 
@@ -108,7 +108,7 @@ def parsed(kind: type[T], text: str) -> T:
     """Parse JSON as a dataclass, and check the type of each value.
 
     Raises:
-        ValueError: Naming the first value that is not.
+        ValueError: If a value is wrong; the message names the first one.
     """
     from pydantic import ValidationError  # takes 0.1 s, which a start must not wait for
 

@@ -19,12 +19,12 @@ RUN_FILES = ("config.yaml", "results.json")  # a directory with one of them is a
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network, and the folder for what is made of it.
+    """A trained network, and the folder for files made from it.
 
     Attributes:
         checkpoint: The file with its weights.
-        home: Folder for what is made of it: the run directory if the run tested this checkpoint, otherwise the
-            checkpoint's own folder.
+        home: Folder for files made from it, such as drawings: the run directory if the run tested this checkpoint,
+            otherwise the checkpoint's own folder.
         run: The run; None for a checkpoint outside of one.
     """
 

@@ -10,7 +10,7 @@ FIRST_TO_GO = ("time", "data set", "notes", "tags", "validation")
 
 
 def print_runs(entries: Sequence[Entry]) -> None:
-    """Print a line per run; columns that are empty in all of them are left out."""
+    """Print a line per run; columns that are empty for all runs are left out."""
     rows = []
     for entry in entries:
         metrics = [""] * 4

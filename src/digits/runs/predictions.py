@@ -1,4 +1,4 @@
-"""The file ``predictions.csv``: the label and the prediction of every test image, by which runs are compared."""
+"""The file ``predictions.csv``: the label and the prediction of every test image, for comparisons of runs."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ FILE = "predictions.csv"
 
 
 class Predictions(NamedTuple):
-    """Names of classes, in the order of the test set."""
+    """The labels and predictions of all test images, as names of classes, in the order of the test set."""
 
     labels: Sequence[str]
     predictions: Sequence[str]

@@ -37,6 +37,7 @@ IGNORED_KEYS = (
     "tags",
     "notes",
 )
+# Files that a killed training may leave incomplete, under a temporary name.
 OWN_FILES = (
     "config.yaml",
     "metrics.csv",
@@ -72,7 +73,7 @@ class Run:
         return f"Run({str(self.path)!r})"
 
     def epoch_file(self, epochs: int) -> Path:
-        """Where the weights after so many epochs are kept, with ``callbacks.checkpoint.every_epoch``; 0: before any."""
+        """Path of the weights after so many epochs, 0: before training; see ``callbacks.checkpoint.every_epoch``."""
         return self.epochs / f"{epochs}.ckpt"
 
     def epoch_files(self) -> list[Path]:
@@ -131,7 +132,7 @@ class Run:
         except FileNotFoundError:
             return None, UNFINISHED
         except PermissionError:
-            raise  # the command says so, and does not take the run for a failed one
+            raise  # the command reports it, and does not treat the run as failed
         except (IsADirectoryError, ValueError) as error:
             raise UserError(
                 f"{self.results_file} is not a file that a run writes ({error}); delete it to run again."
@@ -160,21 +161,21 @@ class Run:
         """Refuse a directory that contains a run of another configuration.
 
         Raises:
-            UserError: Naming the keys that differ.
+            UserError: If it does; the message names the keys that differ.
         """
         before, now = with_defaults(self.read_config(), cfg), asdict(cfg)
         if before is None:
             if self.last.exists() or self.previous.exists() or self.results:
                 raise UserError(f"{self.path} holds a run without its config.yaml; choose another hydra.run.dir.")
             return
-        if others := before.keys() - now.keys():
+        if unknown := before.keys() - now.keys():
             raise UserError(
-                f"{self.path} was written by another version of digits (it has the key {min(others)}), and cannot be "
+                f"{self.path} was written by another version of digits (it has the key {min(unknown)}), and cannot be "
                 "resumed; choose another hydra.run.dir."
             )
         ignored = set(IGNORED_KEYS)
         if cfg.data.name == "folder":
-            ignored.remove("data.root")  # official files are the same anywhere, and two folders are two data sets
+            ignored.remove("data.root")  # official files are the same everywhere, but two folders are two data sets
         changes = {key: values for key, values in differences([before, now]).items() if key not in ignored}
         if changes:
             texts = [f"{key} is {shown(then)} there and {shown(today)} here" for key, (then, today) in changes.items()]
@@ -210,7 +211,7 @@ class Run:
             self.check(cfg)
             results = self.results
             if not results:
-                self.results_file.unlink(missing_ok=True)  # the reason of an earlier failure
+                self.results_file.unlink(missing_ok=True)  # it records an earlier failure
             try:
                 yield results
             except Exception as error:
@@ -230,7 +231,7 @@ class Run:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             return True
-        except OSError:  # not readable: the training says so
+        except OSError:  # not readable: the training will report it
             return False
         lock.release()
         return False
@@ -253,7 +254,7 @@ class Run:
         write(self.results_file, as_json(asdict(results)))
 
     def write_failure(self, error: BaseException) -> None:
-        """Record why the run failed. Started again, it tries again."""
+        """Record why the run failed. The same command tries again."""
         self.write_state(FAILED, str(error) or type(error).__name__)
 
     def write_state(self, status: str, why: str) -> None:

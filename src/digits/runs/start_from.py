@@ -1,4 +1,4 @@
-"""The checkpoint that a training starts from: found once, and known by its checksum from then on."""
+"""The checkpoint that a training starts from: found once, and then identified by its checksum."""
 
 import hashlib
 from collections.abc import Sequence

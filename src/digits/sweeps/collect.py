@@ -1,4 +1,4 @@
-"""Collects the jobs of sweeps, single runs among them, and the keys in which they differ."""
+"""Collects jobs of sweeps and single runs, and finds the keys in which they differ."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from digits.runs.results import FAILED, Results
 from digits.runs.run import IGNORED_KEYS, Run
 from digits.sweeps import plan
 
-SEED = "seed"  # the key over whose values statistics are computed
+SEED = "seed"  # statistics are computed over the values of this key
 MISSING = "missing"  # status of a job that has not started
 DATASET = "dataset"  # column that separates results on different data
 
@@ -33,7 +33,7 @@ class Job:
         results: Its results; None if it did not finish.
         status: ``finished``, ``unfinished``, ``missing``, or ``failed: `` or ``pruned: `` and the reason.
         single: Whether the user named the run itself: it is not averaged with others.
-        seeds: Results that its configuration needs, in a search with several seeds.
+        seeds: How many results its configuration needs; more than 1 in a search with several seeds.
         settings: Its values of the keys that differ between the jobs of a leaderboard, including the seed.
     """
 
@@ -52,7 +52,7 @@ class Job:
         return dict(flat(self.config))
 
     def configuration(self) -> str:
-        """Equal for jobs that differ only in the seed and in keys that do not change the result."""
+        """A text that is equal for jobs that differ only in the seed and in keys that do not change the result."""
         kept = {key: value for key, value in self._flat.items() if key not in (SEED, *IGNORED_KEYS)}
         return self.name if self.single else json.dumps(kept or self.name, sort_keys=True)
 
@@ -112,19 +112,19 @@ def _find(sweep: Path, prefix: str) -> list[Job]:
         return [Job(prefix.rstrip("/"), Run(sweep), {}, *_read(Run(sweep)), single=True)]
     planned, seeds = plan.read(sweep), plan.seeds_per_trial(sweep)
     runs = {path.name: Run(path) for path in sweep.glob("*/") if not path.name.startswith(".")}
-    there = {name: run for name, run in runs.items() if run.config_file.exists() or run.results_file.exists()}
-    missing = {name: Run(sweep / name) for name in planned if name not in there}
-    if not there and not missing:
+    started = {name: run for name, run in runs.items() if run.config_file.exists() or run.results_file.exists()}
+    missing = {name: Run(sweep / name) for name in planned if name not in started}
+    if not started and not missing:
         raise UserError(f"{sweep} has no job of a sweep.")
     return [
         Job(
             f"{prefix}{name}",
             run,
             planned.get(name, {}),
-            *(_read(run) if name in there else ({}, None, MISSING)),
+            *(_read(run) if name in started else ({}, None, MISSING)),
             seeds=seeds,
         )
-        for name, run in sorted({**there, **missing}.items(), key=lambda item: _natural(item[0]))
+        for name, run in sorted({**started, **missing}.items(), key=lambda item: _natural(item[0]))
     ]
 
 
@@ -156,8 +156,8 @@ def distinguishing(changed: Mapping[str, tuple[Any, ...]]) -> list[str]:
     for key, values in changed.items():
         target = f"{key.rpartition('.')[0]}._target_"
         classes = changed.get(target, values if key == target else ())
-        decided = classes and len(set(zip(classes, map(str, values), strict=True))) == len(set(classes))
-        if key not in IGNORED_KEYS and (key == target or not decided):
+        fixed_by_class = classes and len(set(zip(classes, map(str, values), strict=True))) == len(set(classes))
+        if key not in IGNORED_KEYS and (key == target or not fixed_by_class):
             keys.append(key)
     return keys
 

@@ -1,4 +1,4 @@
-"""Whether two rows of a leaderboard differ by more than luck: that of the seeds, and that of the test images.
+"""Tests whether two rows of a leaderboard differ by more than luck, of the seeds or of the test images.
 
 Over seeds, a t test asks whether the same configurations with other seeds would be in the same order. Over test
 images, McNemar's test (McNemar, 1947, https://doi.org/10.1007/BF02295996) asks whether two networks would be in the
@@ -20,10 +20,10 @@ from digits.runs.predictions import Predictions
 if TYPE_CHECKING:
     from digits.sweeps.leaderboard import Row
 
-ALPHA = 0.05  # largest probability at which luck alone makes any of the rows differ
-POWER = 0.8  # probability at which the seeds that are said to be needed show the difference
+ALPHA = 0.05  # significance level: largest probability that luck alone makes any of the rows differ
+POWER = 0.8  # probability that as many seeds as `seeds_needed` show the difference
 MOST_SEEDS = 1_000
-FEW = 25  # images that only one network reads, below which McNemar's test is exact
+EXACT_BELOW = 25  # images that only one network reads; with fewer, McNemar's exact test is used
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ def seed_test(
         ).pvalue
         difference, variance = means[0] - means[1], sum(variances)
         freedom = (n - 1) * variance**2 / sum(each**2 for each in variances)  # Welch and Satterthwaite
-    visible = np.sqrt(variance / n) * (stats.t.isf(alpha / 2, freedom) + stats.t.ppf(POWER, freedom))
-    enough = n[visible <= abs(difference)]
+    detectable = np.sqrt(variance / n) * (stats.t.isf(alpha / 2, freedom) + stats.t.ppf(POWER, freedom))
+    enough = n[detectable <= abs(difference)]
     return float(p), int(enough[0]) if len(enough) else None
 
 
@@ -188,7 +188,7 @@ def image_test(first: Predictions, second: Predictions) -> tuple[int, int, float
     only_first, only_second = int(table[0, 1]), int(table[1, 0])
     if only_first == only_second:
         return only_first, only_second, 1.0  # no difference; without any such image, mlxtend divides by zero
-    _, p = mcnemar(table, exact=only_first + only_second < FEW)
+    _, p = mcnemar(table, exact=only_first + only_second < EXACT_BELOW)
     return only_first, only_second, float(p)
 
 

@@ -29,12 +29,12 @@ def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
     for key in swept:
         lines: dict[str, list[plots.Point]] = {}
         for row, spread in scored:
-            others = _named({other: row.settings[other] for other in swept if other != key})
+            others = _label({other: row.settings[other] for other in swept if other != key})
             lines.setdefault(others, []).append((row.settings[key], 100 * spread.mean, 100 * (spread.std or 0)))
-        alone = all(len(points) == 1 for points in lines.values())  # as in a search, where all keys differ
-        if alone:
+        single_points = all(len(points) == 1 for points in lines.values())  # as in a search, where all keys differ
+        if single_points:
             lines = {"": [point for points in lines.values() for point in points]}
-        yield f"accuracy-{key.replace('/', '-')}", plots.against(key, metric, lines, joined=not alone)
+        yield f"accuracy-{key.replace('/', '-')}", plots.against(key, metric, lines, joined=not single_points)
     if len(swept) > 1:
         values = [([short(row.settings[key]) for key in swept], 100 * spread.mean) for row, spread in scored]
         yield "settings", plots.parallel(metric, swept, values)
@@ -46,7 +46,7 @@ def figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
     if fitted:
         yield "overfitting", plots.gaps("Overfitting", ("test accuracy", "accuracy on the training set"), fitted)
     column = "val/accuracy" if validated(rows) else "train/accuracy"  # the test set is used once: it has no curve
-    curves = [(_named(row.settings), _curve(job, column)) for row in rows for job in row.jobs]
+    curves = [(_label(row.settings), _curve(job, column)) for row in rows for job in row.jobs]
     if any(len(points) > 1 for _, points in curves):
         title = "Validation accuracy" if validated(rows) else "Training accuracy"
         yield "curves", plots.together(title, [(name, points) for name, points in curves if points])
@@ -67,14 +67,14 @@ def validated(rows: Sequence[Row]) -> bool:
     return any(row.stats("val_accuracy") for row in rows)
 
 
-def _named(settings: Mapping[str, str]) -> str:
+def _label(settings: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={short(value)}" for key, value in settings.items())
 
 
 def _with_size(row: Row) -> str:
     """A configuration, and the size of its network."""
     sizes = {name.replace("_", "-"): row.stats(name) for name in ("parameters", "multiply_adds")}
-    return "\n".join([_named(row.settings), *(f"{size.mean:,.0f} {name}" for name, size in sizes.items() if size)])
+    return "\n".join([_label(row.settings), *(f"{size.mean:,.0f} {name}" for name, size in sizes.items() if size)])
 
 
 def _curve(job: Job, column: str) -> list[tuple[float, float]]:

@@ -79,7 +79,7 @@ def leaderboard(sweep: str | Path, *more: str | Path) -> "DataFrame":
 
 
 def _typed(word: str) -> Any:
-    """A value of the command line as YAML reads it: a job that has not started has no other."""
+    """Parse a value of the command line as YAML: a job that has not started has no other value."""
     try:
         return yaml.safe_load(word)
     except yaml.YAMLError:
@@ -87,7 +87,7 @@ def _typed(word: str) -> Any:
 
 
 def _settings(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """The values of some keys, those that the configuration has."""
+    """The values of those keys that the configuration has."""
     values = dict(flat(config))
     return {key: values[key] for key in keys if key in values}
 

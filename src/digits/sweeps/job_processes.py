@@ -50,9 +50,9 @@ def take_a_gpu() -> None:
     """Give this process the GPU that the fewest jobs use, if there are several. Call it before torch looks for GPUs."""
     gpus = _gpus()
     user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()  # in a container, a user may have no name
-    for place in itertools.count() if len(gpus) > 1 else ():
+    for slot in itertools.count() if len(gpus) > 1 else ():
         for gpu in gpus:
-            name = f"digits-gpu-{user}-{gpu}-{place}.lock"
+            name = f"digits-gpu-{user}-{gpu}-{slot}.lock"
             lock = Lock(Path(tempfile.gettempdir()) / name)
             try:
                 lock.acquire(timeout=0)
@@ -83,7 +83,7 @@ def _memory() -> float:
     limits = [math.inf]
     if hasattr(os, "sysconf"):
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    with contextlib.suppress(OSError, ValueError):  # no limit
+    with contextlib.suppress(OSError, ValueError):  # no file, or the word max: no limit
         limits.append(int(CONTAINER_MEMORY.read_text(encoding="ascii")))
     return min(limits)
 

@@ -77,7 +77,7 @@ class Row:
 
     @cached_property
     def predictions(self) -> Predictions | None:
-        """The predictions of its best job; None if it kept none, or they cannot be read, or are not all."""
+        """The predictions of its best job; None if they are missing, unreadable or incomplete."""
         try:
             kept = read_predictions(self.best.run.path)
         except UserError:
@@ -130,7 +130,7 @@ class Leaderboard:
 
     @cached_property
     def without_predictions(self) -> list[Path]:
-        """The best run of each row that cannot be compared by its test images; ``digits evaluate`` mends that."""
+        """The best run of each row that lacks predictions of its test images; ``digits evaluate`` writes them."""
         return [row.best.run.path for row in self.ranked if row.predictions is None] if self.comparisons else []
 
     @property
@@ -188,7 +188,7 @@ def rank(*sweeps: Path, output: Path | None = None) -> Leaderboard:
 
 
 def _settings(jobs: Sequence[Job], shows_seed: bool) -> dict[str, str]:
-    """What the jobs of a row have in common, and their seeds where single runs are compared."""
+    """The settings that the jobs of a row share, and their seeds if single runs are compared."""
     settings = dict(jobs[0].settings)
     if seeds := [seed for job in jobs if (seed := job.settings.get(SEED))]:
         settings[SEED] = ", ".join(seeds)

@@ -1,4 +1,4 @@
-"""The plan of a sweep: ``sweep.json`` in its directory, written before the first job starts."""
+"""The plan of a sweep, ``sweep.json``: written before its first job starts; that of a search, at its end."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from digits.runs.files import as_json, write
 from digits.runs.run import IGNORED_KEYS
 
 FILE = "sweep.json"
-SEARCH_FILE = "search.json"  # what a search began with
+SEARCH_FILE = "search.json"  # the settings with which a search began
 REMEDY = "Choose another hydra.sweep.dir, or use the original values."
 
 
@@ -34,12 +34,12 @@ def check(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
     for name, overrides in planned.items():
         if name not in now:
             raise UserError(f"{sweep} holds a sweep of {len(planned)} jobs, not of {len(now)}. {REMEDY}")
-        before, today = (
+        expected, given = (
             {key: value for key, value in each.items() if key not in IGNORED_KEYS} for each in (overrides, now[name])
         )
-        if before != today and not (sweep / name / "config.yaml").exists():  # a started job has a config.yaml
-            planned_values = " ".join(f"{key}={value}" for key, value in before.items() if today.get(key) != value)
-            planned_values = planned_values or "no " + ", ".join(key for key in today if key not in before)
+        if expected != given and not (sweep / name / "config.yaml").exists():  # a started job has a config.yaml
+            planned_values = " ".join(f"{key}={value}" for key, value in expected.items() if given.get(key) != value)
+            planned_values = planned_values or "no " + ", ".join(key for key in given if key not in expected)
             raise UserError(f"{sweep} holds another sweep: its job {name} is to have {planned_values}. {REMEDY}")
 
 
@@ -68,7 +68,7 @@ def read(sweep: Path) -> dict[str, Mapping[str, str]]:
 
 
 def seeds_per_trial(sweep: Path) -> int:
-    """How many trainings a trial of a search is the mean of; 1 for a sweep."""
+    """Over how many trainings a trial of a search is averaged; 1 for a sweep."""
     try:
         seeds = json.loads((sweep / SEARCH_FILE).read_text(encoding="utf-8"))["seeds"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -63,7 +63,7 @@ def read(name: Path | str) -> SearchConfig:
         raise UserError(f"there is no search space {path}.") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{path} is not a search space: {first_line(error)}.") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:  # those of YAML say where only in later lines
+    except (OSError, ValueError, yaml.YAMLError) as error:  # YAML's messages name the place in a later line
         raise UserError(f"{path} is not a search space: {' '.join(str(error).split()):.200}") from error
     assert isinstance(cfg, SearchConfig)
     check_ranges(cfg)
@@ -101,7 +101,7 @@ def search(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> "opt
         if key in cfg.space:
             raise UserError(f"{override}: the space has that key, so its trials choose it; leave it out.")
     for sample in space.samples(distributions):  # a mistake in the space is reported before anything is trained
-        _check_one_process(resolve(compose(*overrides, *sample)))
+        _check_trial(resolve(compose(*overrides, *sample)))
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
     with Lock(directory / ".lock"):
@@ -126,7 +126,7 @@ def search(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> "opt
 
 
 def train_winner(study: "optuna.Study", cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> list[Results]:
-    """Train the configuration of the best trial with as many fresh seeds as a trial has, which did not choose it.
+    """Train the best trial's configuration with fresh seeds, as many as a trial has; they took no part in its choice.
 
     Returns:
         The results, one per seed, without those that diverged; none while another process still searches, or if no
@@ -152,7 +152,7 @@ def train_winner(study: "optuna.Study", cfg: SearchConfig, overrides: Sequence[s
 
 
 def seeds_of(cfg: SearchConfig, overrides: Sequence[str]) -> list[int]:
-    """The seeds of each trial, from the configuration's own upwards; none if a trial is a single training."""
+    """Consecutive seeds for each trial, from the configuration's own on; none if a trial is a single training."""
     if cfg.seeds == 1:
         return []
     start = compose(*overrides).seed
@@ -193,7 +193,7 @@ def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory:
 
 
 def fresh_text(study: "optuna.Study", seeds: int, fresh: Sequence[Results]) -> str:
-    """The metric by which the best trial was chosen, beside that of the fresh seeds."""
+    """State the best trial's metric with the seeds that chose it, and with the fresh ones."""
     metrics = [100 * results.metric for results in fresh]
     tested = statistics.fmean(100 * results.test_accuracy for results in fresh)
     return (
@@ -204,7 +204,7 @@ def fresh_text(study: "optuna.Study", seeds: int, fresh: Sequence[Results]) -> s
 
 
 def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None:
-    """Make the directory one of this search. It may resume with more trials, and nothing else changed."""
+    """Assign the directory to this search, which may resume with more trials, but with no other change."""
     identity = {**asdict(cfg), "overrides": list(overrides)}
     del identity["trials"]
     path = directory / plan.SEARCH_FILE
@@ -217,7 +217,7 @@ def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None
             raise ValueError("not written by a search")
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); choose another --output.") from error
-    before = {"seeds": 1, **before}  # a search of an earlier version has one
+    before = {"seeds": 1, **before}  # a search of an earlier version has one seed
     for name, now in json.loads(json.dumps(identity)).items():
         if (then := before.get(name)) != now:
             difference = f"{name}={then} instead of {now}" if isinstance(now, int) else f"another {name}"
@@ -252,7 +252,7 @@ def _next_trial(
 
 
 def _own_values(distributions: space.Space, overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration's own values, for the first trial; those that the space contains."""
+    """The configuration's own values for the first trial, as far as the space contains them."""
     cfg = compose(*overrides)
     own = {key: OmegaConf.select(cfg, key) for key in distributions}
     return {key: value for key, value in own.items() if space.contains(distributions[key], value)}
@@ -293,7 +293,7 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
     return changed
 
 
-def _check_one_process(cfg: TrainConfig) -> None:
+def _check_trial(cfg: TrainConfig) -> None:
     if cfg.trainer.devices not in (1, "1") or cfg.trainer.strategy != "auto":
         raise UserError("digits search trains in one process: leave trainer.devices=1 and trainer.strategy=auto.")
     if cfg.data.val_size == 0:

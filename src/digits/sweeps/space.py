@@ -15,7 +15,7 @@ from digits.runs.differences import flat
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-Plain = str | int | float | bool | None  # a value in a list
+Plain = str | int | float | bool | None  # types of the values in a list
 Space = Mapping[str, "BaseDistribution"]
 
 

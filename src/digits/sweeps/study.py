@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     import optuna
 
 FILE = "study.journal"
-FEWEST_TRIALS = 5  # from which the importance of a key can be estimated
+FEWEST_TRIALS = 5  # with fewer, the importance of a key cannot be estimated
 REDUCTION = 3  # of the trials that reach epoch 1, 3, 9, …, one in three continues
 STARTUP_TRIALS = 6  # chosen at random, before TPE learns from them; Optuna's 10 leave little of a short search
 
 
 def check_installed() -> None:
-    """Name the package to install if Optuna is missing.
+    """Check that Optuna is installed, and limit its log to warnings.
 
     Raises:
-        UserError: If it is.
+        UserError: If it is missing; the message names the package to install.
     """
     try:
         import optuna
@@ -47,7 +47,7 @@ def open_study(directory: Path, pruner: str) -> "optuna.Study":
         "none": optuna.pruners.NopPruner(),
     }
     journal = directory / FILE
-    lock = Lock(directory / ".journal")  # Optuna's own lock outlives a process that is killed with it
+    lock = Lock(directory / ".journal")  # Optuna's own lock stays locked if its process is killed
     try:
         with lock:
             _drop_incomplete_line(journal)
@@ -71,7 +71,7 @@ def _drop_incomplete_line(journal: Path) -> None:
 
 
 def sampler(kind: str, seed: int, number: int) -> "optuna.samplers.BaseSampler":
-    """The sampler of one trial, ``tpe`` or ``random``. Seeded per trial, so that a resumed search does not repeat."""
+    """The sampler of one trial, ``tpe`` or ``random``. Seeded per trial, so a resumed search repeats no choices."""
     import optuna
 
     seed = (seed * 1_000_003 + number) % 2**32

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # the sweeper of the jobs: no public name
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # lists the jobs; it has no public name
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -50,7 +50,7 @@ class Sweep(Callback):
         self._progress: Progress | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """For the processes of jobs, which report no progress."""
+        """The state that a process of a job gets: all but the thread that reports progress."""
         return {**vars(self), "_progress": None}
 
     @exit_on_error()
@@ -82,10 +82,10 @@ class Sweep(Callback):
         self._open = [number for number, run in enumerate(runs) if not _outcome(run)[1]]
         if _launcher(config) != "BasicLauncher" and config.hydra.launcher.get("n_jobs") != 1:
             launcher = config.hydra.launcher
-            together = int(launcher.get("n_jobs") or launcher.get("array_parallelism") or len(runs))
-            together = min(together, max(1, len(self._open)))
+            parallel = int(launcher.get("n_jobs") or launcher.get("array_parallelism") or len(runs))
+            parallel = min(parallel, max(1, len(self._open)))
             self._progress = Progress(
-                [self._settings(overrides) for overrides in self.jobs], runs, self._open, together
+                [self._settings(overrides) for overrides in self.jobs], runs, self._open, parallel
             )
             self._progress.start()
         self._planned = True
@@ -111,7 +111,7 @@ class Sweep(Callback):
                 handler.setLevel(logging.ERROR)
         if _launcher(config) == "JoblibLauncher":
             job_processes.end_with_parent()
-            multiprocessing.set_start_method("spawn", force=True)  # torch's processes do not know joblib's method
+            multiprocessing.set_start_method("spawn", force=True)  # torch does not know joblib's start method
             if config.trainer.accelerator != "cpu":
                 job_processes.take_a_gpu()
 
@@ -132,7 +132,7 @@ class Sweep(Callback):
         Check.done = True
 
     def _settings(self, overrides: Sequence[str]) -> str:
-        """The overrides of a job that not all jobs have."""
+        """The overrides that distinguish a job: those that not all jobs have."""
         return " ".join(word for word in overrides if not all(word in others for others in self.jobs))
 
 
@@ -175,7 +175,7 @@ class Progress(threading.Thread):
                 self._written[number] = written
                 self._ended.add(number)
                 self._seen += 1
-                done = max(self._seen, self.at_once)  # those that started together end together
+                done = max(self._seen, self.at_once)  # jobs that started together end at about the same time
                 left = _time_left(time.monotonic() - self._began, done, len(self.runs) - len(self._ended))
                 settings = f" ({self.settings[number]})" if self.settings[number] else ""
                 outcome = _outcome(run)[0]
@@ -192,7 +192,7 @@ def _outcome(run: Run) -> tuple[str, bool]:
 
 
 def _time_left(seconds: float, done: int, jobs: int) -> str:
-    """The time that the remaining jobs will take, from the time of those that are done."""
+    """Estimate the time that the remaining jobs take from the time of those that are done; empty if unknown."""
     return f", about {duration(seconds / done * jobs)} left" if done and jobs else ""
 
 
@@ -230,7 +230,7 @@ def _check_jobs(config_name: str, jobs: Sequence[Sequence[str]], runs: Sequence[
     """Check each value of the sweep once, and each job whose run directory exists already."""
     for overrides, run in zip(jobs, runs, strict=True):
         exists = run.config_file.exists()
-        # A job that differs in one value from the first: each value once, not each combination, which takes long.
+        # Besides existing runs, only jobs that differ from the first in one value: each combination would take long.
         if exists or len(set(overrides) - set(jobs[0])) <= 1:
             with explaining(overrides):
                 cfg = resolve(compose(config_name, list(overrides)), multirun=True)
@@ -241,7 +241,7 @@ def _check_jobs(config_name: str, jobs: Sequence[Sequence[str]], runs: Sequence[
 
 
 def jobs_of(config: DictConfig) -> list[list[str]]:
-    """The overrides of each job of a multirun, in the order of their numbers, as Hydra's default sweeper makes them.
+    """The overrides of each job of a multirun, in the order in which Hydra's default sweeper numbers the jobs.
 
     Raises:
         UserError: If the sweep could not be resumed, or a value cannot be swept.

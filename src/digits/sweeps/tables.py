@@ -140,7 +140,7 @@ def cells(board: Leaderboard) -> list[list[str]]:
 
 
 def _cell(spread: SeedStats | None, form: str) -> str:
-    """Format a metric, with its standard deviation if it is a measured one."""
+    """Format a metric, with its standard deviation if the format has four decimals."""
     if spread is None:
         return ""
     return f"{spread if form == '.4f' else spread.mean:{form}}"

@@ -1,4 +1,4 @@
-"""One trial of a search: its trainings, what Optuna learns of them, and their log files."""
+"""One trial of a search: its trainings, their reports to Optuna, and their log files."""
 
 import logging
 import statistics
@@ -27,7 +27,7 @@ METRIC = "val/accuracy"
 
 
 class OtherDataError(UserError):
-    """A search goes on with other data than it began with."""
+    """A search resumes with other data than it began with."""
 
 
 class Report(Callback):
@@ -62,7 +62,7 @@ class Report(Callback):
             )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the validation accuracy, of several seeds the mean, after as many epochs as all have taken."""
+        """Report the validation accuracy, averaged over the seeds so far; epochs are counted over all seeds."""
         import optuna
 
         epochs, self.epoch = trainer.max_epochs or 0, trainer.current_epoch + 1

@@ -52,7 +52,7 @@ class Spawned(Callback):
         return {"logging": OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True), "levels": levels}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Apply it in a new process."""
+        """Configure logging in a new process."""
         silence_lightning()
         if state["logging"]:
             logging.config.dictConfig(state["logging"])
@@ -60,7 +60,7 @@ class Spawned(Callback):
                 handler.setLevel(level)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Only rank 0 logs."""
+        """Let only rank 0 log, except for errors."""
         if trainer.global_rank:
             logging.disable(logging.WARNING)
 
@@ -91,7 +91,7 @@ class SpeedUp(Callback):
 class BatchLines(Callback):
     """Logs loss and accuracy of the batch every ``trainer.log_every_n_steps`` steps, as the article does.
 
-    Reading a loss synchronises with the device, so all losses since the last line are checked for NaN then.
+    Reading a loss waits for the device. So the losses are checked for NaN together, when a line is due.
     """
 
     def __init__(self) -> None:
@@ -208,7 +208,7 @@ class Stopwatch(Callback):
         self._last_step = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start. In a resumed epoch, on_train_epoch_start is not called."""
+        """Start. Lightning does not call on_train_epoch_start in an epoch that resumes."""
         self._started = self._last_step = time.perf_counter()
 
     on_train_epoch_start = on_train_start

@@ -28,8 +28,8 @@ class Checkpoints(Checkpoint):
     """Keeps ``best.ckpt`` and ``last.ckpt``; a run resumes at the exact step at which ``last.ckpt`` was saved.
 
     In a command, on SIGINT, SIGTERM or a scheduler's signal it finishes the current step, saves and stops; on a second
-    signal it stops at once. Signals within 0.5 s count as one, since a process may receive it twice, directly and
-    through its group. Three of Lightning's ModelCheckpoint would be needed instead, and they lose the best score when
+    signal it stops at once. Signals within 0.5 s count as one, since a process may receive the same one twice, directly
+    and through its group. Lightning's own ModelCheckpoint would be needed three times, and loses the best score when
     the run directory is moved.
 
     Args:
@@ -129,7 +129,7 @@ class Checkpoints(Checkpoint):
         self._save_time = time.monotonic()
 
     def _keep(self, trainer: Trainer, epochs: int) -> None:
-        """Keep the weights after so many epochs; a run that resumes within an epoch keeps the same again."""
+        """Keep the weights after a number of epochs; a run that resumes within an epoch writes the same file again."""
         if self.config.every_epoch:
             self._save(trainer, self.run.epoch_file(epochs))
 
@@ -186,7 +186,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         if path.name.startswith("hpc_ckpt_"):
             return
-        if path.parent == self.run.epochs:  # the averaged weights, if there is an average; nothing to resume from
+        if path.parent == self.run.epochs:  # averaged weights, if there is an average; not to resume from
             checkpoint = {key: checkpoint[key] for key in (*PARTS, "epoch")}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +200,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def _system_message(error: BaseException | None) -> str:
-    """The operating system's message behind torch's own."""
+    """Find the operating system's message behind torch's error."""
     while error:
         if isinstance(error, OSError) and error.strerror:
             return error.strerror

@@ -15,7 +15,7 @@ from digits.errors import UserError
 
 log = logging.getLogger(__name__)
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # constants of malloc.h
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _computes_bf16(on_cuda: bool, on_mps: bool) -> tuple[bool, str]:
         return torch.cuda.is_bf16_supported(including_emulation=False), torch.cuda.get_device_name()
     if on_mps:
         return False, "this GPU"
-    # On x86 only, and not where ATEN_CPU_CAPABILITY leaves AVX-512 out: bf16 is emulated there. No public name yet.
+    # Native only on x86, and not if ATEN_CPU_CAPABILITY excludes AVX-512: torch then emulates it. No public names yet.
     avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return avx512 and native, "this processor"

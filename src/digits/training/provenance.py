@@ -15,12 +15,12 @@ PACKAGES = ("digits", "torch", "torchvision", "lightning", "torchmetrics", "hydr
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that a result depends on."""
+    """Versions of Python and of the packages that a result depends on."""
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
 
 
 def hardware(accelerator: str = "cpu") -> dict[str, Any]:
-    """Processor, cores, threads that torch uses, and the CUDA GPU, where it was one that computed."""
+    """Processor, cores, threads that torch uses, and the CUDA GPU if the run used one."""
     return {
         "platform": platform.platform(),
         "processor": _processor(),

@@ -19,7 +19,7 @@ LAST = "head.classes"  # the layer whose outputs are the classes
 def load_weights(network: Network, cfg: TrainConfig) -> None:
     """Copy the weights of ``start_from`` into a new network, layer by layer, wherever a layer fits.
 
-    The last layer fits only if its classes are the same; others keep the random weights that they have.
+    The last layer fits only if its classes are the same; layers that do not fit keep their random weights.
 
     Raises:
         UserError: If the checkpoint has changed, no layer fits, or ``freeze`` would keep random weights.

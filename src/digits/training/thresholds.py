@@ -1,4 +1,4 @@
-"""Derives when a prediction is not trusted, and the temperature it then has, from images that the training held out."""
+"""Derives from held-out images when a prediction is not trusted, and the temperature for unfamiliar images."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from digits.runs.checkpoint import STATISTICS, Checkpoint
 from digits.runs.run import Run
 from digits.training.checkpoints import AtomicCheckpointIO
 
-IMAGES = 5_000  # for each of the two steps
+IMAGES = 5_000  # at most, for each of the two steps of `derive`
 UNSURE_FRACTION = 0.003  # of the correct predictions: those with the lowest probabilities are called unsure
 UNFAMILIAR_FRACTION = 0.006  # of the correct predictions: those of the least familiar images; about 1 % with both
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)  # of the distortion
@@ -48,7 +48,7 @@ def derive(network: Network, data: MNISTDataModule, device: torch.device) -> Rat
         RunError: If an output of the network is not finite.
     """
     train, val = data.training_set(), data.validation_set()
-    train = Digits(train.images, train.labels, torch.unique(train.members))  # a small folder is repeated in an epoch
+    train = Digits(train.images, train.labels, torch.unique(train.members))  # each once; a small folder repeats them
     order = _shuffled(train)
     number = IMAGES if len(val) else min(IMAGES, len(train) // 2)
     images, labels = train[order[:number]]
@@ -64,7 +64,7 @@ def derive(network: Network, data: MNISTDataModule, device: torch.device) -> Rat
     logits, means = logits[chosen], means[chosen]
     energies, distances = logits.logsumexp(1), rated.cpu().distance(means, logits.argmax(1))
     spread = float(distances.std(correction=0))
-    rated.weight = float(energies.std(correction=0)) / spread if spread else 0.0  # both vary alike
+    rated.weight = float(energies.std(correction=0)) / spread if spread else 0.0  # both then vary equally
     rated.thresholds = Thresholds(
         float(logits.softmax(1).amax(1).quantile(UNSURE_FRACTION)),
         float(rated.familiarity(logits, means).quantile(UNFAMILIAR_FRACTION)),

@@ -195,7 +195,7 @@ def _leave_process_group() -> None:
 
 @contextmanager
 def _closing_wandb(cfg: TrainConfig) -> Iterator[None]:
-    """Close wandb's page in the end: otherwise the next training of a sweep would write into it."""
+    """Close wandb's page at the end: otherwise the next training of a sweep would write into it."""
     try:
         yield
     finally:

@@ -69,8 +69,8 @@ def build_trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Cal
     if (launched := processes.launched_externally()) and cfg.trainer.devices == "auto":
         arguments["devices"], arguments["num_nodes"] = launched
     profiler = cfg.trainer.profiler and PROFILERS[cfg.trainer.profiler](dirpath=run.path / "profile", filename="table")
-    for ours in ("memory_format", "compile", "profiler"):
-        del arguments[ours]
+    for key in ("memory_format", "compile", "profiler"):  # applied elsewhere
+        del arguments[key]
     try:
         return Trainer(
             **arguments,
@@ -80,7 +80,7 @@ def build_trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Cal
             enable_progress_bar=with_progress,
             enable_model_summary=False,  # our table of layers contains more
             num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # `Batches` shares the images itself
+            use_distributed_sampler=False,  # `Batches` itself distributes the images
             profiler=profiler or NoProfiler(),
             plugins=[AtomicCheckpointIO(run)],
         )
@@ -101,17 +101,17 @@ def build_loggers(cfg: TrainConfig, run: Run) -> list[Logger]:
         UserError: If the package of a logger is not installed.
     """
     directory = run.path.resolve()
-    same = hashlib.sha256(str(directory).encode()).hexdigest()[:12]  # a resumed run continues its page in wandb
+    page_id = hashlib.sha256(str(directory).encode()).hexdigest()[:12]  # a resumed run continues its page in wandb
     tags_and_notes = {"tags": cfg.tags or None, "notes": cfg.notes or None}
-    of_run: dict[str, dict[str, Any]] = {
+    run_arguments: dict[str, dict[str, Any]] = {
         "tensorboard": {"save_dir": run.path},
-        "wandb": {"save_dir": run.path, "name": directory.name, "id": same, "resume": "allow", **tags_and_notes},
+        "wandb": {"save_dir": run.path, "name": directory.name, "id": page_id, "resume": "allow", **tags_and_notes},
         "mlflow": {"run_name": directory.name, "tags": {"directory": str(run.path), **dict.fromkeys(cfg.tags, "")}},
     }
     if cfg.notes:
-        of_run["mlflow"]["tags"]["mlflow.note.content"] = cfg.notes
+        run_arguments["mlflow"]["tags"]["mlflow.note.content"] = cfg.notes
     loggers = []
-    for package, arguments in of_run.items():
+    for package, arguments in run_arguments.items():
         if node := getattr(cfg.logger, package):
             configured = asdict(node)
             database = configured.get("tracking_uri", "").partition("sqlite:///")[2]

@@ -114,7 +114,7 @@ class _Example:
 
 
 def _evaluation(trained: Trained) -> Evaluation | None:
-    """The test of this very network; None if there is none."""
+    """The evaluation, if it is of this checkpoint; None otherwise."""
     results, evaluation = trained.results, read(trained.home)
     return evaluation if results and evaluation and evaluation.test_accuracy == results.test_accuracy else None
 
@@ -175,7 +175,7 @@ def _errors(evaluation: Evaluation | None) -> Iterator[_Example]:
 
 
 def _epochs(trained: Trained, size: int) -> tuple[list[dict[str, str]], str]:
-    """The weights after each epoch, of so many bytes each, and which of them the page leaves out to stay small."""
+    """The weights after each epoch, ``size`` bytes each, and a sentence on those left out to keep the page small."""
     files = trained.run.epoch_files() if trained.run and trained.home == trained.run.path else []
     kept = _spread(files, max(2, MAX_EPOCH_BYTES // size))
     epochs = []
@@ -187,7 +187,7 @@ def _epochs(trained: Trained, size: int) -> tuple[list[dict[str, str]], str]:
 
 
 def _spread(files: Sequence[Path], most: int) -> list[Path]:
-    """At most so many files, evenly spread from the first to the last."""
+    """At most ``most`` files, evenly spread from the first to the last."""
     if len(files) <= most:
         return list(files)
     return [files[round(place)] for place in np.linspace(0, len(files) - 1, most)]

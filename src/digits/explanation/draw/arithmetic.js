@@ -38,14 +38,14 @@
  * @property {Product[]} [products] - those of the largest sums first
  * @property {Term[]} [terms] - the largest first
  * @property {number[]} [values] - of a window of pooling, row by row
- * @property {number} [won] - the place of the largest of them, for max pooling
+ * @property {number} [won] - index of the largest of them, for max pooling
  */
 
 /**
  * @typedef {object} Account
  * @property {Line[]} lines - from the input of the last layer with weights, or the pooling, to the value
  * @property {number} value
- * @property {Region[]} regions - what to light up before it
+ * @property {Region[]} regions - what to highlight in the layers before it
  * @property {number} base - the step of the first line
  */
 
@@ -86,20 +86,20 @@ function baseLine(steps, weights, outputs, classes, place) {
   const [, height, width] = step.shape;
   const index = (place.channel * height + place.y) * width + place.x;
   const slide = { step, from: steps[Math.max(before, 0)], input: outputs[Math.max(before, 0)] };
-  const inside = step.kernel ? step.dilation * (step.kernel - 1) + 1 : 1;
+  const coveredSide = step.kernel ? step.dilation * (step.kernel - 1) + 1 : 1;
   const y = step.kernel ? place.y * step.stride - step.before : place.y;
   const x = step.kernel ? place.x * step.stride - step.before : place.x;
   switch (step.kind) {
     case "convolution":
       return {
         line: productsLine(slide, weights[place.step], place, y, x),
-        regions: [{ step: before, channel: null, y, x, side: inside }],
+        regions: [{ step: before, channel: null, y, x, side: coveredSide }],
       };
     case "max":
     case "average":
       return {
         line: windowLine(slide, place.channel, y, x),
-        regions: [{ step: before, channel: place.channel, y, x, side: inside }],
+        regions: [{ step: before, channel: place.channel, y, x, side: coveredSide }],
       };
     case "linear":
       return linearLine(steps, weights[place.step], outputs, place);

@@ -3,7 +3,7 @@
 /**
  * A layer, as the page's data describe it.
  * @typedef {object} Step
- * @property {string} kind - the function below that computes it
+ * @property {string} kind - chooses the function below that computes it
  * @property {string} title
  * @property {[number, number, number]} shape - channels, height and width of its output
  * @property {string} formula
@@ -16,13 +16,13 @@
  * @property {number} eps
  * @property {number} mean
  * @property {number} std
- * @property {string} function - of an activation
+ * @property {string} function - name of an activation
  */
 
 /** @typedef {Record<string, Float32Array>} Weights - of one step, by torch's names */
 
 /**
- * @typedef {object} Slide - a convolution or pooling: its input and output
+ * @typedef {object} Slide - a convolution or pooling, and its input
  * @property {Step} step
  * @property {Step} from - the step before
  * @property {Float64Array} input
@@ -182,20 +182,20 @@ function pooling({ step, from, input }) {
   const [channels, inHeight, inWidth] = from.shape;
   const [, height, width] = step.shape;
   const { kernel, stride } = step;
-  const largest = step.kind === "max";
+  const isMax = step.kind === "max";
   const output = new Float64Array(channels * height * width);
   let target = 0;
   for (let channel = 0; channel < channels; channel++) {
     for (let y = 0; y < height; y++) {
       for (let x = 0; x < width; x++) {
-        let value = largest ? -Infinity : 0;
+        let value = isMax ? -Infinity : 0;
         for (let dy = 0; dy < kernel; dy++) {
           const row = (channel * inHeight + y * stride + dy) * inWidth + x * stride;
           for (let dx = 0; dx < kernel; dx++) {
-            value = largest ? Math.max(value, input[row + dx]) : value + input[row + dx];
+            value = isMax ? Math.max(value, input[row + dx]) : value + input[row + dx];
           }
         }
-        output[target++] = largest ? value : value / kernel ** 2;
+        output[target++] = isMax ? value : value / kernel ** 2;
       }
     }
   }
@@ -261,8 +261,8 @@ function unflattened(from, place) {
  * @returns {Float64Array}
  */
 function softmax(logits) {
-  const largest = Math.max(...logits);
-  const powers = logits.map((value) => Math.exp(value - largest));
+  const most = Math.max(...logits);
+  const powers = logits.map((value) => Math.exp(value - most));
   const sum = powers.reduce((total, value) => total + value, 0);
   return powers.map((value) => value / sum);
 }

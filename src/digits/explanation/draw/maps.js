@@ -9,11 +9,11 @@ const SIGNED = {
   dark: [[196, 181, 253], [109, 91, 176], [22, 27, 34], [178, 100, 18], [253, 186, 116]],
 };
 const SMALLEST_MAP = 56; // CSS pixels per side of a feature map that is drawn
-const SMALLEST_UNIT = 14; // the same of a unit of a fully connected layer
-const LARGEST_UNIT = 30; // the same, of a layer of few units, with room for their names
+const SMALLEST_UNIT = 14; // the same for a unit of a fully connected layer
+const LARGEST_UNIT = 30; // the same for a unit of the last two steps, which have names
 const SMALLEST = 1e-6; // the strongest colour stands at least for this value
 const GAP = 4; // CSS pixels between maps
-const NAMES = 16; // CSS pixels below units for their names
+const NAMES = 16; // CSS pixels below units, for their names
 
 /** @returns {"light" | "dark"} */
 function theme() {
@@ -154,7 +154,7 @@ class Maps {
   }
 
   /**
-   * Draws the maps, and what is lit up in them.
+   * Draws the maps, and frames the regions that are lit up in them.
    * @param {ArrayLike<number>} values
    * @param {Region[]} lit
    * @param {Place | null} pointed

@@ -61,7 +61,7 @@ function showImage(canvas, values, most) {
   contextOf(canvas).drawImage(imageOf(values, 28, most), 0, 0);
 }
 
-/** Removes the answer to an earlier drawing. */
+/** Removes the important pixels of an earlier drawing. */
 function clearWhy() {
   showImage(canvasById("why"), new Float64Array(28 * 28), 1);
   byId("whyText").textContent = "Which pixels mattered";
@@ -69,10 +69,10 @@ function clearWhy() {
 
 /**
  * Computes and shows which pixels mattered, unless something has changed meanwhile.
- * @param {number} change
+ * @param {number} changes - state.changes at the time of the request
  */
-async function showWhy(change) {
-  const isCurrent = () => change === state.changes;
+async function showWhy(changes) {
+  const isCurrent = () => changes === state.changes;
   if (!isCurrent()) return;
   byId("spoken").textContent = answerInWords();
   const [chances, { pixels }] = [probabilities(), state.prepared];

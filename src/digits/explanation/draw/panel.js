@@ -1,6 +1,6 @@
 // The panel that shows how one value was computed.
 
-const SHOWN_CHANNELS = 3; // whose patches are drawn; of the others, the sums
+const SHOWN_CHANNELS = 3; // channels whose patches are drawn; the others only show their sums
 
 /**
  * Creates an element.
@@ -11,11 +11,11 @@ const SHOWN_CHANNELS = 3; // whose patches are drawn; of the others, the sums
  * @returns {HTMLElement}
  */
 function element(tag, className = "", text = "", children = []) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text) made.textContent = text;
-  made.append(...children);
-  return made;
+  const created = document.createElement(tag);
+  if (className) created.className = className;
+  if (text) created.textContent = text;
+  created.append(...children);
+  return created;
 }
 
 /**
@@ -88,7 +88,7 @@ function labelled(label, grid) {
  * @param {(number | null)[]} values
  * @param {number} columns
  * @param {number} most - the value of the strongest colour
- * @param {number} [marked] - index of the one that won
+ * @param {number} [marked] - index of the value that max pooling chose
  * @returns {HTMLElement}
  */
 function numberGrid(values, columns, most, marked = -1) {

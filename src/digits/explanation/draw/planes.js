@@ -1,4 +1,4 @@
-// Grey pictures: cut, widened and scaled as numpy, scipy and Pillow do it.
+// Grey pictures: cut, dilated and scaled as numpy, scipy and Pillow do it.
 
 /**
  * Grey values, row by row.
@@ -108,14 +108,14 @@ function isOutline({ width, height, values }, place) {
  * @returns {Plane}
  */
 function resized(plane, width, height) {
-  return turned(resizedAcross(turned(resizedAcross(plane, width)), height));
+  return transposed(resizedAcross(transposed(resizedAcross(plane, width)), height));
 }
 
 /**
  * @param {Plane} plane
  * @returns {Plane} with rows and columns exchanged
  */
-function turned({ width, height, values }) {
+function transposed({ width, height, values }) {
   const swapped = values.map((_, place) => values[(place % height) * width + Math.floor(place / height)]);
   return { width: height, height: width, values: swapped };
 }

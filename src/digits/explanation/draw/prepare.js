@@ -1,5 +1,5 @@
-// How a drawing becomes an image of 28×28, as `digits predict` prepares a picture of it (digits.preparation, whose
-// constants these are). Unlike there, ink at the edge counts, and no line or stain is refused: a person drew it.
+// How a drawing becomes an image of 28×28, as `digits predict` prepares a picture of it; the constants are those of
+// digits.preparation. Unlike there, ink at the edge counts, and no line or stain is refused: a person drew it.
 
 const BOX = 20; // pixels of the longer side of a digit in MNIST's images
 const SMALL_DIGIT = 36; // pixels of the halved drawing: a smaller digit is prepared at full resolution
@@ -50,8 +50,8 @@ function sideAround(box, longest, plane) {
 }
 
 /**
- * The threshold between paper and ink: Otsu's, but not much above half the mean of the ink; half of the ink's, where
- * the digit fills the drawing.
+ * The threshold between paper and ink: Otsu's, but not much above half the mean of the ink; half of full brightness,
+ * if the digit fills the drawing.
  * @param {Float64Array} values
  * @returns {number}
  */
@@ -221,18 +221,19 @@ function boxed(plane, mask, box) {
   const wide = isSingle ? box.width : Math.max(box.width, roundedToEven(NARROW * box.height));
   const stroke = strokeOf(stretched(inside, wide));
   const scale = BOX / Math.max(wide, box.height);
-  const thicker = Math.max(1, roundedToEven(MIN_STROKE / scale - stroke)) | 1;
-  const wider = stretched(ink, wide);
-  const drawn = stroke * scale < MIN_STROKE ? dilated(padded(wider, thicker >> 1), thicker) : wider;
-  const smaller = BOX / Math.max(drawn.height, drawn.width);
+  const dilationSide = Math.max(1, roundedToEven(MIN_STROKE / scale - stroke)) | 1;
+  const thin = stretched(ink, wide);
+  const drawn = stroke * scale < MIN_STROKE ? dilated(padded(thin, dilationSide >> 1), dilationSide) : thin;
+  const finalScale = BOX / Math.max(drawn.height, drawn.width);
   drawn.values = drawn.values.map((value) => Math.floor(255 * value));
-  const sides = [drawn.width, drawn.height].map((side) => Math.max(1, roundedToEven(side * smaller)));
+  const sides = [drawn.width, drawn.height].map((side) => Math.max(1, roundedToEven(side * finalScale)));
   return resized(drawn, sides[0], sides[1]);
 }
 
 /**
  * The mean width of the strokes, in pixels.
- * @param {Plane} inside 1 where there is ink
+ * @param {Plane} inside - 1 where there is ink
+ * @returns {number}
  */
 function strokeOf(inside) {
   const area = inside.values.filter((value) => value).length;

@@ -13,10 +13,10 @@
  * @property {string[]} classes
  * @property {boolean} wholePicture - whether the network reads whole pictures, not a digit found in them
  * @property {number} unsure - the probability below which an answer is unsure
- * @property {Usual | null} usual - for the trained network; null if that is not known
+ * @property {Usual | null} usual - of the trained network; null if it has no threshold
  * @property {Step[]} steps
  * @property {{name: string, weights: string}[]} networks - of each epoch, and the trained one last
- * @property {string} leftOut - which epochs are not there
+ * @property {string} leftOut - a sentence on the epochs that the page leaves out; empty if none
  * @property {Example[]} digits
  * @property {Example[]} errors
  */
@@ -65,7 +65,7 @@ const state = {
   account: null,
   /** @type {{strokes: Stroke[], example: Uint8Array | null}[]} what was drawn before each change */
   history: [],
-  changes: 0,
+  changes: 0, // counts the updates, so that a slow result of an earlier one is dropped
 };
 
 /** @type {(Weights[] | undefined)[]} */

@@ -37,7 +37,7 @@ class Step:
         title: The layer in words.
         shape: Of its output: (channels, height, width), or (features,).
         formula: How its height and width follow from those of the step before; empty if they stay the same.
-        note: What a learner wants to know of it.
+        note: An explanation for learners.
         options: Numbers and words that the computation needs.
         arrays: Its weights, by torch's names.
         block: The number of its block, from 1; 0 outside of one.
@@ -117,14 +117,14 @@ def _convolution(layer: nn.Conv2d, shape: tuple[int, ...]) -> Step:
 def _pooling(layer: nn.MaxPool2d | nn.AvgPool2d, shape: tuple[int, ...]) -> Step:
     channels, size, _ = shape
     kernel, stride = (int(one if isinstance(one, int) else one[0]) for one in (layer.kernel_size, layer.stride))
-    largest = isinstance(layer, nn.MaxPool2d)
+    is_max = isinstance(layer, nn.MaxPool2d)
     out = output_size(size, kernel, stride)
     return Step(
-        "max" if largest else "average",
-        f"{'max' if largest else 'average'} pooling {kernel}×{kernel}",
+        "max" if is_max else "average",
+        f"{'max' if is_max else 'average'} pooling {kernel}×{kernel}",
         (channels, out, out),
         f"{formula(size, kernel, stride)} = {out}",
-        f"The {'largest value' if largest else 'mean'} of each window of {kernel}×{kernel}; stride {stride}. "
+        f"The {'largest value' if is_max else 'mean'} of each window of {kernel}×{kernel}; stride {stride}. "
         "It has no parameters.",
         {"kernel": kernel, "stride": stride, "before": 0, "dilation": 1},
     )
@@ -211,7 +211,7 @@ def _embedded(array: Tensor, large: bool) -> Tensor:
 
 
 def layout(steps: list[Step]) -> list[dict[str, Any]]:
-    """The steps in plain values: for each weight its place in what `pack` returns, in bytes."""
+    """The steps as plain values for JSON; each array is given by its place in the bytes of `pack`."""
     large, at, descriptions = is_large(steps), 0, []
     for step in steps:
         arrays = {}
@@ -234,7 +234,7 @@ def layout(steps: list[Step]) -> list[dict[str, Any]]:
 
 
 def embedded(network: Network) -> Network:
-    """The network with the weights that the page has: a copy, rounded if it is large."""
+    """A copy of the network with the page's weights: rounded if it is large."""
     large = is_large(describe(network))
     rounded = copy.deepcopy(network)
     rounded.load_state_dict({name: _embedded(value, large).to(value) for name, value in network.state_dict().items()})
@@ -242,7 +242,7 @@ def embedded(network: Network) -> Network:
 
 
 def largest_difference(network: Network, images: npt.NDArray[np.uint8]) -> float:
-    """The largest difference of a logit that the rounding of the weights makes on some images, (n, 28, 28) uint8."""
+    """The largest change of a logit by the rounding of the weights, on images, (n, 28, 28) uint8."""
     with torch.inference_mode():
         exact, rounded = (net(torch.from_numpy(images.copy())) for net in (network, embedded(network)))
     return float((exact - rounded).abs().max())

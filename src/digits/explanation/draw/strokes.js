@@ -1,6 +1,6 @@
 // The drawing: strokes of a pen as lists of points, so that they can be undone and drawn at any size.
 
-const RASTER = 280; // pixels per side of the drawing that the network's image is made of
+const RASTER = 280; // pixels per side of the drawing from which the network's image is computed
 
 /**
  * @typedef {object} Stroke
@@ -99,7 +99,7 @@ function listenToPen(canvas, brush, onStart, onMove) {
   });
   canvas.addEventListener("pointermove", (event) => {
     if (!stroke || event.pointerId !== pen) return;
-    const events = event.getCoalescedEvents?.() ?? []; // browsers have it only for files and secure connections
+    const events = event.getCoalescedEvents?.() ?? []; // only files and secure pages have this function
     (events.length ? events : [event]).forEach(add);
     onMove();
   });

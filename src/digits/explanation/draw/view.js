@@ -11,7 +11,7 @@ const views = [];
  * @property {Maps | null} maps - null for steps that only pass values on
  * @property {boolean} isVisible
  * @property {HTMLElement} section
- * @property {HTMLElement[]} scale - the smallest, middle and largest value
+ * @property {HTMLElement[]} scale - labels of the smallest, middle and largest value
  * @property {HTMLDetailsElement | null} filters
  */
 
@@ -20,7 +20,7 @@ function drawLayers() {
   views.forEach((view, number) => view.isVisible && drawLayer(number));
 }
 
-/** Explains the value that is pointed at, once for all that shows it. */
+/** Computes once, for all parts of the page, how the value that is pointed at came about. */
 function explainPlace() {
   const { place, outputs } = state;
   state.account =

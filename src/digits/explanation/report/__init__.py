@@ -22,7 +22,7 @@ from digits.runs.results import Results
 from digits.runs.run import Run
 
 TEMPLATE = Path(__file__).with_name("template.html")
-DRAWN_DIGIT = 7  # of digits, its feature maps are shown; else those of the first class
+DRAWN_DIGIT = 7  # its feature maps are shown; for classes that are not digits, those of the first class
 
 
 def write(run: Run, results: Results) -> Path:
@@ -63,7 +63,7 @@ def _page(run: Run, results: Results, evaluation: Evaluation) -> str:
             evaluation=evaluation,
             with_article=with_article,
             kind="digit" if evaluation.noun == "digits" else "class",
-            most_confused=_largest_beside_the_diagonal(evaluation.confusion_matrix),
+            most_confused=_largest_off_diagonal(evaluation.confusion_matrix),
             facts=_facts(results, evaluation),
             curves=[drawing.svg(figure) for figure in _curves(run.read_metrics())],
             reliability=drawing.svg(
@@ -84,7 +84,7 @@ def _drawn_class(evaluation: Evaluation) -> int:
     return wanted if evaluation.examples[wanted] else next(n for n, png in enumerate(evaluation.examples) if png)
 
 
-def _largest_beside_the_diagonal(matrix: Sequence[Sequence[int]]) -> int:
+def _largest_off_diagonal(matrix: Sequence[Sequence[int]]) -> int:
     return max((count for digit, row in enumerate(matrix) for answer, count in enumerate(row) if answer != digit))
 
 
