@@ -21,7 +21,7 @@ train: $(VENV)/.installed ## train the network (on MNIST in MNIST_ROOT or data/;
 PYTEST := $(BIN)/python -m pytest
 AT_ONCE := --numprocesses auto --maxprocesses 4 --dist worksteal
 
-# Each of several test processes computes with one thread.
+# Several test processes run at once, so each computes with one thread.
 test: $(VENV)/.installed-dev ## run the tests, in a minute or two; with CI set, the slow ones too
 ifdef ARGS
 	$(PYTEST) $(if $(CI),,-m "not slow and not long") $(ARGS)
@@ -43,7 +43,7 @@ test-faults: $(VENV)/.installed-dev ## interrupt trainings in six ways, 300 time
 test-hydra: $(VENV)-hydra/.installed ## check the command line with the next Hydra, in a separate environment without torch
 	$(VENV)-hydra/bin/python -m pytest -m "not alone" tests/test_overrides.py tests/test_config.py tests/test_validation.py tests/test_errors.py
 
-# Node.js: the system's, or that of the Python package.
+# Node.js: of the system, or else of the Python package.
 NPX = $(shell command -v npx || echo $(BIN)/npx)
 
 lint: $(VENV)/.installed-dev ## check format, style, types, imports, and the files of services
@@ -70,7 +70,7 @@ clean: ## remove the environment and the caches; runs and data stay
 	rm -rf $(VENV) $(VENV)-hydra .mypy_cache .pytest_cache .ruff_cache
 
 # An environment contains absolute paths: a checkout that was moved or copied gets a new one. The file .installed names
-# the folder for which it was made. A link to an environment is left as it is.
+# the checkout that the environment belongs to. A link to an environment is never replaced.
 .PHONY: moved
 moved = $(shell [ -L "$(patsubst %/,%,$(dir $(1)))" ] || [ "$$(cat $(1) 2>/dev/null)" = "$(CURDIR)" ] || echo moved)
 
@@ -82,7 +82,7 @@ $(VENV)/.installed-dev: $(REQUIREMENTS) $(call moved,$(VENV)/.installed-dev)
 	$(call install,.[dev])
 	@echo "$(CURDIR)" | tee $@ > $(VENV)/.installed
 
-# The next Hydra, and what the command line needs.
+# The next Hydra, and the packages that the command line needs.
 NEXT_HYDRA := hydra-core==1.4.0rc3 omegaconf>=2.4 hydra-joblib-launcher hydra-submitit-launcher
 WITHOUT_TORCH := annotated-types filelock numpy pillow pydantic pytest pytest-timeout PyYAML rich typer typing_extensions
 

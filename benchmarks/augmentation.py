@@ -1,4 +1,4 @@
-"""How long it takes to augment a batch, beside a training step of model=compact with it: in turn, in one process.
+"""Time to augment a batch, compared with a training step of model=compact on it: alternately, in one process.
 
 python benchmarks/augmentation.py
 """
@@ -44,11 +44,11 @@ def main() -> None:
             augmentation(images)
             times[name].append(time.perf_counter() - started)
     milliseconds = {name: [1000 * one for one in seconds[WARM_UP:]] for name, seconds in times.items()}
-    whole = milliseconds["step"]
-    print(f"a step of {cfg.data.batch_size} digits: {spread(whole, 'ms')}")
+    step_times = milliseconds["step"]
+    print(f"a step of {cfg.data.batch_size} digits: {spread(step_times, 'ms')}")
     for name in augmentations:
-        share = statistics.median(part / total for part, total in zip(milliseconds[name], whole, strict=True))
-        print(f"{name:<16} {spread(milliseconds[name], 'ms')}, {100 * share:.1f} % of a step")
+        fraction = statistics.median(part / total for part, total in zip(milliseconds[name], step_times, strict=True))
+        print(f"{name:<16} {spread(milliseconds[name], 'ms')}, {100 * fraction:.1f} % of a step")
     write("augmentation", {"milliseconds": milliseconds})
 
 

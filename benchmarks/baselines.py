@@ -1,4 +1,4 @@
-"""What digits is measured against, in a few lines of plain torch each; both end with a line of JSON.
+"""The two baselines of digits, in a few lines of plain torch each; both print a line of JSON at the end.
 
 python benchmarks/baselines.py article        the article's loop: torchvision's MNIST, transforms on each image, fp32
 python benchmarks/baselines.py known_recipe   99 % in one epoch: images in memory, a small network, a one-cycle schedule
@@ -43,8 +43,8 @@ class Article(nn.Module):
         return logits
 
 
-def article(seed: int, share: float = 1.0) -> dict[str, float]:
-    """An epoch, or the first share of one, whose time stands for the rest."""
+def article(seed: int, fraction: float = 1.0) -> dict[str, float]:
+    """Train for an epoch, or for a fraction of one, from which the time of an epoch is extrapolated."""
     torch.manual_seed(seed)
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "MNIST" / "raw"
@@ -58,7 +58,7 @@ def article(seed: int, share: float = 1.0) -> dict[str, float]:
         criterion = nn.CrossEntropyLoss()
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
         losses, accuracies = [], []
-        last = round(share * len(train_loader))
+        last = round(fraction * len(train_loader))
         started = time.perf_counter()
         for step, (images, labels) in enumerate(train_loader, start=1):
             outputs = model(images)
@@ -76,11 +76,11 @@ def article(seed: int, share: float = 1.0) -> dict[str, float]:
         model.eval()
         with torch.no_grad():
             correct = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in test_loader)
-    return {"train_seconds": seconds / share, "test_accuracy": correct / 10_000}
+    return {"train_seconds": seconds / fraction, "test_accuracy": correct / 10_000}
 
 
 def known_recipe(seed: int) -> dict[str, float]:
-    """An epoch in batches of 256."""
+    """Train for an epoch in batches of 256."""
     torch.manual_seed(seed)
     arrays: list[Any] = [torch.from_numpy(parse_idx(content)) for content in official().contents.values()]
     images, test_images = (((part[:, None] / 255) - MEAN) / STD for part in (arrays[0], arrays[2]))
@@ -106,5 +106,5 @@ def known_recipe(seed: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    name, seed, *share = sys.argv[1:]
-    print(json.dumps({"article": article, "known_recipe": known_recipe}[name](int(seed), *map(float, share))))
+    name, seed, *fraction = sys.argv[1:]
+    print(json.dumps({"article": article, "known_recipe": known_recipe}[name](int(seed), *map(float, fraction))))

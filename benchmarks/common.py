@@ -1,4 +1,4 @@
-"""What the benchmarks share: where MNIST is, processes with their time and memory, figures with their spread."""
+"""Helpers of the benchmarks: the MNIST files, processes with their time and memory, figures with their spread."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from digits.data.download import Found
 from digits.training import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
-QUICK = "--quick" in sys.argv  # fewer repeats: some minutes for all of them together
+QUICK = "--quick" in sys.argv  # fewer repeats: all benchmarks together take some minutes
 if QUICK:
     sys.argv.remove("--quick")
 
@@ -32,8 +32,8 @@ class Process:
 
     Attributes:
         wall_seconds: From its start to its end.
-        peak_memory: Most memory that it had, in MB.
-        output: What it printed.
+        peak_memory: The most memory that it used, in MB.
+        output: Its standard output.
     """
 
     wall_seconds: float
@@ -42,7 +42,7 @@ class Process:
 
 
 def run(*command: str) -> Process:
-    """Run a program of this Python, and wait for it; raises RuntimeError if it fails."""
+    """Run a program with this Python, and wait for its end; raise RuntimeError if it fails."""
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout
@@ -55,7 +55,7 @@ def run(*command: str) -> Process:
 
 
 def last_line(process: Process) -> Any:
-    """The JSON that a process printed last."""
+    """The JSON on the last line that a process printed."""
     return json.loads(process.output.splitlines()[-1])
 
 
@@ -74,7 +74,7 @@ def machine() -> str:
 
 
 def write(name: str, content: Mapping[str, Any]) -> None:
-    """Leave the figures in ``outputs/benchmarks/NAME.json``, with what they were measured on."""
+    """Write the figures to ``outputs/benchmarks/NAME.json``, with the hardware, the versions and the commit."""
     path = ROOT / "outputs" / "benchmarks" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {"hardware": provenance.hardware(), "versions": provenance.versions(), "git": provenance.git()}

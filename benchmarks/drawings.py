@@ -32,22 +32,22 @@ def arc(x: float, y: float, width: float, height: float, start: float, end: floa
 
 
 HANDWRITING: dict[str, list[Stroke]] = {
-    # In a box from 0 to 1, y downwards. Each is a list of strokes, smoothed between their points.
+    # In a box from 0 to 1, y downwards. Each digit is a list of strokes, with smooth curves between their points.
     "0": [arc(0.5, 0.5, 0.34, 0.46, -60, 300), [(1.02, 0.0), (0.5, 0.5), (-0.02, 1.0)]],  # crossed out
-    "1": [[(-0.1, 0.98), (0.3, 0.55), (0.62, 0.02)], [(0.62, 0.02), (0.64, 0.5), (0.64, 0.98)]],  # a roof
+    "1": [[(-0.1, 0.98), (0.3, 0.55), (0.62, 0.02)], [(0.62, 0.02), (0.64, 0.5), (0.64, 0.98)]],  # like a roof
     "2": [[(0.1, 0.06), (0.5, 0.04), (0.92, 0.06)], [(0.92, 0.06), (0.5, 0.5), (0.08, 0.95)],
-          [(0.08, 0.95), (0.5, 0.95), (0.96, 0.93)], [(0.26, 0.5), (0.5, 0.5), (0.76, 0.5)]],  # a Z with a bar
+          [(0.08, 0.95), (0.5, 0.95), (0.96, 0.93)], [(0.26, 0.5), (0.5, 0.5), (0.76, 0.5)]],  # like a Z with a bar
     "3": [[(0.1, 0.04), (0.5, 0.04), (0.9, 0.04)], [(0.9, 0.04), (0.66, 0.22), (0.4, 0.42)],
           arc(0.44, 0.7, 0.42, 0.28, -95, 200)],  # flat on top, round below
-    "4": [[(0.06, 0.1), (0.1, 0.45), (0.45, 0.56), (0.84, 0.4)], [(0.88, 0.02), (0.86, 0.5), (0.84, 0.98)]],  # a y
+    "4": [[(0.06, 0.1), (0.1, 0.45), (0.45, 0.56), (0.84, 0.4)], [(0.88, 0.02), (0.86, 0.5), (0.84, 0.98)]],  # like a y
     "5": [[(0.96, 0.03), (0.6, 0.0), (0.3, 0.12), (0.3, 0.36), (0.62, 0.52), (0.72, 0.76), (0.5, 0.96), (0.06, 0.92)]],
-    "6": [[(0.2, -0.1), (0.17, 0.4), (0.16, 0.8)], arc(0.46, 0.72, 0.3, 0.24, 180, 540)],  # a b
+    "6": [[(0.2, -0.1), (0.17, 0.4), (0.16, 0.8)], arc(0.46, 0.72, 0.3, 0.24, 180, 540)],  # like a b
     "7": [[(0.08, 0.2), (0.08, 0.04), (0.5, 0.06), (0.92, 0.04)], [(0.92, 0.04), (0.6, 0.5), (0.3, 0.98)],
           [(0.2, 0.55), (0.6, 0.55), (1.0, 0.53)]],  # with a hook and a bar
     "8": [[(0.85, 0.12), (0.5, 0.0), (0.2, 0.2), (0.5, 0.46), (0.8, 0.72), (0.5, 0.98), (0.18, 0.76), (0.5, 0.48),
            (0.95, 0.05)]],  # open at the top
     "9": [arc(0.46, 0.22, 0.36, 0.22, 0, 360), [(0.84, 0.0), (0.84, 0.4), (0.84, 0.74)],
-          arc(0.42, 0.78, 0.42, 0.2, 0, 230)],  # a g
+          arc(0.42, 0.78, 0.42, 0.2, 0, 230)],  # like a g
 }  # fmt: skip
 
 SLANT = 1.1  # pixels to the right for each pixel upwards
@@ -98,7 +98,7 @@ def on_paper(strokes: Sequence[Stroke], rng: np.random.Generator, rotation: floa
 
 
 def smooth(points: np.ndarray) -> np.ndarray:
-    """A Catmull-Rom curve through points, (n, 2): (m, 2)."""
+    """A Catmull-Rom curve, (m, 2), through points, (n, 2)."""
     if len(points) < 3:
         return points
     padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
@@ -124,7 +124,7 @@ def write(kind: str, folder: Path, number: int, seed: int) -> None:
 
 
 def sheet(file: Path, seed: int) -> None:
-    """Write one picture of two drawings of each digit."""
+    """Write one picture that shows two drawings of each digit."""
     whole = Image.new("RGB", (10 * SIDE, 2 * SIDE))
     for label, name in enumerate(HANDWRITING):
         for row in range(2):

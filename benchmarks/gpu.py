@@ -1,10 +1,10 @@
-"""The three recipes on a GPU, beside a plain loop whose whole step is one CUDA graph; at most eight minutes.
+"""The three recipes on a GPU, compared with a plain loop whose step is one CUDA graph; at most eight minutes.
 
 python benchmarks/gpu.py [--quick] [--cpu]
 
-For each recipe: training seconds and accuracy of `train.py`, what 50 of its steps ask of the GPU, and the seconds of
-the plain loop. Finally, whether an interrupted deterministic training ends with the same bits. With `--cpu`, all of it
-without a GPU and without a graph, to try the program.
+For each recipe: training time and accuracy of digits, the GPU operations per step, and the time of the plain loop.
+Finally, whether an interrupted deterministic training ends with the same bits. With `--cpu`, everything runs without a
+GPU and without a graph, to try the program.
 """
 
 import json
@@ -59,7 +59,7 @@ RECIPES = {
 
 
 def words(recipe: Recipe) -> list[str]:
-    """The command line of a recipe; with --quick, of a few of its steps."""
+    """The overrides of a recipe; with --quick, for a few steps only."""
     root = next(iter(official().paths.values())).parent.absolute()
     short = [f"trainer.limit_train_batches={WARM_UP + PROFILED + 9}", "trainer.max_epochs=1"] if QUICK else []
     return [*recipe.words, *short, "report=false", f"trainer.accelerator={ACCELERATOR}", f"data.root={root}"]
@@ -75,7 +75,7 @@ def digits(name: str) -> dict[str, Any]:
 
 
 class Counts(Callback):
-    """Counts, per step, what 50 steps ask of the GPU."""
+    """Counts the GPU operations of 50 steps, by kind."""
 
     def __init__(self) -> None:
         self.step, self.found = 0, Counter[str]()
@@ -101,7 +101,7 @@ def profiled(name: str) -> dict[str, float]:
 
 
 def plain(name: str) -> dict[str, Any]:
-    """The same step in plain torch: augmentation, network, loss, optimizer, schedule and moving average."""
+    """Time a training in plain torch: augmentation, network, loss, optimizer, linear schedule, moving average."""
     cfg = resolve(compose(*words(RECIPES[name])))
     torch.manual_seed(cfg.seed)
     data = MNISTDataModule(
@@ -112,17 +112,17 @@ def plain(name: str) -> dict[str, Any]:
     images, labels = part.images[part.members], part.labels[part.members]
     network = build_network(asdict(cfg.model)).train().to(DEVICE).to(memory_format=torch.channels_last)
     average = [value.detach().clone() for value in network.parameters()]
-    given = asdict(cfg.optimizer)
-    kind = getattr(torch.optim, str(given.pop("_target_")).rpartition(".")[2])
-    given |= {"fused": True} if CPU else {"fused": True, "capturable": True, "lr": torch.tensor(given["lr"])}
-    optimizer = kind(network.parameters(), **given)
-    taken = [torch.zeros_like(part[: cfg.data.batch_size]) for part in (images, labels)]
+    settings = asdict(cfg.optimizer)
+    kind = getattr(torch.optim, str(settings.pop("_target_")).rpartition(".")[2])
+    settings |= {"fused": True} if CPU else {"fused": True, "capturable": True, "lr": torch.tensor(settings["lr"])}
+    optimizer = kind(network.parameters(), **settings)
+    batch = [torch.zeros_like(part[: cfg.data.batch_size]) for part in (images, labels)]
 
     def step() -> None:
-        shown, expected = taken
+        inputs, expected = batch
         optimizer.zero_grad(set_to_none=False)
         with torch.autocast(DEVICE.type, torch.bfloat16):
-            logits = network(data.augmentation(shown) if data.augmentation else shown)
+            logits = network(data.augmentation(inputs) if data.augmentation else inputs)
         loss: Any = cross_entropy(logits.float(), expected, label_smoothing=cfg.label_smoothing)
         loss.backward()
         optimizer.step()
@@ -139,7 +139,7 @@ def plain(name: str) -> dict[str, Any]:
         for number, chosen in enumerate(order.split(cfg.data.batch_size)[:steps]):
             if len(chosen) < cfg.data.batch_size:
                 continue
-            for target, source in zip(taken, (images, labels), strict=True):
+            for target, source in zip(batch, (images, labels), strict=True):
                 torch.index_select(source, 0, chosen, out=target)
             if not CPU:
                 optimizer.param_groups[0]["lr"].copy_(rates[epoch * steps + number])
@@ -149,7 +149,7 @@ def plain(name: str) -> dict[str, Any]:
 
 
 def _graph(step: Callable[[], None], network: nn.Module) -> Callable[[], None]:
-    """Capture a step as one CUDA graph, after some steps on another stream, as torch's manual asks."""
+    """Capture a step as one CUDA graph, after warm-up steps on another stream, as torch's manual requires."""
     before = {name: value.clone() for name, value in network.state_dict().items()}
     stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
@@ -178,7 +178,7 @@ class Stop(Callback):
 
 
 def resumed(name: str) -> dict[str, Any]:
-    """Whether a deterministic training of two epochs that is interrupted has the weights of one that is not."""
+    """Whether an interrupted deterministic training of two epochs ends with the weights of an uninterrupted one."""
     common = ["trainer.deterministic=true", "trainer.max_epochs=2", f"trainer.limit_train_batches={RESUMED}"]
     cfg = compose(*words(RECIPES[name]), *common, "callbacks.checkpoint.every_n_steps=8")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""An epoch of normalised batches: digits' data module beside torchvision's MNIST in a DataLoader, in turn.
+"""Time for an epoch of normalised batches: digits' data module and torchvision's MNIST in a DataLoader, in turn.
 
 python benchmarks/loader.py
 """

@@ -1,8 +1,8 @@
-"""What Lightning and digits cost: experiment=fast beside bare loops over the same tensors, network and optimizer.
+"""The overhead of digits and Lightning: experiment=fast compared with bare loops over the same tensors and network.
 
 python benchmarks/loop.py
 
-Each is a process of its own, and they take turns. The second bare loop has the memory setting that digits makes.
+Each runs in its own process, and they take turns. The second bare loop uses the memory settings of digits.
 """
 
 import json
@@ -39,12 +39,12 @@ def configuration(*words: str) -> DictConfig:
 
 
 def plain_step(cfg: TrainConfig) -> tuple[torch.optim.Optimizer, Callable[[Tensor, Tensor], None]]:
-    """The optimizer, Adam, and a training step in plain torch with the network and the arithmetic that digits takes."""
+    """The optimizer Adam, and a training step in plain torch with the network and the arithmetic that digits uses."""
     arithmetic = device.choose(cfg)
     assert cfg.optimizer._target_ == "torch.optim.Adam"
     network = build_network(asdict(cfg.model)).train().to(memory_format=getattr(torch, arithmetic.memory_format))
-    given = {key: value for key, value in arithmetic.optimizer.items() if key != "_target_"}
-    optimizer = torch.optim.Adam(network.parameters(), **given)
+    settings = {key: value for key, value in arithmetic.optimizer.items() if key != "_target_"}
+    optimizer = torch.optim.Adam(network.parameters(), **settings)
     bf16 = arithmetic.precision == "bf16-mixed"
 
     def step(images: Tensor, labels: Tensor) -> None:
@@ -69,9 +69,9 @@ def bare_loop() -> float:
     optimizer, step = plain_step(cfg)
     steps = int(cfg.trainer.limit_train_batches)
     assert cfg.scheduler
-    shape: dict[str, Any] = asdict(cfg.scheduler)
-    del shape["_target_"], shape["interval"]
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, cfg.optimizer.lr, steps, **shape)
+    schedule_settings: dict[str, Any] = asdict(cfg.scheduler)
+    del schedule_settings["_target_"], schedule_settings["interval"]
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, cfg.optimizer.lr, steps, **schedule_settings)
     started = time.perf_counter()
     order: Any = torch.randperm(len(labels))
     for chosen in order.split(cfg.data.batch_size)[:steps]:

@@ -1,4 +1,4 @@
-"""Rows of digits as on paper, and pictures of something else: letters and shapes."""
+"""Draws rows of digits on paper, and pictures of other things: letters and shapes."""
 
 from pathlib import Path
 
@@ -22,12 +22,12 @@ from pictures import (
 )
 from PIL import Image, ImageDraw, ImageFont
 
-LETTERS = "ACDEFGHJKLMNPQRTUVWXYacdefhjkmnprtuvwxy"  # others look like digits
+LETTERS = "ACDEFGHJKLMNPQRTUVWXYacdefhjkmnprtuvwxy"  # the other letters look like digits
 SHAPES = ("triangle", "square", "star", "arrow", "cross", "heart", "house", "hexagon")
 FONTS = sorted(
     path for path in Path(matplotlib.get_data_path(), "fonts/ttf").glob("DejaVuS*.ttf") if "Display" not in path.name
 )
-LENGTHS = (2, 10)  # digits of a row
+LENGTHS = (2, 10)  # fewest and most digits in a row
 
 
 def letter(rng: np.random.Generator) -> Image.Image:
@@ -75,7 +75,7 @@ def _on_paper(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 def row(
     digits: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], rng: np.random.Generator
 ) -> tuple[str, Image.Image]:
-    """2 to 10 digits beside each other, none of which touch, of varied height, spacing, slant and level.
+    """Draw a row of 2 to 10 digits that do not touch, with random height, spacing, slant and level.
 
     Args:
         digits: (n, 28, 28) uint8, to choose from.
@@ -83,7 +83,7 @@ def row(
         rng: The source of all choices.
 
     Returns:
-        What the row says, and its picture.
+        The digits of the row as text, and its picture.
     """
     chosen = rng.integers(len(digits), size=int(rng.integers(LENGTHS[0], LENGTHS[1] + 1)))
     height, spacing = rng.uniform(28, 90), rng.uniform(0.08, 0.6)
@@ -107,7 +107,7 @@ def row(
 
 
 def _slanted(strength: Strength, slant: float) -> Strength:
-    """Shear by pixels to the right per pixel down."""
+    """Shear by pixels to the right per pixel upwards."""
     height = len(strength)
     margin = int(abs(slant) * height) + 2
     wide = np.pad(strength, ((0, 0), (margin, margin)))

@@ -1,8 +1,8 @@
 """How many pictures are read correctly: MNIST's test digits, drawn as people might photograph or draw them.
 
 Also how many sheets without a digit are refused, how many letters and shapes are not trusted, how many rows are read,
-how many digits in handwriting that MNIST rarely shows are read, and how many pictures of 256×256 `digits predict` reads
-a second. With a network that it trains for that, experiment=compact.
+how many digits in handwriting that MNIST rarely shows are read, and how many pictures of 256×256 pixels
+`digits predict` reads per second. First it trains a network for this, with experiment=compact.
 
 python benchmarks/photos.py
 """
@@ -49,49 +49,49 @@ def main() -> None:
         run("train.py", "experiment=compact", f"hydra.run.dir={trained}")
         for kinds, each in ((USUAL_KINDS, PICTURES), (HARD_KINDS, HARD_PICTURES)):
             for number, (kind, draw) in enumerate(kinds.items()):
-                place = folder / kind
-                place.mkdir()
+                subfolder = folder / kind
+                subfolder.mkdir()
                 for index in order[number * each : (number + 1) * each]:
-                    _save(draw(digits[index], rng), place / f"{index}-{labels[index]}")
-                figures[kind] = float(np.mean(_right(_answers(trained, place))))
+                    _save(draw(digits[index], rng), subfolder / f"{index}-{labels[index]}")
+                figures[kind] = float(np.mean(_right(_answers(trained, subfolder))))
             figures[f"all {len(kinds)} kinds"] = float(np.mean([figures[kind] for kind in kinds]))
 
-        place = folder / "blank"
-        place.mkdir()
+        subfolder = folder / "blank"
+        subfolder.mkdir()
         for paper in PAPERS:
             for number in range(SHEETS):
-                _save(blank(paper, rng), place / f"{paper.__name__}-{number}")
-        answers = _answers(trained, place)
+                _save(blank(paper, rng), subfolder / f"{paper.__name__}-{number}")
+        answers = _answers(trained, subfolder)
         for status in ("no digit", "read"):
             figures[f"sheets without a digit: {status}"] = float(
                 np.mean([answer["status"] == status for answer in answers])
             )
 
-        place = folder / "others"
-        place.mkdir()
+        subfolder = folder / "others"
+        subfolder.mkdir()
         for number in range(OTHERS):
-            _save((shape if number % 4 == 0 else letter)(rng), place / str(number))
-        answers = _answers(trained, place)
+            _save((shape if number % 4 == 0 else letter)(rng), subfolder / str(number))
+        answers = _answers(trained, subfolder)
         figures["letters and shapes, not trusted"] = float(np.mean([answer["status"] != "read" for answer in answers]))
         figures["letters and shapes, over 90 %"] = float(_are_confident(answers).mean())
         evaluation = json.loads((folder / "run/evaluation.json").read_text())
         figures["correct test digits, not trusted"] = evaluation["untrusted_correct"]
         figures["wrong test digits, not trusted"] = evaluation["untrusted_wrong"]
 
-        place = folder / "rows"
-        place.mkdir()
+        subfolder = folder / "rows"
+        subfolder.mkdir()
         for number in range(ROWS):
             text, picture = row(digits, labels, rng)
-            _save(picture, place / f"{number}-{text}")
-        figures["rows read completely right"] = float(np.mean(_right(_answers(trained, place, "--row"), "text")))
+            _save(picture, subfolder / f"{number}-{text}")
+        figures["rows read completely right"] = float(np.mean(_right(_answers(trained, subfolder, "--row"), "text")))
 
-        place = folder / "ways"
-        place.mkdir()
-        ways = np.random.default_rng(1)
+        subfolder = folder / "ways"
+        subfolder.mkdir()
+        ways_rng = np.random.default_rng(1)
         for name in WAYS:
             for number in range(DRAWINGS):
-                _save(way(name, ways), place / f"{name}-{name[0]}-{number}")
-        answers = _answers(trained, place)
+                _save(way(name, ways_rng), subfolder / f"{name}-{name[0]}-{number}")
+        answers = _answers(trained, subfolder)
         right = np.array(_right(answers))
         for name in WAYS:
             chosen = [Path(answer["picture"]).stem.startswith(f"{name}-") for answer in answers]
@@ -99,13 +99,13 @@ def main() -> None:
         figures[f"all {len(WAYS)} ways"] = float(right.mean())
         figures["the ways, wrong with over 90 %"] = float((_are_confident(answers) & ~right).mean())
 
-        place = folder / "many"
-        place.mkdir()
+        subfolder = folder / "many"
+        subfolder.mkdir()
         for number in range(MANY):
             index = order[number % len(order)]
             picture = pasted(digits[index], rng, textured if number % 2 else shaded, BLUE, USUAL, (256, 256))
-            _save(jpeg(picture, rng), place / f"{number}-{labels[index]}")
-        reading = run("-m", "digits", "predict", trained, str(place), "--csv")
+            _save(jpeg(picture, rng), subfolder / f"{number}-{labels[index]}")
+        reading = run("-m", "digits", "predict", trained, str(subfolder), "--csv")
         figures["pictures a second, start included"] = MANY / reading.wall_seconds
         figures["peak memory of the first process, MB"] = reading.peak_memory
     print(machine())

@@ -9,24 +9,24 @@ from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
 Pixels = npt.NDArray[np.float32]  # (height, width, 3), 0 to 255
-Strength = npt.NDArray[np.float32]  # (height, width), 0 without ink to 1
+Strength = npt.NDArray[np.float32]  # (height, width), from 0, no ink, to 1
 Colour = tuple[int, int, int]
-Paper = Callable[[int, int, np.random.Generator], Pixels]  # of a width and a height
+Paper = Callable[[int, int, np.random.Generator], Pixels]  # called with a width and a height
 Kind = Callable[[npt.NDArray[np.uint8], np.random.Generator], Image.Image]  # draws a digit, (28, 28)
 
 SIZES = (256, 256), (320, 240), (480, 640), (1200, 1600)  # width and height
 BLACK, BLUE, RED, PENCIL, CHALK = (25, 25, 30), (35, 50, 150), (190, 40, 45), (105, 105, 110), (225, 225, 220)
-USUAL, SMALL = (0.25, 0.85), (0.08, 0.2)  # of the picture's shorter side
+USUAL, SMALL = (0.25, 0.85), (0.08, 0.2)  # range of the digit's height, as a fraction of the picture's shorter side
 
 
 def stroke(digit: npt.NDArray[np.uint8], height: float, rng: np.random.Generator, pen: float = 0) -> Strength:
-    """A digit, (28, 28), enlarged to a height of its longer side in pixels, turned, with the edge of a pen.
+    """Enlarge a digit, rotate it at random, and give its strokes the sharp edges of a pen.
 
     Args:
         digit: (28, 28) uint8, bright strokes on 0.
-        height: Pixels of the longer side, 20 or more.
+        height: Length of the longer side in pixels, 20 or more.
         rng: Draws the angle, up to 10°.
-        pen: Pixels in MNIST's 20×20 box by which the stroke is wider on both sides.
+        pen: How much wider the stroke is on each side, in pixels of MNIST's 20×20 box.
     """
     side = max(28, round(height * 28 / 20))
     drawn = Image.fromarray(np.pad(digit, 4)).resize((side * 36 // 28, side * 36 // 28), Image.Resampling.BICUBIC)
@@ -42,7 +42,7 @@ def stroke(digit: npt.NDArray[np.uint8], height: float, rng: np.random.Generator
 
 
 def cropped(strength: Strength) -> Strength:
-    """Without rows and columns that have no ink."""
+    """Crop the margins: rows and columns without ink."""
     rows, columns = (np.flatnonzero(strength.max(axis) > 0.1) for axis in (1, 0))
     return strength[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
@@ -53,7 +53,7 @@ def holes(strength: Strength) -> int:
 
 
 def on_paper(strength: Strength, pixels: Pixels, ink: Colour, at: tuple[int, int]) -> Image.Image:
-    """Ink on paper; its upper left corner is at a column and a row."""
+    """Put ink on paper, in place; its upper left corner is `at` a column and a row."""
     left, top = at
     place = pixels[top : top + strength.shape[0], left : left + strength.shape[1]]
     cover = strength[: place.shape[0], : place.shape[1], None]
@@ -69,9 +69,9 @@ def pasted(
     heights: tuple[float, float],
     size: tuple[int, int] | None = None,
 ) -> Image.Image:
-    """A digit, (28, 28), drawn on paper at any place, and turned by up to 10°.
+    """A digit, (28, 28), drawn at a random place on paper, and rotated by up to 10°.
 
-    Its height is a fraction of the picture's shorter side, from a range.
+    Its height, as a fraction of the picture's shorter side, comes from the range `heights`.
     """
     width, height = size or SIZES[rng.integers(len(SIZES))]
     side = int(rng.uniform(*heights) * min(width, height) * 28 / 20)
@@ -83,7 +83,7 @@ def pasted(
 
 
 def _place(strength: Strength, size: tuple[int, int], margin: int, rng: np.random.Generator) -> tuple[int, int]:
-    """A place for ink within margins: a column and a row."""
+    """A random place for ink between the margins: a column and a row."""
     height, width = strength.shape
     left, top = (
         int(rng.integers(margin, max(whole - part - margin, margin + 1)))
@@ -126,7 +126,7 @@ def shaded(width: int, height: int, rng: np.random.Generator) -> Pixels:
 
 
 def shadowed(width: int, height: int, rng: np.random.Generator) -> Pixels:
-    """Paper that the hard edge of a dark shadow crosses."""
+    """Paper with the hard edge of a dark shadow across it."""
     light = 1 - np.float32(rng.uniform(0.4, 0.6)) * _shadow(width, height, rng, rng.uniform(0.005, 0.015))
     pixels: Pixels = plain(width, height, rng) * light[..., None].astype(np.float32)
     return pixels
@@ -152,7 +152,7 @@ def squared(width: int, height: int, rng: np.random.Generator) -> Pixels:
 
 
 def on_a_table(width: int, height: int, rng: np.random.Generator) -> Pixels:
-    """A sheet of paper that does not fill the picture, on a table that is darker."""
+    """A sheet of paper that does not fill the picture, on a darker table."""
     pixels = plain(width, height, rng, (40, 130))
     left, top, right, bottom = (int(rng.uniform(0.04, 0.12) * min(width, height)) for _ in range(4))
     pixels[top:-bottom, left:-right] = plain(width - left - right, height - top - bottom, rng)
@@ -195,7 +195,7 @@ def tight(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Image
 
 
 def _thick(digit: npt.NDArray[np.uint8], height: float, rng: np.random.Generator) -> Strength:
-    """A digit in the widest of some pens that does not close a hole."""
+    """A digit drawn with the widest of several pens that closes none of its holes."""
     seed, large = rng.integers(2**32), max(height, 80)
     enclosed = holes(stroke(digit, large, np.random.default_rng(seed), 1e-6))
     for pen in np.arange(rng.uniform(0.9, 1.8), 0, -0.3):
@@ -243,14 +243,14 @@ def fading(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Imag
 
 
 def _sized(strength: Strength, height: float) -> Strength:
-    """Reduced to a height of the longer side."""
+    """Reduce ink until its longer side has a given length."""
     scale = min(1, height / max(strength.shape))
     size = max(4, round(strength.shape[1] * scale)), max(4, round(strength.shape[0] * scale))
     return np.asarray(Image.fromarray(strength.astype(np.float32)).resize(size, Image.Resampling.BOX))
 
 
 def plainly(strength: Strength, rng: np.random.Generator) -> Image.Image:
-    """On plain paper, with a margin of 15 to 60 % of the digit."""
+    """Put a digit on plain paper, with a margin of 15 to 60 % of its size."""
     margin = round(rng.uniform(0.15, 0.6) * max(strength.shape))
     height, width = (side + 2 * margin for side in strength.shape)
     colour = rng.uniform(200, 255) + rng.uniform(-10, 10, 3)
@@ -260,7 +260,7 @@ def plainly(strength: Strength, rng: np.random.Generator) -> Image.Image:
 
 
 def boxed(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
-    """In a printed box, as on a form."""
+    """A digit in a printed box, as on a form."""
     width, height = SIZES[rng.integers(len(SIZES))]
     pixels = plain(width, height, rng)
     side = rng.uniform(0.3, 0.75) * min(width, height)
@@ -276,7 +276,7 @@ def boxed(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Image
 
 
 def narrow(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
-    """Three times as tall as wide."""
+    """A digit about three times as tall as it is wide."""
     strength = stroke(digit, 200, rng)
     height = rng.uniform(60, 250)
     size = round(height / rng.uniform(2.6, 3.6)), round(height)
@@ -284,12 +284,12 @@ def narrow(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Imag
 
 
 def drawn(paper: Paper, ink: Colour, heights: tuple[float, float] = USUAL) -> Kind:
-    """Digits drawn on paper, of any size and at any place."""
+    """A function that draws a digit on a kind of paper, in a random size and place."""
     return lambda digit, rng: jpeg(pasted(digit, rng, paper, ink, heights), rng)
 
 
 def jpeg(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """As a camera stores it, in a quality of 50 to 95."""
+    """Store a picture as a camera does: as a JPEG, with a random quality from 50 to 94."""
     content = io.BytesIO()
     picture.save(content, "JPEG", quality=int(rng.integers(50, 95)))
     return Image.open(content)

@@ -1,4 +1,4 @@
-"""Images a second of prediction with model=compact: the 10,000 test digits, from bytes to classes, in batches.
+"""Prediction speed of model=compact: the 10,000 test digits, from bytes to classes, in batches.
 
 python benchmarks/prediction.py
 """
@@ -34,7 +34,7 @@ def main() -> None:
             figures.append(len(torch.cat(answers)) / (time.perf_counter() - started))
     print(machine())
     for arithmetic, figures in speeds.items():
-        del figures[0]  # the first time makes the kernels
+        del figures[0]  # the first pass also creates the kernels
         print(f"{arithmetic}  {spread(figures, 'images/s')}, median {statistics.median(figures):,.0f}")
     write("prediction", speeds)
 

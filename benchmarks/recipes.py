@@ -1,8 +1,8 @@
-"""Accuracy and time of digits' recipes beside the article's loop and the best-known fast recipe, each in a process.
+"""Accuracy and time of digits' recipes, the article's loop and the best-known fast recipe, in separate processes.
 
 python benchmarks/recipes.py
 
-They take turns. `train.py` is called as a person calls it; its figures are those of its results.json.
+They take turns. `train.py` is called as a user calls it; its figures come from its results.json.
 """
 
 import json
@@ -20,7 +20,7 @@ from common import QUICK, last_line, machine, official, run, spread, write
 
 @dataclass
 class Candidate:
-    """A recipe, and what was measured of it."""
+    """A recipe, and the figures of its runs."""
 
     name: str
     measure: Callable[[int], tuple[dict[str, float], Any]]
@@ -74,10 +74,10 @@ def main() -> None:
     print("\n| | test accuracy, mean | training | whole process | peak memory |\n|---|---|---|---|---|")
     for candidate in candidates:
         accuracies = [100 * accuracy for accuracy in candidate.of("test_accuracy")]
-        share = " after a part of it" if QUICK and candidate is article else ""
+        note = " after a part of it" if QUICK and candidate is article else ""
         print(
             f"| {candidate.name} | {statistics.mean(accuracies):.2f} % ({min(accuracies):.2f} to {max(accuracies):.2f})"
-            f"{share} | {spread(candidate.of('train_seconds'))} | {spread(candidate.of('wall_seconds'))} "
+            f"{note} | {spread(candidate.of('train_seconds'))} | {spread(candidate.of('wall_seconds'))} "
             f"| {statistics.median(candidate.of('peak_memory')):,.0f} MB |"
         )
     median = {candidate.name: statistics.median(candidate.of("train_seconds")) for candidate in candidates}

@@ -1,8 +1,8 @@
-"""Images a second and memory as the data grow: an epoch of the official training images, repeated up to 50 times.
+"""Training speed and memory as the data grow: an epoch of the official training images, repeated up to 50 times.
 
 python benchmarks/scale.py
 
-Each size is a process of its own, from files to results.json; the repeated images are made in its memory.
+Each size runs in its own process, from files to results.json; it repeats the images in memory.
 """
 
 import json
@@ -26,7 +26,7 @@ IMAGE = 28 * 28  # bytes
 
 
 def train_on_repeated(times: int) -> dict[str, float]:
-    """Train an epoch of model=strided, and say how long it took."""
+    """Train an epoch of model=strided, and return the number of images and the time."""
 
     def repeated(cfg: DataConfig) -> Raw:
         raw = read(cfg)

@@ -1,4 +1,4 @@
-"""What several jobs at once gain, and what a search saves beside a full grid: whole processes, in turn.
+"""The time that parallel jobs save, and that a search saves compared with a full grid: whole processes, in turn.
 
 python benchmarks/sweeps.py [launchers] [searches]
 """
@@ -37,14 +37,14 @@ def best(sweep: Path) -> dict[str, Any]:
 
 
 def with_other_seeds(row: dict[str, Any], folder: Path) -> float:
-    """The mean validation accuracy, in percent, of a configuration that won, over other seeds than it won with."""
+    """The mean validation accuracy, in percent, of a winning configuration, trained again with other seeds."""
     run("train.py", "-m", *SHORT, *(f"{key}={value}" for key, value in row["settings"].items()), SEEDS,
         f"hydra.sweep.dir={folder}")  # fmt: skip
     return 100 * float(best(folder)["val_accuracy"]["mean"])
 
 
 def launchers(folder: Path) -> dict[str, Any]:
-    """Seconds of a sweep, one job after the other and two at once, in turn."""
+    """Seconds of a sweep whose jobs run in sequence, and of one whose jobs run at once, in turn."""
     in_sequence, at_once = [], []
     words = ["train.py", "experiment=lr_sweep", *(SHORT if QUICK else [])]
     for number in range(REPEATS):
@@ -56,7 +56,7 @@ def launchers(folder: Path) -> dict[str, Any]:
 
 
 def searches(folder: Path) -> dict[str, Any]:
-    """Seconds of a grid and of searches over its ranges, and the accuracy of what they found."""
+    """Seconds of a grid and of searches over its ranges, and the accuracy of the best configurations."""
     grid = [f"{key}={','.join(map(str, values[:1] if QUICK else values))}" for key, values in GRID.items()]
     whole = run("train.py", "-m", *SHORT, *grid, f"hydra.sweep.dir={folder}/grid")
     won = best(folder / "grid")

@@ -1,4 +1,4 @@
-"""Digits as some people write them and MNIST rarely shows them: a 1 with a serif, a 6 with a hook, square ones."""
+"""Digits as some people write them and MNIST rarely shows them: a 1 with a serif, a 6 with a hook, square digits."""
 
 import itertools
 import math
@@ -42,7 +42,7 @@ def _hooked_six(rng: np.random.Generator) -> list[Stroke]:
 
 
 def _square(*corners: str) -> Way:
-    """Through corners: ``upper``, ``middle`` or ``lower``, and ``left`` or ``right``, by their first letters."""
+    """A digit of straight lines through corners, such as ``ul``: upper, middle or lower, then left or right."""
 
     def strokes(rng: np.random.Generator) -> list[Stroke]:
         x = {"l": 0.0, "r": rng.uniform(0.4, 0.7)}

@@ -1,4 +1,4 @@
-"""Makes notebooks/guide.ipynb from docs/guide.md and notebooks/python.ipynb from docs/python.md, and runs them.
+"""Creates notebooks/guide.ipynb from docs/guide.md and notebooks/python.ipynb from docs/python.md, and runs them.
 
 python docs/notebook.py [guide | python]
 """
@@ -13,11 +13,11 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("guide", "python")
-SECONDS = 1800  # that a cell may take
+SECONDS = 1800  # the longest time that a cell may take
 
 
 def build(text: str) -> Any:
-    """Turn a page into a notebook: its commands and its Python become cells, and the text between them too."""
+    """Turn a page into a notebook: its commands, its Python and the text between them become cells."""
     parts = re.split(r"^```(sh|python)\n(.*?)^```\n", text, flags=re.DOTALL | re.MULTILINE)
     cells = [nbformat.v4.new_code_cell("%cd -q ..", id="folder")]
     for number, part in enumerate(parts):
@@ -31,12 +31,12 @@ def build(text: str) -> Any:
 
 
 def _from_notebooks(text: str) -> str:
-    """Links of a page in docs/ as links of a notebook in notebooks/."""
+    """Rewrite the links of a page in docs/ for a notebook in notebooks/."""
     return re.sub(r"\]\((?!https?:|\.\./)", "](../docs/", text)
 
 
 def execute(notebook: Any, folder: Path) -> None:
-    """Run all cells in a folder beside docs/.
+    """Run all cells in a folder beside docs/, and make absolute paths in their output relative to the project.
 
     Raises:
         nbclient.exceptions.CellExecutionError: If a cell fails.
@@ -49,10 +49,10 @@ def execute(notebook: Any, folder: Path) -> None:
 
 
 def tidy(notebook: Any) -> None:
-    """Remove what changes at every run, and the progress bars, which have come to their end."""
+    """Remove what changes with every run, and the finished progress bars."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)  # when it ran
+        cell.metadata.pop("execution", None)  # the times of its run
         if "outputs" in cell:
             cell.outputs = [output for output in cell.outputs if output.output_type != "display_data"]
 

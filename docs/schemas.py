@@ -29,7 +29,7 @@ HYDRA = {"type": "object", "description": "Hydra's own keys: python train.py --h
 
 
 def schemas() -> dict[str, tuple[list[str], Schema]]:
-    """The schema of each group, by its name, with the files that it is for."""
+    """The schema of each group, by its name, with the files that it applies to."""
     whole = of_dataclass(TrainConfig)
     own = whole["properties"]
     found = {
@@ -45,12 +45,12 @@ def schemas() -> dict[str, tuple[list[str], Schema]]:
 
 
 def _object(schema: Schema) -> Schema:
-    """The object in the schema of a key that may be null too."""
+    """The object in the schema of a key that may also be null."""
     return next((each for each in schema.get("anyOf", []) if each.get("type") == "object"), schema)
 
 
 def _file(schema: Schema, more: Mapping[str, Schema]) -> Schema:
-    """The schema of a file: its keys, those that any file may have, and some more."""
+    """The schema of a file: the keys of its group, ``defaults``, and some more."""
     properties = {**schema["properties"], "defaults": DEFAULTS, **more}
     return {"$schema": "http://json-schema.org/draft-07/schema#", **schema, "properties": properties}
 
@@ -68,7 +68,7 @@ def of_dataclass(kind: Any) -> Schema:
 
 
 def _either(old: Schema, new: Schema) -> Schema:
-    """Of two schemas of one key, the one that says more; of two lists of words, such as classes, both."""
+    """Merge two schemas of one key: join two lists of words, such as classes; else keep the longer schema."""
     words = [schema["anyOf"][0].get("enum") for schema in (old, new) if "anyOf" in schema]
     if old != new and len(words) == 2 and all(words):
         return old | {"anyOf": [{"enum": list(dict.fromkeys([*words[0], *words[1]]))}, INTERPOLATION]}
@@ -98,7 +98,7 @@ def _of_hint(hint: Any) -> Schema:
 
 
 def texts() -> Iterator[tuple[Path, str]]:
-    """Every file that this writes, with its content."""
+    """Every file that this script writes, with its content."""
     settings = json.loads(SETTINGS.read_text(encoding="utf-8"))
     settings["yaml.schemas"] = {}
     for name, (files, schema) in sorted(schemas().items()):

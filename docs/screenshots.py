@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/guide.md with Chromium and the runs that the guide trains.
+"""Creates the pictures of docs/guide.md with Chromium and the runs that the guide trains.
 
 python docs/screenshots.py outputs/guide outputs/learning multirun/guide
 """
@@ -36,7 +36,7 @@ def open_page(browser: Browser, run: Path, width: int = 1250, height: int = 1100
         for place in places[1:]:
             page.mouse.move(*place, steps=5)
         page.mouse.up()
-    page.wait_for_timeout(8000)  # until it shows which pixels mattered
+    page.wait_for_timeout(8000)  # until the page shows which pixels mattered
     return page
 
 
@@ -56,13 +56,13 @@ LARGEST = """([title, channel]) => {
 
 
 def point(page: Page, title: str, channel: int) -> None:
-    """Pin the largest value of a map of the layer whose title begins so."""
+    """Pin the largest value of one channel of the layer whose title starts with `title`."""
     page.evaluate(LARGEST, [title, channel])
     page.wait_for_timeout(300)
 
 
 def rows(page: Page, first: str, last: str, panel: bool) -> bytes:
-    """The layers from one title to another, with the panel if it is asked for."""
+    """A screenshot of the layers from one title to another, and of the panel if `panel` is true."""
     titles = page.evaluate("DATA.steps.map((step) => step.title)")
     numbers = [next(n for n, title in enumerate(titles) if title.startswith(part)) for part in (first, last)]
     page.evaluate("(n) => views[n].section.scrollIntoView()", numbers[0])
@@ -77,7 +77,7 @@ def rows(page: Page, first: str, last: str, panel: bool) -> bytes:
 
 
 def of_page(browser: Browser, run: Path) -> None:
-    """The pictures of the page of the article's network."""
+    """Save pictures of the page of the article's network."""
     page = open_page(browser, run)
     save(page.screenshot(), "page")
     page.set_viewport_size({"width": 1250, "height": 1400})
@@ -95,7 +95,7 @@ def of_page(browser: Browser, run: Path) -> None:
 
 
 def of_epochs(browser: Browser, run: Path) -> None:
-    """The same drawing, read by the networks of three epochs."""
+    """Save a picture of one drawing, read by the networks of three epochs."""
     page = open_page(browser, run)
     last = page.evaluate("DATA.networks.length - 2")
     parts = []
@@ -115,12 +115,12 @@ def of_epochs(browser: Browser, run: Path) -> None:
 
 
 def main(run: Path, learning: Path, sweep: Path) -> None:
-    """Make all pictures."""
+    """Create all pictures."""
     OUTPUT.mkdir(exist_ok=True)
     trained = find(run)
-    made = {path.stem: path for path in explain(trained, pixels_of(trained, None, 7))}
-    save(made["block1"].read_bytes(), "maps")
-    save(made["sizes"].read_bytes(), "sizes")
+    explained = {path.stem: path for path in explain(trained, pixels_of(trained, None, 7))}
+    save(explained["block1"].read_bytes(), "maps")
+    save(explained["sizes"].read_bytes(), "sizes")
     save((sweep / "accuracy-optimizer.lr.png").read_bytes(), "rates")
     chromium = next(filter(None, map(shutil.which, CHROMIUM)))
     with sync_playwright() as playwright:

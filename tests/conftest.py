@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add an option for machines without a GPU."""
+    """Add ``--pretend-gpu``, for machines without a GPU."""
     parser.addoption("--pretend-gpu", action="store_true", help="have Lightning see a GPU that no Trainer uses")
 
 
 def pytest_configure() -> None:
-    """Have no signal ignored, as in a terminal: a process that a script starts in the background ignores Ctrl-C."""
+    """Stop ignoring signals, as in a terminal: a process that a script starts in the background ignores Ctrl-C."""
     for number in signals.STOP_SIGNALS:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -34,16 +34,16 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Import the tests as a command imports torch. Later, garbage is not looked for among these objects."""
+    """Import the tests as a command imports torch: afterwards, the garbage collector skips the imported objects."""
     with signals.importing():
         return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)  # before the selection by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests in a browser as slow, and run the slow tests first, the longest ones before the others.
+    """Skip ``linux`` tests where there is no /proc, mark browser tests as slow, and run the slow tests first.
 
-    In this order, no process is alone at the end.
+    The files that take longest come first, so that all test processes have work until the end.
     """
     no_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc here")
     for item in items:
@@ -57,14 +57,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def pretend_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With ``--pretend-gpu``, what Lightning asks before it warns of a GPU that is not used says that there is one."""
+    """With ``--pretend-gpu``, let Lightning find a GPU when it decides whether to warn about an unused one."""
     if request.config.getoption("--pretend-gpu"):
         see_a_gpu(monkeypatch)
 
 
 @pytest.fixture
 def tiny_contents(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """Four small IDX files, 240 images to train and 50 to test, that count as the official ones."""
+    """Four small IDX files, with 240 training and 50 test images, that digits accepts as the official ones."""
     from digits.data import sources
 
     train_images, train_labels = digits_like(240, seed=1)
@@ -80,7 +80,7 @@ def tiny_contents(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 
 @pytest.fixture
 def tiny_mnist(tiny_contents: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that holds them, which MNIST_ROOT names."""
+    """A folder with the files of `tiny_contents`, compressed; MNIST_ROOT names it."""
     root = tmp_path / "mnist"
     root.mkdir()
     for name, content in tiny_contents.items():
@@ -91,13 +91,13 @@ def tiny_mnist(tiny_contents: dict[str, bytes], tmp_path: Path, monkeypatch: pyt
 
 @pytest.fixture
 def tiny(tiny_mnist: Path) -> Callable[..., DictConfig]:
-    """Composes a tiny training on tiny MNIST."""
+    """A function that composes a tiny training on `tiny_mnist`, with more overrides."""
     return lambda *overrides: composed(*TINY, *overrides)
 
 
 @pytest.fixture(scope="session")
 def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a finished run on the sample, with a network that reads most digits; for reading only."""
+    """The directory of a finished run on the sample, with a network that reads most digits. Do not change it."""
     from digits.training.train import train
 
     directory = tmp_path_factory.mktemp("sample") / "run"
@@ -109,7 +109,7 @@ def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start_mirror() -> Iterator[Callable[[dict[str, bytes]], Mirror]]:
-    """Starts mirrors that end with the test."""
+    """A function that starts mirrors. They stop when the test ends."""
     mirrors: list[Mirror] = []
 
     def start(contents: dict[str, bytes]) -> Mirror:
@@ -124,7 +124,7 @@ def start_mirror() -> Iterator[Callable[[dict[str, bytes]], Mirror]]:
 
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
-    """Chromium without a window. In CI a missing one is a failure, elsewhere the test is skipped."""
+    """Headless Chromium. Where it is missing, the test fails in CI and is skipped elsewhere."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         message = "there is no Chromium here; on Debian: apt-get install chromium"
@@ -140,7 +140,7 @@ def browser() -> "Iterator[Browser]":
 
 @pytest.fixture
 def mnist_root() -> Path:
-    """The official files; a test that uses it is marked ``mnist``."""
+    """The folder of the official files. Mark tests that use it with ``mnist``."""
     root = os.environ.get("MNIST_ROOT")
     if not root:
         pytest.skip("MNIST_ROOT is not set")

@@ -1,6 +1,6 @@
-"""What the tests share: small configurations and data, processes to start, and what to compare.
+"""Helpers that the tests share: small configurations and data, processes, and comparisons.
 
-Nothing here imports torch before it needs it: some tests run where only Hydra is installed.
+Only the functions that need torch import it: some tests run where only Hydra is installed.
 """
 
 import atexit
@@ -54,7 +54,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TRAIN = str(ROOT / "train.py")
 
 RUN_FILES = {"config.yaml", "metrics.csv", "predictions.csv", "evaluation.json", "results.json", "checkpoints", ".lock"}
-"""What a training leaves in its directory; ``train.log`` and the report are optional."""
+"""What every training writes in its directory; ``train.log`` and the report are optional."""
 
 # A network and a training small enough to finish in a second.
 TINY = [
@@ -70,7 +70,7 @@ TINY = [
     "report=false",
 ]
 
-# The smallest training on genuine digits; it needs no network.
+# The smallest training on genuine digits; it needs no internet access.
 QUICK = [
     *[word for word in TINY if not word.startswith(("data", "trainer.log"))],
     "data=sample",
@@ -81,7 +81,7 @@ LINUX_CAPABILITY_VERSION_3, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 0x20080522, 
 
 
 def gpus() -> list[str]:
-    """Values of ``trainer.accelerator`` that this machine has, besides ``cpu``."""
+    """The values of ``trainer.accelerator`` that this machine supports, other than ``cpu``."""
     import torch
 
     available = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -89,22 +89,22 @@ def gpus() -> list[str]:
 
 
 def see_a_gpu(monkeypatch: "pytest.MonkeyPatch") -> None:
-    """Have Lightning believe, where it decides whether to warn, that there is a GPU."""
+    """Let Lightning find a GPU when it decides whether to warn about an unused one."""
     from lightning.pytorch.accelerators import CUDAAccelerator
     from lightning.pytorch.trainer import setup
 
-    class Seen(CUDAAccelerator):
+    class AvailableGPU(CUDAAccelerator):
         @staticmethod
         def is_available() -> bool:
             return True
 
-    monkeypatch.setattr(setup, "CUDAAccelerator", Seen)
+    monkeypatch.setattr(setup, "CUDAAccelerator", AvailableGPU)
 
 
 def composed(*words: str) -> DictConfig:
-    """The configuration that a command line composes: files by `overrides.compose`, the values of keys afterwards.
+    """Compose a command line: first the files, with `overrides.compose`, then the values of single keys.
 
-    Hydra does the same in the same order. Composing the files once for all tests takes a tenth of the time.
+    Hydra does the same in the same order. Composing the files only once for all tests takes a tenth of the time.
     """
     changes = OverridesParser.create().parse_overrides(list(words))
     values = [change for change in changes if _sets_a_value(change)]
@@ -114,7 +114,7 @@ def composed(*words: str) -> DictConfig:
         for change in values:
             OmegaConf.update(config, change.key_or_group, change.value(), merge=True)
     except OmegaConfBaseException:
-        return overrides.compose(*words)  # which explains it
+        return overrides.compose(*words)  # it explains the error
     return config
 
 
@@ -134,7 +134,7 @@ def _composed(*words: str) -> DictConfig:
 
 
 def digits_like(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, 28, 28) uint8 and labels (n,) uint8 that a small network learns at once: each class a bright row."""
+    """Images (n, 28, 28) uint8 and labels (n,) uint8 that a small network learns fast: a bright row per class."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % 10
     images = rng.integers(0, 40, (n, 28, 28))
@@ -143,7 +143,7 @@ def digits_like(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def idx(array: np.ndarray) -> bytes:
-    """An IDX file of bytes."""
+    """The content of an IDX file, from an array of bytes."""
     return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
 
 
@@ -156,7 +156,7 @@ def sample_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw(path: Path, index: int) -> str:
-    """Write a picture, dark on white, of one digit of the sample, and return its name."""
+    """Save a digit of the sample as a picture, dark on white, and return the path."""
     images, _ = sample_digits()
     Image.fromarray(255 - images[index]).resize((84, 84)).save(path)
     return str(path)
@@ -182,14 +182,14 @@ def paper(
 
 
 def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
-    """A picture as a file's content."""
+    """The content of a picture file in a format such as ``PNG``."""
     file = io.BytesIO()
     picture.save(file, kind, **options)
     return file.getvalue()
 
 
 def bomb() -> bytes:
-    """A PNG of a few bytes that says it has 30,000×30,000 pixels."""
+    """A decompression bomb: a tiny PNG file that claims to have 30,000×30,000 pixels."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -199,7 +199,7 @@ def bomb() -> bytes:
 
 
 class Mirror:
-    """A server of files on the loopback interface, which behaves well unless a test says otherwise."""
+    """A file server on the loopback interface. It behaves well unless a test replaces its `answer`."""
 
     def __init__(self, contents: dict[str, bytes]) -> None:
         self.requests: list[str] = []
@@ -220,11 +220,11 @@ class Mirror:
         self.address = f"http://127.0.0.1:{self.server.server_port}/mnist/"
         threading.Thread(
             target=self.server.serve_forever, args=(0.02,), daemon=True
-        ).start()  # ends soon after shutdown()
+        ).start()  # checks every 0.02 s whether to shut down
 
     @staticmethod
     def send(handler: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
-        """The file, or 404 for one that is not there."""
+        """Send a file, or 404 if it does not exist."""
         handler.send_response(200 if content else 404)
         handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
@@ -257,13 +257,13 @@ def finished(**changes: Any) -> "Results":
 
 
 def results_of(run: Path) -> dict[str, Any]:
-    """What ``results.json`` says."""
+    """The content of ``results.json``."""
     content: dict[str, Any] = json.loads((run / "results.json").read_text())
     return content
 
 
 def repeatable(run: Path) -> dict[str, Any]:
-    """What ``results.json`` says, without the times."""
+    """The content of ``results.json`` without the times, which differ between equal trainings."""
     return {key: value for key, value in results_of(run).items() if key not in ("train_seconds", "wall_seconds")}
 
 
@@ -276,14 +276,17 @@ def weights(run: Path, name: str = "last") -> dict[str, "Tensor"]:
 
 
 def same(one: "Mapping[str, Tensor]", other: "Mapping[str, Tensor]") -> bool:
-    """Whether weights are equal to the last bit."""
+    """Whether two sets of weights are equal to the last bit."""
     import torch
 
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
 def assert_same_runs(one: Path, other: Path) -> None:
-    """Two runs have the same weights to the last bit, the same results and the same rows of metrics."""
+    """Assert that two runs have the same weights to the last bit, the same results and the same metrics.
+
+    The other run must have no checkpoints except best and last.
+    """
     for name in ("best", "last"):
         assert same(weights(one, name), weights(other, name))
     assert repeatable(one) == repeatable(other)
@@ -295,7 +298,7 @@ def assert_same_runs(one: Path, other: Path) -> None:
 
 
 class Done(NamedTuple):
-    """How a command ended."""
+    """The exit code and the output of a command."""
 
     returncode: int
     stdout: str
@@ -304,7 +307,7 @@ class Done(NamedTuple):
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Afterwards, restore what a command that is called in this process sets up: handlers and variables."""
+    """On exit, restore the handlers and environment variables that a command called in this process changes."""
     root, variables = logging.getLogger(), dict(os.environ)
     handlers, raising = root.handlers[:], logging.raiseExceptions
     numbers = (*signals.STOP_SIGNALS, *signals.SCHEDULER_SIGNALS)
@@ -336,17 +339,17 @@ def call_main(main: Callable[[], int | None], argv: list[str]) -> int:
     raise AssertionError("a command ends with an exit code")
 
 
-# Processes that start cold, as a user's do: five seconds of imports and more
+# Processes that start cold, as a user's do: the imports take five seconds or more
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment of a process that a test starts: without MNIST_ROOT and without tracebacks."""
+    """The environment of a process that a test starts: without MNIST_ROOT and HYDRA_FULL_ERROR, with changes."""
     kept = {name: value for name, value in os.environ.items() if name not in ("MNIST_ROOT", "HYDRA_FULL_ERROR")}
     return {**kept, **changes}
 
 
 def run_cold(*words: str, cwd: Path, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python WORDS`` to its end."""
+    """Run ``python WORDS`` in a new interpreter, and wait for its end."""
     return subprocess.run(
         [sys.executable, *words],
         cwd=cwd,
@@ -370,29 +373,29 @@ def start_cold(*words: str, cwd: Path, **env: str) -> subprocess.Popen[str]:
     )
 
 
-# Processes that are forked from one that has imported torch: a tenth of a second
+# Processes forked from one that has already imported torch: they start in a tenth of a second
 
 _FORKING = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
 
 
 @functools.cache
 def _warm_up() -> None:
-    """Start the process to fork from. It looks for `tests.warm` in its working directory."""
+    """Start the process to fork from, in the folder where it finds `tests.warm`."""
     multiprocessing.set_forkserver_preload(["tests.warm"])
     with contextlib.chdir(ROOT):
         forkserver.ensure_running()
 
 
 class Forked:
-    """A process of its own in which torch is imported already, with the methods of `subprocess.Popen` that tests use.
+    """A separate process that starts with torch imported, and has the methods of `subprocess.Popen` that tests use.
 
-    Its output goes into files, and is read from them at its end.
+    It writes its output to files, which are read when it has ended.
 
     Args:
         words: After ``python``: train.py and its overrides, or ``-m digits`` and a command.
         cwd: Its working directory.
-        prepared: Called in it before it begins.
-        new_session: Whether it leads a process group of its own.
+        prepared: Called in the process before the command starts.
+        new_session: Whether it leads a new session and process group.
         env: Environment variables, in addition to those of `environment`.
     """
 
@@ -415,10 +418,10 @@ class Forked:
         self._process = _FORKING.Process(target=_begin, args=arguments)
         self._process.start()
         announce.close()
-        with contextlib.suppress(EOFError):  # where it ended before
+        with contextlib.suppress(EOFError):  # it may end before it is ready
             ready.recv()
         ready.close()
-        atexit.register(self.kill)  # one that a failed test has left would keep pytest waiting at its end
+        atexit.register(self.kill)  # a process that a failed test leaves would keep pytest waiting at exit
         assert self._process.pid
         self.pid = self._process.pid
 
@@ -435,7 +438,7 @@ class Forked:
         """Wait for its end.
 
         Raises:
-            TimeoutExpired: If it still runs after so many seconds.
+            TimeoutExpired: If it still runs after `timeout` seconds.
         """
         self._process.join(timeout)
         if self.returncode is None:
@@ -450,7 +453,7 @@ class Forked:
         return out, err
 
     def printed(self, timeout: float | None = None) -> str:
-        """Wait for its end, and return all that it wrote."""
+        """Wait for its end, and return its standard output followed by its standard error."""
         return "".join(self.communicate(timeout))
 
     def send_signal(self, number: int) -> None:
@@ -484,11 +487,11 @@ def _begin(
     new_session: bool,
     announce: Connection,
 ) -> None:
-    """What a forked process does."""
+    """Prepare a forked process, and run its command."""
     assert "tests.warm" in sys.modules or not hasattr(os, "fork"), "tests/warm.py cannot be imported"
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as Python has it before a command's first line
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as train.py: exit silently on Ctrl-C until a handler is installed
     for stream, file in enumerate(files, start=1):
         output_to(str(file), stream)
     if new_session:
@@ -511,11 +514,11 @@ def _begin(
 
 
 def without_privileges() -> None:
-    """Have this process respect the permissions of files: drop the capabilities by which root ignores them."""
+    """Make this process respect file permissions: drop the capabilities that let root ignore them."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return
     header = struct.pack("Ii", LINUX_CAPABILITY_VERSION_3, 0)
-    sets = ctypes.create_string_buffer(24)  # effective, permitted, inheritable; twice, for capabilities from 32 on
+    sets = ctypes.create_string_buffer(24)  # effective, permitted, inheritable: for capabilities 0 to 31, then from 32
     libc = ctypes.CDLL(None)
     assert libc.capget(header, sets) == 0
     kept = ~(1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH)
@@ -542,21 +545,21 @@ def wait_for_text(path: Path, text: str, process: "subprocess.Popen[str] | Forke
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started, and theirs."""
+    """The IDs of all processes that a process has started, directly or indirectly."""
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [each for child in map(int, listed) for each in (child, *children(child))]
 
 
 def output_to(path: str, *streams: int) -> None:
-    """Have this process write standard output (1) or error (2), or both, to a file, a terminal or a named pipe.
+    """Redirect this process's standard output (1), error (2) or both to a file, a terminal or a named pipe.
 
-    Buffered as Python does it: standard output by lines only on a terminal.
+    The buffering is Python's: standard output is line-buffered only on a terminal.
     """
     file = os.open(path, os.O_WRONLY)
     for stream in streams or (1, 2):
         os.dup2(file, stream)
-        by_lines = 1 if stream == 2 or os.isatty(stream) else -1
+        buffering = 1 if stream == 2 or os.isatty(stream) else -1
         errors_ = "strict" if stream == 1 else "backslashreplace"
-        text = open(stream, "w", by_lines, encoding="utf-8", errors=errors_, closefd=False)  # noqa: SIM115
+        text = open(stream, "w", buffering, encoding="utf-8", errors=errors_, closefd=False)  # noqa: SIM115
         setattr(sys, {1: "stdout", 2: "stderr"}[stream], text)
     os.close(file)

@@ -1,4 +1,4 @@
-"""Programs for a PATH, ``python`` and ``digits``, whose processes are forked from one that has imported torch."""
+"""Stand-ins for the programs ``python`` and ``digits``: they run in processes forked with torch imported."""
 
 import json
 import socketserver
@@ -24,11 +24,11 @@ sys.exit(code)
 
 @contextmanager
 def forked_programs(folder: Path, prepared: Callable[[], None]) -> Iterator[Path]:
-    """A folder with the two programs. They print at their end.
+    """Create a folder for PATH with the two programs. They print their output when they end.
 
     Args:
-        folder: Where to make it.
-        prepared: Called in each process before it begins.
+        folder: Where to create it.
+        prepared: Called in each process before its command starts.
     """
 
     class Handler(socketserver.StreamRequestHandler):

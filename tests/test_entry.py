@@ -1,4 +1,4 @@
-"""Where every command starts: streams, variables and signals that it inherits, and its exit code."""
+"""How every command starts and ends: inherited streams, variables and signals, and the exit code."""
 
 import builtins
 import contextlib
@@ -21,7 +21,7 @@ from digits.runs.run import Run
 
 from .helpers import QUICK, TINY, TRAIN, Forked, call_main, draw, restored, run, run_cold, wait_for
 
-SEARCHED = [word for word in QUICK if not word.startswith("optimizer.lr")]  # the trials choose it
+SEARCHED = [word for word in QUICK if not word.startswith("optimizer.lr")]  # the trials choose the learning rate
 
 COMMANDS = {
     "train": ["train", *QUICK, "trainer.max_epochs=1", "hydra.run.dir=new"],
@@ -55,7 +55,7 @@ WRITTEN = {
 """A file or folder that the command writes."""
 
 TRAINING = ("train.py", "sweep", "search", "evaluate")
-"""Commands that look at the processes around them. CI tries only these in the environments of schedulers."""
+"""Commands that depend on the processes around them. CI tests only these in the environments of schedulers."""
 
 ENVIRONMENTS: dict[str, dict[str, str]] = {
     "notebook": {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "JPY_PARENT_PID": "1"},
@@ -93,8 +93,8 @@ def as_typed(name: str) -> list[str]:
     return [TRAIN, *COMMANDS[name]] if name in ("train.py", "sweep") else ["-m", "digits", *COMMANDS[name]]
 
 
-def encode() -> None:
-    """What Python does at its start with PYTHONIOENCODING, in a process that is forked."""
+def apply_io_encoding() -> None:
+    """Apply PYTHONIOENCODING in a forked process, as Python does when it starts."""
     for stream in (sys.stdout, sys.stderr):
         assert isinstance(stream, io.TextIOWrapper)
         stream.reconfigure(encoding=os.environ.get("PYTHONIOENCODING", "utf-8"), errors="strict")
@@ -109,14 +109,14 @@ def encode() -> None:
         *[pytest.param(name, tuple(COMMANDS), marks=pytest.mark.long) for name in (*SCHEDULERS, *RARER_ENVIRONMENTS)],
     ],
 )
-def test_every_command_does_what_it_does_elsewhere(
+def test_every_command_works_in_any_environment(
     name: str, commands: tuple[str, ...], sample_run: Path, tiny_mnist: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "run").symlink_to(sample_run)
     draw(tmp_path / "digit.png", 1700)
     for command in commands:
         variables = {**ENVIRONMENTS, **RARER_ENVIRONMENTS}[name]
-        done = run(*as_typed(command), cwd=tmp_path, prepared=encode, **variables)
+        done = run(*as_typed(command), cwd=tmp_path, prepared=apply_io_encoding, **variables)
         if command == "data":  # no mirror answers
             assert (done.returncode, done.stdout) == (1, "")
             assert "no mirror delivered" in done.stderr
@@ -129,8 +129,8 @@ def test_every_command_does_what_it_does_elsewhere(
 
 
 @pytest.mark.slow
-def test_a_backend_that_is_not_there_is_not_used(tmp_path: Path) -> None:
-    """Cold, because matplotlib reads the variable when it is imported."""
+def test_a_missing_matplotlib_backend_is_ignored(tmp_path: Path) -> None:
+    """Starts cold, because matplotlib reads the variable when it is imported."""
     notebook = ENVIRONMENTS["notebook"]
     assert run_cold(TRAIN, *QUICK, "hydra.run.dir=run", cwd=tmp_path, **notebook).returncode == 0
     assert run_cold("-m", "digits", "explain", "run", "--digit", "3", cwd=tmp_path, **notebook).returncode == 0
@@ -138,7 +138,7 @@ def test_a_backend_that_is_not_there_is_not_used(tmp_path: Path) -> None:
 
 @pytest.fixture
 def ends_early(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Makes a command return before it has done anything."""
+    """A function that makes a command return before it does anything."""
 
     def replace(name: str) -> None:
         if name in ("train", "train.py"):
@@ -148,13 +148,13 @@ def ends_early(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
             monkeypatch.setattr("digits.sweeps.sweep.Sweep.on_multirun_end", lambda *args, **kwargs: None)
         else:
             (command,) = (each for each in app.app.registered_commands if each.callback.__name__ == name)
-            signature = command.callback
+            original = command.callback
 
             def early(**kwargs: Any) -> None:
                 return None
 
-            early.__name__, early.__signature__ = name, inspect.signature(signature)  # type: ignore[attr-defined]
-            early.__annotations__ = signature.__annotations__
+            early.__name__, early.__signature__ = name, inspect.signature(original)  # type: ignore[attr-defined]
+            early.__annotations__ = original.__annotations__
             monkeypatch.setattr(command, "callback", early)
 
     return replace
@@ -184,7 +184,7 @@ def test_an_exit_without_a_code_is_a_failure(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == "Failed: the command ended before it was done\n"
 
 
-def test_streams_that_are_closed_or_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_printing_to_a_closed_or_ascii_stream_does_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", narrow)
@@ -199,24 +199,24 @@ def close_stdout() -> None:
 
 
 @pytest.mark.slow
-def test_standard_output_that_is_closed(tmp_path: Path) -> None:
+def test_a_training_succeeds_with_closed_standard_output(tmp_path: Path) -> None:
     words = [TRAIN, *QUICK, "hydra.run.dir=run"]
     done = run(*words, cwd=tmp_path, prepared=close_stdout)
     assert (done.returncode, done.stderr) == (0, "")
     assert Run(tmp_path / "run").results
 
 
-def test_no_dependency_sends_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_telemetry_is_off_unless_the_user_sets_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in entry.NO_TELEMETRY:
         monkeypatch.delenv(name, raising=False)
     with restored(), contextlib.suppress(SystemExit), entry.command():
         assert {name: os.environ[name] for name in entry.NO_TELEMETRY} == entry.NO_TELEMETRY
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "true")  # a user may want it
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "true")  # the user's own setting
     with restored(), contextlib.suppress(SystemExit), entry.command():
         assert os.environ["WANDB_ERROR_REPORTING"] == "true"
 
 
-def test_ranks_that_another_launcher_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_that_another_launcher_has_left_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**ENVIRONMENTS["cluster"], **ENVIRONMENTS["allocation"]}.items():
         monkeypatch.setenv(name, value)
     assert processes.is_first()  # also in a program that calls digits.train
@@ -224,13 +224,13 @@ def test_ranks_that_another_launcher_has_left(monkeypatch: pytest.MonkeyPatch) -
         processes.forget_other_launchers()
         assert "RANK" not in os.environ
         assert "LOCAL_RANK" not in os.environ
-        assert "SLURM_NTASKS" not in os.environ  # srun has not started it
+        assert "SLURM_NTASKS" not in os.environ  # not started by srun
     monkeypatch.setenv("SLURM_NTASKS", "1")
-    monkeypatch.setenv("SLURM_STEP_ID", "0")  # srun has
+    monkeypatch.setenv("SLURM_STEP_ID", "0")  # started by srun
     with restored():
         processes.forget_other_launchers()
         assert (os.environ["SLURM_PROCID"], os.environ["SLURM_NTASKS"]) == ("0", "1")
-    monkeypatch.setenv(processes.LAUNCHER, str(os.getppid()))  # as Lightning starts the second process
+    monkeypatch.setenv(processes.LAUNCHER, str(os.getppid()))  # as in a process that Lightning starts
     with restored():
         processes.forget_other_launchers()
         assert os.environ["LOCAL_RANK"] == "1"
@@ -238,7 +238,7 @@ def test_ranks_that_another_launcher_has_left(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_signals_that_are_ignored_stay_ignored() -> None:
-    """As those of a job that nohup, or & in a script, has started."""
+    """As in a job that was started with nohup, or with & in a script."""
     with restored():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signals.install_handlers()
@@ -249,7 +249,7 @@ def test_signals_that_are_ignored_stay_ignored() -> None:
         signals.restore_handlers(previous)
 
 
-def test_a_session_keeps_signals_that_it_ignores() -> None:
+def test_releasing_the_handlers_keeps_ignored_signals_ignored() -> None:
     with restored():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signals.install_handlers()
@@ -258,7 +258,7 @@ def test_a_session_keeps_signals_that_it_ignores() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_run_without_our_check_is_done_too(tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_needs_no_check_callback(tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = [*TINY, "trainer.max_epochs=1", "hydra.run.dir=run", "~hydra.callbacks.check"]
     assert call_main(training_command.main, [TRAIN, *words]) == 0
@@ -270,7 +270,7 @@ def ignore_interrupts() -> None:
 
 
 @pytest.mark.slow
-def test_a_training_in_the_background_is_not_interrupted(tmp_path: Path) -> None:
+def test_ctrl_c_does_not_interrupt_a_background_training(tmp_path: Path) -> None:
     words = [*QUICK, "trainer.max_epochs=3", "hydra.run.dir=run"]
     process = Forked(TRAIN, *words, cwd=tmp_path, prepared=ignore_interrupts)
     wait_for(tmp_path / "run/config.yaml", process)
@@ -279,8 +279,8 @@ def test_a_training_in_the_background_is_not_interrupted(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
-    """SIGHUP: saved, and resumed by the same command."""
+def test_closing_the_terminal_saves_the_training(tmp_path: Path) -> None:
+    """SIGHUP: the training saves a checkpoint, and the message says how to resume."""
     words = [*QUICK, "trainer.max_epochs=200", "hydra.run.dir=run"]
     process = Forked(TRAIN, *words, cwd=tmp_path)
     wait_for(tmp_path / "run/checkpoints/last.ckpt", process)
@@ -316,17 +316,17 @@ def break_a_callback() -> None:
 
 @pytest.mark.slow
 def test_an_error_in_a_callback_of_a_sweep_ends_it(tmp_path: Path) -> None:
-    """Hydra alone would print a warning and go on."""
+    """Hydra alone would print a warning and continue."""
     done = run(TRAIN, "-m", *QUICK, "seed=0,1", "hydra.sweep.dir=sweep", cwd=tmp_path, prepared=break_a_callback)
     assert done.returncode == 1
     assert "Failed: OSError: no such user" in done.stderr
 
 
 @pytest.mark.slow
-def test_json_is_json_on_every_stream(sample_run: Path, tmp_path: Path) -> None:
+def test_json_output_is_valid_on_an_ascii_stream(sample_run: Path, tmp_path: Path) -> None:
     draw(tmp_path / "é.png", 1700)
     words = ["-m", "digits", "predict", str(sample_run), "é.png", "--json"]
-    done = run(*words, cwd=tmp_path, prepared=encode, **ENVIRONMENTS["ascii"])
+    done = run(*words, cwd=tmp_path, prepared=apply_io_encoding, **ENVIRONMENTS["ascii"])
     assert done.returncode == 0
     (answer,) = json.loads(done.stdout)
     assert answer["picture"] == "é.png"

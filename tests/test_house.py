@@ -1,4 +1,4 @@
-"""The size of the code: files and functions that can be read in one sitting."""
+"""House rules: short files and functions, independent test modules, and a well-formed changelog."""
 
 import ast
 import re
@@ -35,8 +35,8 @@ def test_no_test_module_imports_from_another() -> None:
         assert not [name for name in names if re.search(r"(^|\.)test_", name)], file
 
 
-def test_the_changelog_is_one() -> None:
-    """As Keep a Changelog has it: an Unreleased section, then versions, newest first, with known kinds of change."""
+def test_the_changelog_has_the_right_format_and_version() -> None:
+    """The format of Keep a Changelog: an Unreleased section, then the current version, and known kinds of change."""
     text = (ROOT / "CHANGELOG.md").read_text()
     versions = re.findall(r"^## \[(.+?)\](?: - \d{4}-\d\d-\d\d)?$", text, re.MULTILINE)
     assert versions[0] == "Unreleased"
@@ -47,4 +47,4 @@ def test_the_changelog_is_one() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert versions[1] == project["project"]["version"]
     assert f"\nversion: {versions[1]}\n" in (ROOT / "CITATION.cff").read_text()
-    assert project["dependency-groups"] == {"dev": ["digits[dev]"]}  # one list, in the extra
+    assert project["dependency-groups"] == {"dev": ["digits[dev]"]}  # the extra has the only list

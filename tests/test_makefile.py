@@ -13,14 +13,14 @@ FILES = ("Makefile", "pyproject.toml", "constraints.txt")
 
 
 def planned(folder: Path, target: str) -> str:
-    """What make would do."""
+    """The commands that make would run."""
     done = subprocess.run(["make", "-n", target], cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout
 
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """A checkout with an environment that is complete."""
+    """A checkout with a complete environment."""
     folder = tmp_path / "checkout"
     (folder / ".venv").mkdir(parents=True)
     for name in FILES:
@@ -30,11 +30,11 @@ def installed(tmp_path: Path) -> Path:
     return folder
 
 
-def test_it_is_installed_once(installed: Path) -> None:
+def test_a_complete_environment_is_not_installed_again(installed: Path) -> None:
     assert "pip install" not in planned(installed, "train")
     (installed / ".venv/.installed-dev").unlink()
     assert "pip install" in planned(installed, "test")
-    assert "--clear" not in planned(installed, "test")  # what `make train` has installed stays
+    assert "--clear" not in planned(installed, "test")  # keep what `make train` has installed
 
 
 @pytest.mark.parametrize("target", ["train", "test"])
@@ -45,7 +45,7 @@ def test_a_checkout_that_was_moved_or_copied_installs_again(target: str, install
     assert "pip install" in planned(copy, target)
 
 
-def test_an_environment_that_is_a_link_is_left_as_it_is(installed: Path, tmp_path: Path) -> None:
+def test_a_link_to_an_environment_is_not_replaced(installed: Path, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     (installed / ".venv").rename(shared)
     (installed / ".venv").symlink_to(shared)

@@ -26,7 +26,10 @@ from .helpers import ROOT, TRAIN, call_main, composed, run_cold
 
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[int, list[DictConfig]]]:
-    """Runs the command in an empty folder up to its jobs; returns the exit code and the jobs' configurations."""
+    """A function that runs the command in an empty folder, without training.
+
+    It returns the exit code and the configurations of the jobs.
+    """
     monkeypatch.chdir(tmp_path)
 
     def run(words: str) -> tuple[int, list[DictConfig]]:
@@ -94,7 +97,7 @@ WRONG = {
     ],
 }
 """Wrong overrides, and parts of their messages."""
-if not overrides.NEXT_HYDRA:  # whose OmegaConf fills in such a node
+if not overrides.NEXT_HYDRA:  # with Hydra 1.4, OmegaConf fills in such a node
     WRONG["logger.wandb={project:x}"] = ["logger.wandb is null", "logger=wandb"]
 
 
@@ -106,7 +109,7 @@ def assert_one_line(message: str, parts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("words", WRONG)
-def test_a_wrong_override(words: str) -> None:
+def test_a_wrong_override_is_refused_in_one_line(words: str) -> None:
     with pytest.raises(UserError) as error:
         resolve(overrides.compose(*words.split()))
     assert_one_line(str(error.value), WRONG[words])
@@ -156,12 +159,12 @@ if not overrides.NEXT_HYDRA:  # as above
 
 
 def mostly_slow(cases: Iterable[str]) -> list[Any]:
-    """Every third case belongs to the everyday suite, the others are slow: each composes several times."""
+    """Mark two of three cases as slow, since each case composes several times; the third is in the everyday suite."""
     return [pytest.param(case, marks=[pytest.mark.slow] if number % 3 else []) for number, case in enumerate(cases)]
 
 
 @pytest.mark.parametrize("words", mostly_slow(WRONG_COMMANDS))
-def test_a_wrong_command_begins_nothing(words: str, call: Any, tmp_path: Path, capsys: Any) -> None:
+def test_a_wrong_command_line_starts_and_writes_nothing(words: str, call: Any, tmp_path: Path, capsys: Any) -> None:
     link = tmp_path / "link"
     link.symlink_to("gone")
     code, jobs = call(words)
@@ -205,17 +208,17 @@ RIGHT = {
     "-m 'hydra.sweep.dir=s_${optimizer.lr}' seed=1,2": 2,
     "seed=1 --config-dir . trainer.max_epochs=2": 1,
 }
-"""Right command lines, and how many jobs they run."""
+"""Correct command lines, and how many jobs they run."""
 
 
-def sweep_ends(sweep: Any, *args: Any, **kwargs: Any) -> None:
-    """Stands in for the end of a sweep, whose jobs have written nothing."""
+def mark_sweep_as_done(sweep: Any, *args: Any, **kwargs: Any) -> None:
+    """Replace the end of a sweep, which would look for the results that these jobs do not write."""
     Check.done = True
 
 
 @pytest.mark.parametrize("words", mostly_slow(RIGHT))
-def test_a_right_command_runs_its_jobs(words: str, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("digits.sweeps.sweep.Sweep.on_multirun_end", sweep_ends)
+def test_a_correct_command_line_runs_its_jobs(words: str, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("digits.sweeps.sweep.Sweep.on_multirun_end", mark_sweep_as_done)
     code, jobs = call(words)
     assert (code, len(jobs)) == (0, RIGHT[words])
 
@@ -227,7 +230,7 @@ def test_null_deletes_a_choice(call: Any) -> None:
         assert cfg.scheduler is None
 
 
-def test_what_only_prints_runs_no_job(call: Any, capsys: Any) -> None:
+def test_printing_the_configuration_runs_no_job(call: Any, capsys: Any) -> None:
     assert call("--cfg job --resolve optimizer.lr=0.0321") == (0, [])
     assert "lr: 0.0321" in capsys.readouterr().out
 
@@ -258,10 +261,10 @@ def test_a_run_is_composed_by_hydra_alone_and_checked_once(call: Any, monkeypatc
 
 
 @pytest.mark.slow
-def test_paths_are_those_of_the_folder_where_the_command_began(
+def test_paths_are_relative_to_the_folder_where_the_command_starts(
     call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Although Hydra changes to the directory of the run, or of each job."""
+    """Even where Hydra changes to the directory of the run or of each job; ``~`` is the home directory."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MNIST_ROOT", "")  # as if it were not set
     seen: list[TrainConfig] = []
@@ -270,7 +273,7 @@ def test_paths_are_those_of_the_folder_where_the_command_began(
         seen.append(command._checked(cfg, sweeping=HydraConfig.get().mode == RunMode.MULTIRUN))
         return 0.9
 
-    monkeypatch.setattr("digits.sweeps.sweep.Sweep.on_multirun_end", sweep_ends)
+    monkeypatch.setattr("digits.sweeps.sweep.Sweep.on_multirun_end", mark_sweep_as_done)
     call("")
     monkeypatch.setattr(command, "run_job", run_job)
     for words, root in (
@@ -288,7 +291,7 @@ def test_paths_are_those_of_the_folder_where_the_command_began(
     assert not (tmp_path / "~").exists()
 
 
-def test_home_in_a_folder_of_configurations(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_dir_may_start_with_a_tilde(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine/experiment").mkdir(parents=True)
     (tmp_path / "mine/experiment/own.yaml").write_text("# @package _global_\nseed: 7\n")
@@ -296,7 +299,7 @@ def test_home_in_a_folder_of_configurations(call: Any, tmp_path: Path, monkeypat
     assert (code, cfg.seed) == (0, 7)
 
 
-def test_a_configuration_of_ones_own(call: Any, tmp_path: Path) -> None:
+def test_a_users_own_folder_can_replace_or_extend_conf(call: Any, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     shutil.copytree(overrides.config_directory(), mine)
     (mine / "experiment/own.yaml").write_text("# @package _global_\nseed: 7\n")
@@ -310,7 +313,7 @@ def test_a_configuration_of_ones_own(call: Any, tmp_path: Path) -> None:
         assert (code, cfg.seed) == (0, seed), words
 
 
-def test_an_option_of_a_folder_of_ones_own(call: Any, tmp_path: Path, capsys: Any) -> None:
+def test_options_in_a_users_folder_are_found_and_checked(call: Any, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\nseed: 7\n")
     code, (cfg,) = call(f"--config-dir {tmp_path} experiment=mine")
@@ -322,17 +325,17 @@ def test_an_option_of_a_folder_of_ones_own(call: Any, tmp_path: Path, capsys: An
 
 @pytest.mark.slow
 @pytest.mark.alone  # timed
-def test_a_mistake_is_reported_within_the_time_that_was_promised(tmp_path: Path) -> None:
+def test_mistakes_and_help_are_answered_within_a_second(tmp_path: Path) -> None:
     def seconds(word: str) -> float:
         started = time.perf_counter()
         run_cold(TRAIN, word, cwd=tmp_path)
         return time.perf_counter() - started
 
     for word in ("optimzer.lr=1", "--help"):
-        assert any(seconds(word) < 0.8 for _ in range(10))  # when nothing else has the processor
+        assert any(seconds(word) < 0.8 for _ in range(10))  # in one of ten tries, no other process slows it down
 
 
-def test_options_may_stand_anywhere() -> None:
+def test_options_are_moved_before_overrides() -> None:
     assert overrides.options_first(["seed=1,2", "-m", "lr=3", "--cfg", "job"]) == [
         "-m",
         "--cfg",
@@ -361,7 +364,7 @@ def without_torch(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("words", ["optimzer.lr=1", "data.batch_size=0", "-m model=article,nothing"])
-def test_a_mistake_ends_in_2_before_torch_is_imported(
+def test_a_mistake_ends_with_code_2_before_torch_is_imported(
     words: str, tmp_path: Path, without_torch: dict[str, str]
 ) -> None:
     done = run_cold(TRAIN, *words.split(), cwd=tmp_path, **without_torch)
@@ -369,11 +372,11 @@ def test_a_mistake_ends_in_2_before_torch_is_imported(
     assert done.stdout == ""
     assert done.stderr.startswith("Error: ")
     assert len(done.stderr.splitlines()) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["blocked"]  # nothing was begun
+    assert [path.name for path in tmp_path.iterdir()] == ["blocked"]  # nothing was written
 
 
 @pytest.mark.parametrize("launcher", ["slurm", "processes"])
-def test_a_launcher_that_is_not_installed(
+def test_a_launcher_without_its_packages_is_refused(
     launcher: str, call: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     repository = ConfigStore.instance().repo["hydra"]["launcher"]
@@ -385,7 +388,7 @@ def test_a_launcher_that_is_not_installed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", ["optimzer.lr=1", "data.batch_size=0"])
-def test_debug_shows_where(words: str, tmp_path: Path, without_torch: dict[str, str]) -> None:
+def test_debugging_shows_the_traceback(words: str, tmp_path: Path, without_torch: dict[str, str]) -> None:
     for done in (
         run_cold(TRAIN, words, "--debug", cwd=tmp_path, **without_torch),
         run_cold(TRAIN, words, cwd=tmp_path, HYDRA_FULL_ERROR="1", **without_torch),
@@ -394,7 +397,7 @@ def test_debug_shows_where(words: str, tmp_path: Path, without_torch: dict[str, 
         assert "Traceback" in done.stderr
 
 
-def test_help_is_for_people_and_needs_no_torch(tmp_path: Path, without_torch: dict[str, str]) -> None:
+def test_help_is_readable_and_needs_no_torch(tmp_path: Path, without_torch: dict[str, str]) -> None:
     done = run_cold(TRAIN, "--help", cwd=tmp_path, **without_torch)
     assert done.returncode == 0
     assert "model        article, compact, deep, mlp" in done.stdout
@@ -407,7 +410,7 @@ def test_help_is_for_people_and_needs_no_torch(tmp_path: Path, without_torch: di
     )
 
 
-def test_the_whole_configuration_is_shown(tmp_path: Path, without_torch: dict[str, str]) -> None:
+def test_cfg_job_prints_the_whole_configuration(tmp_path: Path, without_torch: dict[str, str]) -> None:
     done = run_cold(TRAIN, "--cfg", "job", "--resolve", "optimizer.lr=0.0321", cwd=tmp_path, **without_torch)
     assert done.returncode == 0
     assert "lr: 0.0321" in done.stdout
@@ -416,8 +419,8 @@ def test_the_whole_configuration_is_shown(tmp_path: Path, without_torch: dict[st
 
 
 @pytest.mark.slow
-def test_what_hydra_says_of_itself(tmp_path: Path, without_torch: dict[str, str]) -> None:
-    """No warning, of this Hydra about what the next one changes."""
+def test_hydras_own_information_has_no_warnings(tmp_path: Path, without_torch: dict[str, str]) -> None:
+    """This Hydra must not warn about what the next one changes."""
     for words in (["--info"], ["--cfg", "hydra", "experiment=fast"]):
         done = run_cold(TRAIN, *words, cwd=tmp_path, **without_torch)
         assert (done.returncode, done.stderr) == (0, ""), words
@@ -441,7 +444,7 @@ def test_tab_completion(typed: str, offered: set[str], tmp_path: Path, without_t
     assert "schema" not in done.stdout
 
 
-def test_the_help_names_the_defaults_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_help_shows_the_actual_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MNIST_ROOT", raising=False)
     cfg = composed()
     listed = [

@@ -34,8 +34,8 @@ EXAMPLES = re.findall(r"```console\n\$ python train\.py (.*?)\n(.*?)```", TEXT, 
 
 PRINTED = re.findall(r"```sh\npython train\.py ([^\n]*--(?:cfg|info) [^\n]*)\n```\n\n```\n(.*?)```", TEXT, re.DOTALL)
 
-# These run this test, install what it runs on, or take minutes and change files.
-OF_CI = {"make test", "make test-faults", "make lint", "make format", "make bench", "pip install -e ."}
+# These run this test, install its environment, or take minutes and change files.
+NOT_RUN_HERE = {"make test", "make test-faults", "make lint", "make format", "make bench", "pip install -e ."}
 ON_REAL_MNIST = {"python train.py experiment=article", "python train.py experiment=fast", "digits data",
                  "digits evaluate outputs/mine --data mnist"}  # fmt: skip
 
@@ -69,22 +69,22 @@ def test_tab_completion_is_installed_as_the_readme_says(tmp_path: Path) -> None:
 
 def test_the_pages_have_commands() -> None:
     assert len(COMMANDS) >= 15
-    assert set(COMMANDS) >= OF_CI | ON_REAL_MNIST
+    assert set(COMMANDS) >= NOT_RUN_HERE | ON_REAL_MNIST
     assert len(EXAMPLES) == 3
     assert len(PRINTED) == 3
     assert INLINE
 
 
 def compose_and_check(words: list[str], fails: bool) -> None:
-    """Overrides of a network that can be built; the one that the guide calls impossible fails."""
+    """Compose and check the overrides of a network. Where `fails` is true, the network must be refused."""
     arguments = [word for word in words if not word.startswith("--")]
     with pytest.raises(UserError, match="no output of size") if fails else contextlib.nullcontext():
         resolve(overrides.compose(*arguments))
 
 
 @pytest.mark.parametrize("command", COMMANDS + INLINE)
-def test_a_command_is_one_that_there_is(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # a directory that is asked for is made
+def test_every_command_exists(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     words = shlex.split(command)
     if words[:2] == ["python", "train.py"]:
         overrides.parse_arguments(words[2:])
@@ -99,18 +99,18 @@ def test_a_command_is_one_that_there_is(command: str, tmp_path: Path, monkeypatc
     elif words[0] == "make":
         assert re.search(f"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     else:
-        assert command in OF_CI
+        assert command in NOT_RUN_HERE
 
 
 @pytest.mark.parametrize(("words", "shown"), EXAMPLES)
-def test_an_answer_is_the_one_that_is_shown(words: str, shown: str, tmp_path: Path) -> None:
+def test_an_error_message_is_the_one_shown(words: str, shown: str, tmp_path: Path) -> None:
     done = run_cold(TRAIN, *words.split(), cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == shown
 
 
 @pytest.mark.parametrize(("words", "shown"), PRINTED)
-def test_what_a_command_prints_is_shown(words: str, shown: str, tmp_path: Path) -> None:
+def test_the_output_of_a_command_is_the_one_shown(words: str, shown: str, tmp_path: Path) -> None:
     """Line by line, in this order; … stands for lines that are left out."""
     done = run_cold(TRAIN, *words.split(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -121,9 +121,9 @@ def test_what_a_command_prints_is_shown(words: str, shown: str, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project, with the environment that is there, which trains a small network for few batches.
+    """A copy of the project, with a link to its environment, that trains a small network on few batches.
 
-    Where REPORT is ``false``, it writes no report, which takes more time than such a training.
+    Where REPORT is ``false``, it writes no report, which would take longer than the training.
     """
     copy = tmp_path_factory.mktemp("readme")
     for name in ("Makefile", "README.md", "LICENSE", "pyproject.toml", "constraints.txt", "train.py"):
@@ -135,7 +135,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = re.sub(r"max_epochs: \d+", "max_epochs: 2", file.read_text(encoding="utf-8"))
         text = re.sub(r"^report: true", "report: ${oc.decode:${oc.env:REPORT,true}}", text, flags=re.MULTILINE)
         file.write_text(re.sub("limit_train_batches: 1.0", "limit_train_batches: 10", text), encoding="utf-8")
-    article = copy / "conf/model/article.yaml"  # of 3 million weights otherwise
+    article = copy / "conf/model/article.yaml"  # otherwise it has 3 million weights
     small = re.sub(r"channels: \d+", "channels: 4", article.read_text(encoding="utf-8")).replace("[1000]", "[100]")
     article.write_text(small, encoding="utf-8")
     if (ROOT / ".venv").exists():
@@ -144,7 +144,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compose_from(conf: Path) -> None:
-    """Have a forked process compose from a copy of conf/."""
+    """Make a forked process compose from a copy of conf/."""
     from digits import overrides
 
     overrides.config_directory = lambda: conf
@@ -152,18 +152,18 @@ def compose_from(conf: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_commands_do_what_the_pages_say(checkout: Path) -> None:
-    """As written, in order, in one copy, offline on the sample; on real MNIST those that refuse anything else.
+def test_the_commands_of_the_pages_succeed(checkout: Path) -> None:
+    """Run them as written, in order, in one copy, offline on the sample; those that need real MNIST run on it.
 
-    The first of each command starts cold, as a user's does; the others are forked, and write a report only if asked.
+    The first command of each kind starts cold, as a user's does. The others are forked and write no report by default.
     """
-    proxies = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")  # offline where there is a network too
+    proxies = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")  # offline even with a network
     offline = {**proxies, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     failed, left_out = {}, []
     started: set[str] = set()
     for command in COMMANDS:
         words = shlex.split(command)
-        if command in OF_CI or command in IN_NOTEBOOK:
+        if command in NOT_RUN_HERE or command in IN_NOTEBOOK:
             continue
         if words[0] == "make" and not (ROOT / ".venv/.installed").exists():
             left_out.append(f"{command} (the environment is not the Makefile's)")
@@ -198,8 +198,8 @@ def test_the_commands_do_what_the_pages_say(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["guide", "python"])
-def test_a_notebook_is_its_page(name: str) -> None:
-    """Made by docs/notebook.py, with the output of every cell that has one."""
+def test_a_notebook_matches_its_page(name: str) -> None:
+    """docs/notebook.py creates the same cells, and every cell that prints has its output."""
     import nbformat
 
     path = ROOT / f"notebooks/{name}.ipynb"
@@ -215,7 +215,7 @@ def test_a_notebook_is_its_page(name: str) -> None:
 
 
 def executed(name: str, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A notebook after all its cells have run, offline on the sample."""
+    """Run all cells of a notebook, offline on the sample, and return it."""
     module = runpy.run_path(str(ROOT / "docs/notebook.py"))
     monkeypatch.setenv("PYTHONPATH", str(checkout / "src"))
     monkeypatch.delenv("MNIST_ROOT", raising=False)
@@ -233,7 +233,7 @@ def executed(name: str, checkout: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_guide_runs(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_guide_notebook_runs(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = executed("guide", checkout, tmp_path, monkeypatch)
     texts = ["".join(output.get("text", "") for output in cell.get("outputs", ())) for cell in notebook.cells]
     assert "outputs/guide/draw/index.html" in "".join(texts)
@@ -241,8 +241,8 @@ def test_the_guide_runs(checkout: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
-def test_python_in_a_notebook(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every function, with tables and progress bars."""
+def test_the_python_notebook_runs(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It shows tables and progress bars, and nothing goes to standard error."""
     notebook = executed("python", checkout, tmp_path, monkeypatch)
     tables = [
         output.data["text/plain"]

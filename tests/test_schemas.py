@@ -1,4 +1,4 @@
-"""The schemas that editors check conf/ with: every file is right, wrong ones are refused, and they are up to date."""
+"""The schemas by which editors check conf/ are up to date, accept every file, and refuse wrong ones."""
 
 import fnmatch
 import json
@@ -21,7 +21,7 @@ FILES = sorted(
 
 
 def schema_of(file: str) -> Any:
-    """The schema that the settings assign to a file, exactly one."""
+    """The one schema that the editor's settings assign to a file."""
     settings = json.loads((ROOT / ".vscode/settings.json").read_text())["yaml.schemas"]
     (name,) = [
         name
@@ -34,7 +34,7 @@ def schema_of(file: str) -> Any:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_every_file_is_right(file: str) -> None:
+def test_every_file_is_valid(file: str) -> None:
     content = OmegaConf.to_container(OmegaConf.load(ROOT / file))  # numbers as Hydra and editors read them
     jsonschema.validate(content, schema_of(file))
 
@@ -68,14 +68,14 @@ def test_a_wrong_file_is_refused(file: str, content: str, message: str) -> None:
 
 
 def messages(errors: Iterable[jsonschema.ValidationError]) -> Iterator[str]:
-    """The messages of errors, and of those within them."""
+    """The messages of errors, and of the errors nested in them."""
     for error in errors:
         yield error.message
         yield from messages(error.context or ())
 
 
-def test_what_an_editor_shows() -> None:
-    """Keys have descriptions, and a value may be an interpolation."""
+def test_keys_have_descriptions_and_accept_interpolations() -> None:
+    """Editors show the descriptions. A value of any type may be an interpolation."""
     schema = schema_of("conf/trainer/cpu.yaml")
     assert schema["properties"]["max_epochs"]["description"] == "passes over the training set"
     jsonschema.validate({"max_epochs": "${oc.env:EPOCHS,3}", "accelerator": "${which}"}, schema)
@@ -86,7 +86,7 @@ def test_what_an_editor_shows() -> None:
     assert set(classes) == {f"torch.optim.{name}" for name in ("Adam", "AdamW", "RMSprop", "SGD")}
 
 
-def test_they_are_up_to_date() -> None:
+def test_the_schemas_are_up_to_date() -> None:
     texts = dict(runpy.run_path(str(ROOT / "docs/schemas.py"))["texts"]())
     assert {path: path.read_text() for path in texts} == texts
     assert set(texts) >= set((ROOT / ".vscode/schemas").iterdir())

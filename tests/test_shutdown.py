@@ -43,8 +43,8 @@ def test_handlers_run_and_no_object_is_destroyed(lines: str, code: int, printed:
     assert done.stdout.splitlines() == printed
 
 
-def test_output_that_nobody_reads_is_reported_as_by_python(tmp_path: Path) -> None:
-    """Exit code 120."""
+def test_a_broken_pipe_is_reported_as_by_python(tmp_path: Path) -> None:
+    """The exit code is 120, and the error is on standard error."""
     program = PROGRAM.format(lines="print('x' * 100); sys.exit(0)")
     process = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -61,6 +61,6 @@ def test_output_that_nobody_reads_is_reported_as_by_python(tmp_path: Path) -> No
 
 
 def test_no_handler_is_registered_before_ours() -> None:
-    """Python would call it after ours, which ends the process."""
+    """Python would call an earlier handler after ours, but ours ends the process."""
     done = run_cold("-c", "import atexit, digits.shutdown; print(atexit._ncallbacks())", cwd=ROOT)
     assert done.stdout == "0\n"

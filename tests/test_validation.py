@@ -39,14 +39,14 @@ from .helpers import composed
         (["model.blocks.0.kernel_size=33"], "model: block 1, conv 33×33"),
     ],
 )
-def test_values_out_of_range_are_refused(overrides: list[str], message: str) -> None:
+def test_values_that_are_not_allowed_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError) as error:
         resolve(composed(*overrides))
     assert message in str(error.value)
 
 
 @pytest.mark.parametrize("strategy", ["auto", "ddp", "ddp_spawn"])
-def test_a_multirun_waits_for_no_other_machine(strategy: str) -> None:
+def test_a_multirun_on_several_machines_is_refused(strategy: str) -> None:
     cfg = composed("trainer.num_nodes=2", f"trainer.strategy={strategy}")
     resolve(cfg)
     with pytest.raises(UserError, match=r"trainer\.num_nodes=2 in a multirun would wait forever"):
@@ -54,5 +54,5 @@ def test_a_multirun_waits_for_no_other_machine(strategy: str) -> None:
 
 
 @pytest.mark.parametrize("devices", ["auto", "2", "-1", "[0,1]", "'0,1'"])
-def test_devices_as_lightning_takes_them(devices: str) -> None:
+def test_devices_in_every_form_of_lightning_are_accepted(devices: str) -> None:
     resolve(composed(f"trainer.devices={devices}"))

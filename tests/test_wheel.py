@@ -1,4 +1,4 @@
-"""What is installed from a wheel does in another folder what the checkout does."""
+"""Installed from a wheel, digits does the same in any folder as in the checkout."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ def test_the_wheel_trains_as_the_checkout_does(tmp_path: Path) -> None:
     subprocess.run([*pip, *build], check=True)
     (wheel,) = tmp_path.glob("digits-*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--target", str(tmp_path / "installed"), str(wheel)], check=True)
-    one_thread = {"OMP_NUM_THREADS": "1"}  # on both sides: the order of sums depends on their number
+    one_thread = {"OMP_NUM_THREADS": "1"}  # for both trainings: the order of sums depends on the number of threads
     environment = {"PYTHONPATH": str(tmp_path / "installed"), **one_thread}
     where = run_cold("-c", "import digits; print(digits.__file__)", cwd=tmp_path, **environment)
     assert where.stdout.strip() == str(tmp_path / "installed/digits/__init__.py")
@@ -32,7 +32,7 @@ def test_the_wheel_trains_as_the_checkout_does(tmp_path: Path) -> None:
     trained = run_cold(str(command), "train", *words, "hydra.run.dir=installed-run", cwd=tmp_path, **environment)
     assert trained.returncode == 0, trained.stderr
     assert run(TRAIN, *words, "hydra.run.dir=checkout-run", cwd=tmp_path, **one_thread).returncode == 0
-    wheels, checkouts = results_of(tmp_path / "installed-run"), results_of(tmp_path / "checkout-run")
-    assert wheels["git"] is None
+    from_wheel, from_checkout = results_of(tmp_path / "installed-run"), results_of(tmp_path / "checkout-run")
+    assert from_wheel["git"] is None
     for name in ("test_accuracy", "test_loss", "val_loss", "dataset", "steps"):
-        assert wheels[name] == checkouts[name]
+        assert from_wheel[name] == from_checkout[name]

@@ -1,4 +1,4 @@
-"""Imports all that is slow to import, and reads the sample; `helpers.run` forks processes from one that has done so."""
+"""Imports all slow modules and reads the sample, in the process from which `helpers.Forked` forks others."""
 
 import captum.attr  # noqa: F401
 import onnxruntime  # noqa: F401

@@ -1,4 +1,4 @@
-"""The digits command as people call it: help at once, the whole chain, and a line for whatever cannot be."""
+"""The digits command as users call it: fast help, the whole chain of commands, and one-line error messages."""
 
 import csv
 import functools
@@ -38,8 +38,8 @@ from ..helpers import (
 )
 
 IMAGES, LABELS = sample.load()
-AFTER = ["evaluate", "predict", "explain", "report", "draw", "export"]
-COMMANDS = ["train", *AFTER, "leaderboard", "search", "runs", "data"]
+RUN_COMMANDS = ["evaluate", "predict", "explain", "report", "draw", "export"]
+COMMANDS = ["train", *RUN_COMMANDS, "leaderboard", "search", "runs", "data"]
 
 
 def digits(*words: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -48,7 +48,7 @@ def digits(*words: str, cwd: Path, **options: Any) -> subprocess.CompletedProces
 
 @pytest.fixture
 def call(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Calls the command in this process, where torch is there already."""
+    """A function that calls the command in this process, which has already imported torch."""
     monkeypatch.chdir(here)
     return lambda *words: Done(call_main(cli.main, ["digits", *words]), *capfd.readouterr())
 
@@ -62,20 +62,20 @@ def call(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtu
         for command in ("", *COMMANDS)
     ],
 )
-def test_help_is_there_at_once(command: str, tmp_path: Path) -> None:
+def test_help_appears_quickly(command: str, tmp_path: Path) -> None:
     for _ in range(10):
         started = time.perf_counter()
         done = run_cold("-m", "digits", *[word for word in (command, "--help") if word], cwd=tmp_path)
         seconds = time.perf_counter() - started
         assert done.returncode == 0
         if seconds < 0.8:
-            break  # another process may have slowed down the one before
+            break  # one fast attempt is enough: other processes may slow down the others
     assert seconds < 0.8
     assert (command or "export") in done.stdout
     assert "Usage" in done.stdout or command == "train"
 
 
-def test_the_command_begins_without_what_takes_long_to_import(tmp_path: Path) -> None:
+def test_the_command_starts_without_slow_imports(tmp_path: Path) -> None:
     program = (
         "import digits.cli.app, sys; print({'hydra', 'omegaconf', 'torch', 'lightning', 'matplotlib'} & {*sys.modules})"
     )
@@ -137,7 +137,7 @@ def test_the_whole_chain_offline_on_the_sample(tmp_path: Path) -> None:
 
 @pytest.fixture
 def here(sample_run: Path, tmp_path: Path) -> Path:
-    """A folder with a finished run, and with all that is wrong with others."""
+    """A folder with a finished run, an unfinished one, two damaged checkpoints, an empty folder and a picture."""
     shutil.copytree(sample_run, tmp_path / "run")
     shutil.copytree(sample_run, tmp_path / "unfinished")
     (tmp_path / "unfinished/results.json").unlink()
@@ -149,7 +149,7 @@ def here(sample_run: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("command", AFTER)
+@pytest.mark.parametrize("command", RUN_COMMANDS)
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -161,7 +161,7 @@ def here(sample_run: Path, tmp_path: Path) -> Path:
         ("latest", "no finished run under outputs or multirun"),
     ],
 )
-def test_a_run_that_cannot_be_used(
+def test_an_unusable_run_is_refused(
     command: str, source: str, message: str, here: Path, call: Callable[..., Done]
 ) -> None:
     before = sorted(here.rglob("*"))
@@ -174,7 +174,7 @@ def test_a_run_that_cannot_be_used(
 
 
 @pytest.mark.slow
-def test_a_bad_picture_is_told_and_the_others_are_read(here: Path) -> None:
+def test_bad_pictures_are_reported_and_the_others_are_read(here: Path) -> None:
     (here / "text.png").write_text("7")
     (here / "bomb.png").write_bytes(bomb())
     Image.new("L", (80, 80), 240).save(here / "blank.png")
@@ -213,7 +213,7 @@ def test_a_bad_picture_is_told_and_the_others_are_read(here: Path) -> None:
         (["report", "run/checkpoints/gone.ckpt"], "there is no run directory"),
     ],
 )
-def test_other_things_that_cannot_be(words: list[str], message: str, here: Path, call: Callable[..., Done]) -> None:
+def test_wrong_arguments_are_refused(words: list[str], message: str, here: Path, call: Callable[..., Done]) -> None:
     shutil.copytree(here / "run", here / "other")
     before = sorted(here.rglob("*"))
     done = call(*words)
@@ -224,18 +224,18 @@ def test_other_things_that_cannot_be(words: list[str], message: str, here: Path,
     assert sorted(here.rglob("*")) == before
 
 
-def only_ascii() -> None:
-    """What PYTHONIOENCODING=ascii does."""
+def use_ascii() -> None:
+    """Switch standard output and standard error to ASCII, as PYTHONIOENCODING=ascii does."""
     sys.stdout.reconfigure(encoding="ascii")  # type: ignore[union-attr]
     sys.stderr.reconfigure(encoding="ascii")  # type: ignore[union-attr]
 
 
 @pytest.mark.slow
-def test_names_that_an_encoding_has_not(here: Path) -> None:
+def test_file_names_that_the_encoding_lacks(here: Path) -> None:
     names = [os.fsdecode(b"a\xff.png"), "acht – 8\n.png"]
     for name in names:
         draw(here / name, 3600)
-    done = digits("predict", "run", *names, "gone.png", cwd=here, prepared=only_ascii)
+    done = digits("predict", "run", *names, "gone.png", cwd=here, prepared=use_ascii)
     assert done.returncode == 1
     assert [line.split()[0] for line in done.stdout.splitlines()[1:3]] == ["7", "7"]
     assert len(done.stdout.splitlines()) == 4
@@ -248,10 +248,10 @@ def test_a_run_whose_name_looks_like_a_setting(here: Path, call: Callable[..., D
     done = call("explain", "lr=0.1", "--digit", "3")
     assert done.returncode == 0, done.stderr
     assert (here / "lr=0.1/explanation").is_dir()
-    assert call("explain", "model.blocks.0.channels=" + 300 * "9").returncode == 2  # too long for a file's name
+    assert call("explain", "model.blocks.0.channels=" + 300 * "9").returncode == 2  # too long for a file name
 
 
-def test_what_was_seen_of_each_picture(here: Path, call: Callable[..., Done]) -> None:
+def test_show_writes_a_drawing_per_picture_and_reports_failures(here: Path, call: Callable[..., Done]) -> None:
     draw(here / "seven.bmp", 3600)
     draw(here / "eight.png", 4000)
     (here / "eight.png.seen.png").mkdir()
@@ -264,20 +264,20 @@ def test_what_was_seen_of_each_picture(here: Path, call: Callable[..., Done]) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.1, 0.4, 0.8])
-def test_an_interruption_while_many_are_read(seconds: float, here: Path) -> None:
+def test_an_interruption_while_many_pictures_are_read(seconds: float, here: Path) -> None:
     (here / "many").mkdir()
     for index in range(300):
         (here / f"many/{index}.png").symlink_to(here / "seven.png")
     process = Forked("-m", "digits", "predict", "run", "many", "--json", cwd=here, new_session=True)
     time.sleep(seconds)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to all processes
+    os.killpg(process.pid, signal.SIGINT)  # Ctrl-C in a terminal reaches the whole process group
     out, err = process.communicate(timeout=60)
-    assert process.returncode in (130, 0, -signal.SIGINT)  # the last while Python itself ends: 130 in a shell
+    assert process.returncode in (130, 0, -signal.SIGINT)  # -SIGINT: it arrived while Python was exiting
     assert "Traceback" not in err
     assert isinstance(json.loads(out or "[]"), list)
 
 
-def test_evaluating_another_checkpoint_leaves_the_evaluation_of_the_run(here: Path, call: Callable[..., Done]) -> None:
+def test_evaluating_another_checkpoint_keeps_the_evaluation_of_the_run(here: Path, call: Callable[..., Done]) -> None:
     before = (here / "run/evaluation.json").read_bytes()
     done = call("evaluate", "run/checkpoints/last.ckpt")
     assert done.returncode == 0, done.stderr
@@ -314,7 +314,7 @@ def test_evaluating_another_checkpoint_leaves_the_evaluation_of_the_run(here: Pa
         ),
     ],
 )
-def test_what_is_forbidden(command: str, place: str, mode: int, message: str, here: Path) -> None:
+def test_folders_and_files_without_permission(command: str, place: str, mode: int, message: str, here: Path) -> None:
     before = (here / place).stat().st_mode
     (here / place).chmod(mode)
     done = digits(*shlex.split(command), cwd=here, prepared=without_privileges)
@@ -325,36 +325,36 @@ def test_what_is_forbidden(command: str, place: str, mode: int, message: str, he
 
 
 @pytest.mark.slow
-def test_where_nobody_reads_on(here: Path) -> None:
+def test_a_reader_that_stops_early_causes_no_error_message(here: Path) -> None:
     for index in range(150):
         draw(here / f"{index}.png", index)
     pipe = here / "pipe"
     os.mkfifo(pipe)
     words = ["predict", "run", ".", "--csv"]
     process = Forked("-m", "digits", *words, cwd=here, prepared=functools.partial(output_to, str(pipe), 1))
-    with pipe.open() as reading:
-        assert reading.readline().startswith("picture,")
+    with pipe.open() as reader:
+        assert reader.readline().startswith("picture,")
     _, err = process.communicate(60)
     assert (process.returncode in (0, 1), err) == (True, "")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_screen_that_cannot_be_written_ends_no_training(tmp_path: Path) -> None:
+def test_a_training_survives_an_unwritable_standard_output(tmp_path: Path) -> None:
     full = functools.partial(output_to, "/dev/full", 1)
     done = run(TRAIN, *QUICK, "hydra.run.dir=here", cwd=tmp_path, prepared=full)
     assert done.returncode == 0
     assert (tmp_path / "here/results.json").exists()
 
 
-def test_no_standard_input(call: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_standard_input_is_reported(call: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     done = call("predict", "run", "-")
     assert done.returncode == 2
     assert "there is no standard input" in done.stderr
 
 
-def test_what_a_file_says_does_not_move_the_cursor(here: Path, call: Callable[..., Done]) -> None:
+def test_escape_sequences_in_a_file_are_printed_as_text(here: Path, call: Callable[..., Done]) -> None:
     failure = {"status": "failed", "error": "\x1b[2Jgone [/nope] [red]"}
     (here / "run/results.json").write_text(json.dumps(failure))
     for command in ("report run", "leaderboard ."):
@@ -363,7 +363,7 @@ def test_what_a_file_says_does_not_move_the_cursor(here: Path, call: Callable[..
         assert r"\x1b[2Jgone [/nope] [red]" in done.stdout + done.stderr
 
 
-def test_the_best_run_is_handed_over(here: Path, call: Callable[..., Done]) -> None:
+def test_best_prints_and_copies_the_best_run(here: Path, call: Callable[..., Done]) -> None:
     done = call("leaderboard", ".", "--best")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "run")
     done = call("leaderboard", ".", "--best", "--output", "elsewhere")
@@ -391,7 +391,9 @@ def test_runs_are_found_by_their_tags(here: Path, call: Callable[..., Done]) -> 
 
 
 @pytest.mark.parametrize("options", ["", "--json", "--csv", "--show"])
-def test_a_row_of_digits(options: str, sample_run: Path, call: Callable[..., Done], tmp_path: Path) -> None:
+def test_predict_reads_a_row_of_digits(
+    options: str, sample_run: Path, call: Callable[..., Done], tmp_path: Path
+) -> None:
     shutil.copy(ROOT / "docs/row.jpg", tmp_path / "row.jpg")
     done = call("predict", str(sample_run), str(tmp_path / "row.jpg"), "--row", *options.split())
     assert done.returncode == 0, done.stderr
@@ -408,5 +410,5 @@ def test_a_row_of_digits(options: str, sample_run: Path, call: Callable[..., Don
     assert [character for character in text if not character.isdigit()] == ["/", "-"]
     assert len(text) == 10
     assert (tmp_path / "row.jpg.seen.png").exists() == (options == "--show")
-    several = call("predict", str(sample_run), str(tmp_path / "row.jpg"))
-    assert "several digits: read them as a row (--row)" in several.stdout
+    without_row = call("predict", str(sample_run), str(tmp_path / "row.jpg"))
+    assert "several digits: read them as a row (--row)" in without_row.stdout

@@ -1,4 +1,4 @@
-"""The commands as people run them: one training, a sweep, a repeat, an interruption."""
+"""The commands as users run them: trainings, sweeps, repeated runs, interruptions."""
 
 import contextlib
 import functools
@@ -49,7 +49,7 @@ from ..helpers import (
 
 @pytest.fixture
 def call(tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Calls the command in this process, on tiny MNIST and in a folder of its own; returns its exit code."""
+    """A function that calls the command in this process, on tiny MNIST in a new folder, and returns its exit code."""
     monkeypatch.chdir(tmp_path)
     return lambda *words, before=TINY: call_main(command.main, ["train.py", *before, *words])
 
@@ -70,11 +70,11 @@ def test_a_sweep_ends_with_its_leaderboard(
 
 
 @pytest.mark.slow
-def test_a_job_that_fails_is_a_row_and_the_others_run(
+def test_a_failed_job_is_a_leaderboard_row_and_the_others_run(
     call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep = ["-m", "optimizer=sgd", "scheduler=none", "optimizer.lr=1e30,0.01", "hydra.sweep.dir=sweep"]
-    assert call(*sweep) == 1
+    words = ["-m", "optimizer=sgd", "scheduler=none", "optimizer.lr=1e30,0.01", "hydra.sweep.dir=sweep"]
+    assert call(*words) == 1
     rows = (tmp_path / "sweep/leaderboard.csv").read_text().splitlines()
     assert "0.01" in rows[1]
     assert rows[1].endswith("finished")
@@ -84,7 +84,7 @@ def test_a_job_that_fails_is_a_row_and_the_others_run(
 
 
 @pytest.mark.slow
-def test_another_sweep_in_the_same_directory_is_refused_and_spoils_nothing(
+def test_another_sweep_in_the_same_directory_is_refused_without_changes(
     call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 0
@@ -98,7 +98,7 @@ def test_another_sweep_in_the_same_directory_is_refused_and_spoils_nothing(
 
 
 @pytest.mark.slow
-def test_a_sweep_that_has_begun_loses_no_job(
+def test_a_started_sweep_keeps_its_planned_jobs_and_may_get_more(
     call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 0
@@ -117,48 +117,48 @@ def test_a_sweep_that_has_begun_loses_no_job(
 
 
 @pytest.mark.slow
-def test_a_glob_stands_for_the_names_that_a_person_may_choose(call: Callable[..., int], tmp_path: Path) -> None:
+def test_a_glob_in_a_sweep_selects_the_matching_models(call: Callable[..., int], tmp_path: Path) -> None:
     assert call("-m", "model=glob([a*,b*])", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 0
     assert [words["model"] for words in plan.read(tmp_path / "sweep").values()] == ["article"]
 
 
-@pytest.mark.parametrize(("asked", "given"), [(-1, 4), (-2, 3), (-9, 1), (1, 1), (7, 7)])
-def test_how_many_jobs_joblib_runs_at_once(asked: int, given: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("asked", "expected"), [(-1, 4), (-2, 3), (-9, 1), (1, 1), (7, 7)])
+def test_how_many_jobs_joblib_runs_at_once(asked: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_processes, "jobs_at_once", lambda jobs, accelerator, processes: 8 // processes)
     config = OmegaConf.create({"hydra": {"launcher": {"n_jobs": asked}}, "trainer": {"accelerator": "cpu"}})
-    assert sweep.at_once(config, 9, processes=2) == given
+    assert sweep.at_once(config, 9, processes=2) == expected
 
 
-def test_the_time_left_is_of_jobs_without_a_result(
+def test_the_time_left_counts_only_jobs_without_a_result(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first of four has been done before, and each of the others takes a minute."""
-    begun, clock = sweep.Sweep(), [0.0]
-    begun.jobs, begun._open = [[], [], [], []], [1, 2, 3]
-    monkeypatch.setattr("time.monotonic", lambda: begun._began + clock[0])
+    """The first of four jobs has finished before; each of the others takes a minute."""
+    callback, clock = sweep.Sweep(), [0.0]
+    callback.jobs, callback._open = [[], [], [], []], [1, 2, 3]
+    monkeypatch.setattr("time.monotonic", lambda: callback._began + clock[0])
     job = OmegaConf.create({"hydra": {"job": {"num": 0}, "overrides": {"task": []}}})
     with caplog.at_level(logging.INFO):
         for number, clock[0] in enumerate((0.0, 0.0, 60.0, 120.0)):
             job.hydra.job.num = number
-            begun.on_job_start(job)
+            callback.on_job_start(job)
     left = ["", "", ", about 2 min 00 s left", ", about 1 min 00 s left"]
     assert caplog.messages == [f"\nJob {number} of 4{text}" for number, text in enumerate(left, start=1)]
 
 
-def test_no_jobs_at_once_is_refused(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_zero_parallel_jobs_are_refused(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert call("-m", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0", "hydra.sweep.dir=sweep") == 2
     assert "hydra.launcher.n_jobs=0 runs nothing" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_a_job_that_cannot_be_is_a_row_with_its_words(call: Callable[..., int], tmp_path: Path) -> None:
+def test_an_impossible_job_is_a_row_with_its_error_message(call: Callable[..., int], tmp_path: Path) -> None:
     assert call("-m", "data.val_size=40,240", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 1
     rows = (tmp_path / "sweep/leaderboard.csv").read_text().splitlines()
     assert "failed: data.val_size=240 leaves nothing of 240 images to train on" in rows[2]
 
 
 @pytest.mark.slow
-def test_a_damaged_result_is_a_row(call: Callable[..., int], tmp_path: Path) -> None:
+def test_a_damaged_results_file_is_reported_in_its_row(call: Callable[..., int], tmp_path: Path) -> None:
     call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
     (tmp_path / "sweep/0/results.json").write_text("{")
     assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 1
@@ -169,28 +169,28 @@ def test_a_damaged_result_is_a_row(call: Callable[..., int], tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_leaderboard_that_cannot_be_written_is_no_success(call: Callable[..., int], tmp_path: Path) -> None:
+def test_a_sweep_whose_leaderboard_cannot_be_written_exits_with_2(call: Callable[..., int], tmp_path: Path) -> None:
     (tmp_path / "sweep/leaderboard.csv").mkdir(parents=True)
     assert call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 2
 
 
 @pytest.mark.slow
-def test_the_same_sweep_again_trains_nothing_twice(
+def test_repeating_a_sweep_trains_only_jobs_without_a_result(
     call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep = ["-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep"]
-    call(*sweep)
+    words = ["-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep"]
+    call(*words)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/results.json")}
     (tmp_path / "sweep/1/results.json").unlink()
     capsys.readouterr()
-    assert call(*sweep) == 0
+    assert call(*words) == 0
     assert (tmp_path / "sweep/0/results.json").stat().st_mtime_ns == before[tmp_path / "sweep/0/results.json"]
     assert capsys.readouterr().out.count("Finished before") == 1
     assert results_of(tmp_path / "sweep/1")["status"] == "finished"
 
 
 @pytest.mark.slow
-def test_a_sweep_in_an_experiment_needs_no_m(call: Callable[..., int], tmp_path: Path) -> None:
+def test_a_sweep_in_an_experiment_needs_no_multirun_flag(call: Callable[..., int], tmp_path: Path) -> None:
     words = ["experiment=lr_sweep", "trainer.max_epochs=1", "optimizer.lr=0.1,0.01", "hydra.sweep.dir=sweep"]
     assert call(*words) == 0
     assert len(list((tmp_path / "sweep").glob("*/results.json"))) == 2
@@ -220,7 +220,7 @@ def test_default_directories_differ_from_run_to_run(call: Callable[..., int], tm
         assert names == {*RUN_FILES, "train.log", ".hydra"}
 
 
-def test_another_configuration_ends_in_2(
+def test_another_configuration_in_the_same_directory_exits_with_2(
     call: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert call("hydra.run.dir=here", "trainer.max_epochs=1") == 0
@@ -229,7 +229,7 @@ def test_another_configuration_ends_in_2(
     assert results_of(tmp_path / "here")["status"] == "finished"
 
 
-def test_a_failure_ends_in_1_without_a_traceback(
+def test_a_failure_exits_with_1_without_a_traceback(
     call: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert call("hydra.run.dir=here", "optimizer=sgd", "optimizer.lr=1e30", "scheduler=none") == 1
@@ -240,7 +240,7 @@ def test_a_failure_ends_in_1_without_a_traceback(
 
 
 @pytest.mark.slow
-def test_a_process_of_its_own_from_another_folder(tmp_path: Path) -> None:
+def test_a_run_from_another_folder_and_its_repetition_without_torch(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     done = run_cold(TRAIN, *QUICK, "hydra.run.dir=here", cwd=tmp_path / "elsewhere")
     assert done.returncode == 0, done.stderr
@@ -254,18 +254,18 @@ def test_a_process_of_its_own_from_another_folder(tmp_path: Path) -> None:
     log = (tmp_path / "elsewhere/here/train.log").read_text()
     assert "Test accuracy" in log
 
-    # Again: the same result at once, without torch.
+    # A repetition prints the same result without importing torch.
     blocked = tmp_path / "blocked" / "torch"
     blocked.mkdir(parents=True)
     (blocked / "__init__.py").write_text("raise SystemError('imported too early')")
-    without = {"PYTHONPATH": str(tmp_path / "blocked")}
-    second = run_cold(TRAIN, *QUICK, "hydra.run.dir=here", cwd=tmp_path / "elsewhere", **without)
+    env = {"PYTHONPATH": str(tmp_path / "blocked")}
+    second = run_cold(TRAIN, *QUICK, "hydra.run.dir=here", cwd=tmp_path / "elsewhere", **env)
     assert second.returncode == 0, second.stderr
     assert "Finished before" in second.stdout
     assert (tmp_path / "elsewhere/here/results.json").read_bytes() == first
 
 
-def test_less_than_a_batch_per_epoch(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_less_than_one_batch_per_epoch_is_refused(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert call("trainer.limit_train_batches=0.001", "hydra.run.dir=run") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "Try at least `limit_train_batches=" in line
@@ -289,7 +289,7 @@ def test_a_run_in_the_working_directory_lists_its_own_files(
 
 
 @pytest.mark.skipif(bool(gpus()), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_ends_in_2(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_gpu_exits_with_2(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert call("trainer.accelerator=gpu") == 2
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
@@ -298,7 +298,7 @@ def test_a_gpu_that_is_not_there_ends_in_2(call: Callable[..., int], capsys: pyt
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interruption_says_how_to_go_on(number: signal.Signals, code: int, tmp_path: Path) -> None:
+def test_an_interruption_says_how_to_resume(number: signal.Signals, code: int, tmp_path: Path) -> None:
     words = [word for word in QUICK if "limit" not in word]
     here = tmp_path / "here, lr=0.1"
     process = Forked(TRAIN, *words, "trainer.max_epochs=1000", "hydra.run.dir='here, lr=0.1'", cwd=tmp_path)
@@ -311,7 +311,7 @@ def test_an_interruption_says_how_to_go_on(number: signal.Signals, code: int, tm
     assert (program, typed[0]) == ("python", TRAIN)
     assert not (here / "results.json").exists()
     assert torch.load(here / "checkpoints/last.ckpt", weights_only=True)["epoch"] >= 0
-    process = Forked(*typed, cwd=tmp_path)  # as a user copies it
+    process = Forked(*typed, cwd=tmp_path)  # the command that was printed
     wait_for_text(here / "train.log", "Continuing from", process)
     process.send_signal(number)
     assert process.wait(60) == code
@@ -319,24 +319,24 @@ def test_an_interruption_says_how_to_go_on(number: signal.Signals, code: int, tm
 
 
 @pytest.mark.slow
-def test_a_pipe_that_nobody_reads_is_no_failure(tmp_path: Path) -> None:
-    """In a process that starts cold, and ends as Python does, with its buffers."""
-    command = shlex.join([sys.executable, TRAIN, *QUICK, "trainer.max_epochs=1", "hydra.run.dir=here"])
-    words = ["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"]
+def test_a_reader_that_closes_the_pipe_is_not_a_failure(tmp_path: Path) -> None:
+    """In a cold process, which flushes its buffers at exit, as a user's process does."""
+    line = shlex.join([sys.executable, TRAIN, *QUICK, "trainer.max_epochs=1", "hydra.run.dir=here"])
+    words = ["bash", "-c", f"{line} | head -1; exit ${{PIPESTATUS[0]}}"]
     done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert results_of(tmp_path / "here")["status"] == "finished"
 
 
-def test_an_interruption_that_is_dropped_on_the_way(capsys: pytest.CaptureFixture[str]) -> None:
-    """Python prints what is raised as an object goes away, and goes on."""
+def test_an_interruption_swallowed_by_a_destructor(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python only prints an exception that ``__del__`` raises, and continues."""
 
-    class Leaving:
+    class InterruptedOnDeletion:
         def __del__(self) -> None:
             signal.raise_signal(signal.SIGTERM)
 
     def main() -> None:
-        Leaving()
+        InterruptedOnDeletion()
         with exit_codes():
             print("not reached")
 
@@ -346,70 +346,71 @@ def test_an_interruption_that_is_dropped_on_the_way(capsys: pytest.CaptureFixtur
     assert capsys.readouterr() == ("", "\nInterrupted.\n")
 
 
-def test_an_interruption_that_is_dropped_before_an_exit(capsys: pytest.CaptureFixture[str]) -> None:
-    """As a command line's parser ends its commands."""
+def test_an_interruption_swallowed_before_an_exit(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command-line parser, too, ends its commands with ``sys.exit``."""
 
-    def dropping() -> None:
+    def swallow() -> None:
         with contextlib.suppress(BaseException):
             signal.raise_signal(signal.SIGTERM)
         sys.exit(0)
 
     with restored(), pytest.raises(SystemExit) as ended, exit_codes():
-        dropping()
+        swallow()
     assert ended.value.code == 143
     assert capsys.readouterr().err == "\nInterrupted.\n"
 
 
-def test_a_training_begins_not_where_an_interruption_was_dropped(
+def test_a_training_does_not_start_after_a_swallowed_interruption(
     tiny: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
-    def dropping() -> None:
+    def swallow() -> None:
         with contextlib.suppress(BaseException):
             signal.raise_signal(signal.SIGINT)
         train(tiny(), tmp_path)
 
     with restored(), pytest.raises(SystemExit) as ended, exit_codes():
-        dropping()
+        swallow()
     assert ended.value.code == 130
     assert not Run(tmp_path).last.exists()
 
 
-def test_an_interruption_that_another_error_hides(capsys: pytest.CaptureFixture[str]) -> None:
-    def cut_short() -> None:
+def test_an_interruption_hidden_by_another_error_still_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted_with_error() -> None:
         try:
             signal.raise_signal(signal.SIGTERM)
         finally:
-            raise AttributeError("of what was only half made")
+            raise AttributeError("an error in the cleanup")
 
     with restored(), pytest.raises(SystemExit) as ended, exit_codes():
-        cut_short()
+        interrupted_with_error()
     assert ended.value.code == 143
     assert capsys.readouterr().err == "\nInterrupted.\n"
 
 
 def submit_again(*args: object) -> None:
-    """What submitit does as it hears of a scheduler, in short."""
+    """What submitit's signal handler does, in short."""
     sys.exit(144)
 
 
-def cut_short_by_a_scheduler(*args: object, **others: object) -> None:
+def interrupted_by_a_scheduler(*args: object, **others: object) -> None:
+    """Receive a scheduler's signal, whose exception another error hides."""
     try:
         signal.raise_signal(signal.SIGUSR2)
     finally:
-        raise AttributeError("of what was only half made")
+        raise AttributeError("an error in the cleanup")
 
 
-@pytest.mark.parametrize("dropped", [False, True])
-def test_a_schedulers_signal_that_another_error_hides(dropped: bool) -> None:
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_a_schedulers_signal_hidden_by_another_error_still_counts(swallowed: bool) -> None:
     with restored():
         signal.signal(signal.SIGUSR2, submit_again)
-        dropping = contextlib.suppress(BaseException) if dropped else contextlib.nullcontext()
-        with pytest.raises(SystemExit, match="144"), forward_to_scheduler(), dropping:
-            cut_short_by_a_scheduler()
+        swallow = contextlib.suppress(BaseException) if swallowed else contextlib.nullcontext()
+        with pytest.raises(SystemExit, match="144"), forward_to_scheduler(), swallow:
+            interrupted_by_a_scheduler()
         assert signal.getsignal(signal.SIGUSR2) is submit_again
 
 
-def test_a_scheduler_waits_until_what_does_not_survive_it_is_over() -> None:
+def test_a_schedulers_signal_waits_for_the_end_of_a_deferred_block() -> None:
     done = []
     with restored():
         signal.signal(signal.SIGUSR2, submit_again)
@@ -418,11 +419,11 @@ def test_a_scheduler_waits_until_what_does_not_survive_it_is_over() -> None:
     assert done
 
 
-def test_no_other_signal_keeps_a_job_from_being_submitted_again() -> None:
-    """Slurm sends SIGTERM too."""
+def test_other_signals_do_not_keep_a_job_from_being_resubmitted() -> None:
+    """Slurm also sends SIGTERM."""
     done = []
 
-    def slowly(*args: object) -> None:
+    def submit_again_slowly(*args: object) -> None:
         signal.raise_signal(signal.SIGTERM)
         done.append(True)
         submit_again()
@@ -435,26 +436,26 @@ def test_no_other_signal_keeps_a_job_from_being_submitted_again() -> None:
 
     with restored():
         signals.install_handlers()
-        signal.signal(signal.SIGUSR2, slowly)
+        signal.signal(signal.SIGUSR2, submit_again_slowly)
         with pytest.raises(SystemExit, match="144"), forward_to_scheduler():
             interrupt_twice()
     assert done
 
 
-def test_another_process_of_a_job_that_is_submitted_again_waits_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_processes_of_a_resubmitted_job_wait_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr(signals.time, "sleep", waited.append)
     with restored():
         signal.signal(signal.SIGUSR2, lambda *args: None)
         with pytest.raises(signals.Interrupted), forward_to_scheduler():
-            cut_short_by_a_scheduler()
+            interrupted_by_a_scheduler()
     assert waited == [signals.REQUEUE_SECONDS]
 
 
-def test_a_job_that_a_scheduler_takes_away_has_not_failed(
+def test_a_job_that_a_scheduler_interrupts_has_not_failed(
     call: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "_fit", cut_short_by_a_scheduler)
+    monkeypatch.setattr(training, "_fit", interrupted_by_a_scheduler)
     with restored():
         signal.signal(signal.SIGUSR2, submit_again)
         assert call("hydra.run.dir=run") == 144
@@ -462,21 +463,21 @@ def test_a_job_that_a_scheduler_takes_away_has_not_failed(
 
 
 @pytest.mark.slow
-def test_a_job_that_runs_out_of_time_too_often_is_a_row(
+def test_jobs_that_time_out_too_often_are_reported_as_failed(
     call: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def too_often(*args: object) -> None:
+    def refuse_to_requeue(*args: object) -> None:
         raise RuntimeError("Job not requeued because: timed-out too many times.")
 
-    monkeypatch.setattr(training, "_fit", cut_short_by_a_scheduler)
+    monkeypatch.setattr(training, "_fit", interrupted_by_a_scheduler)
     with restored():
-        signal.signal(signal.SIGUSR2, too_often)
+        signal.signal(signal.SIGUSR2, refuse_to_requeue)
         assert call("-m", "seed=0,1", "hydra.sweep.dir=sweep") == 1
     assert "2 of 2 jobs have no result" in capsys.readouterr().out
     assert Run(tmp_path / "sweep/1").state() == "failed: Job not requeued because: timed-out too many times."
 
 
-def test_a_second_signal_is_ignored_while_things_are_put_in_order() -> None:
+def test_a_second_signal_is_ignored_during_the_cleanup() -> None:
     program = """
 import signal
 from digits.signals import exit_codes
@@ -491,8 +492,8 @@ with exit_codes():
     assert (done.returncode, done.stdout) == (130, "in order\n")
 
 
-def test_digits_data(tiny_mnist: Path, tmp_path: Path) -> None:
-    """The real command, on files that are not the official ones: named, refused, left as they are."""
+def test_digits_data_refuses_unofficial_files_and_keeps_them(tiny_mnist: Path, tmp_path: Path) -> None:
+    """A new process lacks the fixture's patches, so it takes the tiny files for damaged ones."""
     before = {path: path.read_bytes() for path in tiny_mnist.iterdir()}
     done = run_cold("-m", "digits", "data", "--root", str(tiny_mnist), "--mirror", "http://127.0.0.1:9/", cwd=tmp_path)
     assert done.returncode == 2
@@ -542,14 +543,14 @@ def test_a_terminal_gets_a_progress_bar(tmp_path: Path) -> None:
         TERM="xterm",
         COLUMNS="150",
     )
-    wait_for(tmp_path / "here", process)  # until then, it has not opened the terminal
+    wait_for(tmp_path / "here", process)  # by then, the process has opened the terminal
     os.close(side)
     shown = b""
     try:
         while piece := os.read(main, 65_536):
             shown += piece
     except OSError:
-        pass  # what Linux says at the end
+        pass  # on Linux, reading fails once the process has closed the terminal
     os.close(main)
     assert process.wait(60) == 0
     assert "Epoch 2/2" in shown.decode()
@@ -557,7 +558,7 @@ def test_a_terminal_gets_a_progress_bar(tmp_path: Path) -> None:
     assert "Test accuracy" in shown.decode()
 
 
-def test_the_package_offers_what_people_import() -> None:
+def test_the_data_package_exports_its_data_module() -> None:
     import digits.data
 
     assert digits.data.MNISTDataModule.__module__ == "digits.data.mnist"

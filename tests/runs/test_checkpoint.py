@@ -1,4 +1,4 @@
-"""A checkpoint gives the trained network, and a file that is none gives a message and nothing else."""
+"""A checkpoint gives the trained network. Any other file is refused with a message."""
 
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from digits.runs.checkpoint import Checkpoint
 
 @pytest.fixture
 def content(sample_run: Path) -> dict[str, Any]:
-    """Of a checkpoint, to be spoiled."""
+    """The content of a valid checkpoint, which a test may damage."""
     return Checkpoint(sample_run / "checkpoints/best.ckpt").content
 
 
-def test_the_network_is_the_classifiers(sample_run: Path) -> None:
+def test_a_checkpoint_gives_the_network_of_the_classifier(sample_run: Path) -> None:
     path = sample_run / "checkpoints/best.ckpt"
     classifier = DigitClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
     images = torch.randint(0, 256, (20, 28, 28), dtype=torch.uint8)
@@ -43,16 +43,16 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not (tmp_path / "attacked").exists()
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_a_truncated_checkpoint(sample_run: Path, tmp_path: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.99])
+def test_a_truncated_checkpoint_is_refused(sample_run: Path, tmp_path: Path, fraction: float) -> None:
     whole = (sample_run / "checkpoints/best.ckpt").read_bytes()
-    (tmp_path / "cut.ckpt").write_bytes(whole[: int(share * len(whole))])
+    (tmp_path / "cut.ckpt").write_bytes(whole[: int(fraction * len(whole))])
     with pytest.raises(UserError, match="cut.ckpt cannot be read as a checkpoint") as error:
         Checkpoint(tmp_path / "cut.ckpt").network()
     assert "\n" not in str(error.value)
 
 
-def test_no_checkpoint_at_all(tmp_path: Path) -> None:
+def test_missing_files_and_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no checkpoint"):
         Checkpoint(tmp_path / "none.ckpt")
     (tmp_path / "text.ckpt").write_text("weights")
@@ -63,7 +63,7 @@ def test_no_checkpoint_at_all(tmp_path: Path) -> None:
         Checkpoint(tmp_path / "other.ckpt")
 
 
-def spoil(content: dict[str, Any], how: str) -> None:
+def damage(content: dict[str, Any], how: str) -> None:
     model = content["hyper_parameters"]["model"]
     if how == "no model":
         del content["hyper_parameters"]["model"]
@@ -83,8 +83,8 @@ def spoil(content: dict[str, Any], how: str) -> None:
 @pytest.mark.parametrize(
     "how", ["no model", "unknown key", "other sizes", "a weight missing", "sizes that no memory holds", "impossible"]
 )
-def test_a_checkpoint_of_something_else(content: dict[str, Any], tmp_path: Path, how: str) -> None:
-    spoil(content, how)
+def test_a_checkpoint_of_another_network_is_refused(content: dict[str, Any], tmp_path: Path, how: str) -> None:
+    damage(content, how)
     torch.save(content, tmp_path / "other.ckpt")
     with pytest.raises(UserError, match="not a checkpoint of this version's networks"):
         Checkpoint(tmp_path / "other.ckpt").network()
@@ -94,7 +94,7 @@ def test_a_checkpoint_of_something_else(content: dict[str, Any], tmp_path: Path,
     "statistics",
     [7, {}, {"means": [1, 2]}, {"means": torch.zeros(10, 3), "whitening": torch.zeros(3, 3)}, "means"],
 )
-def test_a_checkpoint_with_damaged_statistics(content: dict[str, Any], tmp_path: Path, statistics: object) -> None:
+def test_damaged_statistics_prevent_only_rating(content: dict[str, Any], tmp_path: Path, statistics: object) -> None:
     content["familiarity"] = statistics
     torch.save(content, tmp_path / "damaged.ckpt")
     with pytest.raises(UserError, match="not a checkpoint of this version's networks"):

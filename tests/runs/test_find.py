@@ -1,4 +1,4 @@
-"""A trained network is found by what a person names; anything else is refused with a message."""
+"""A run directory, a checkpoint or ``latest`` leads to a trained network; other names are refused with a message."""
 
 import json
 import os
@@ -12,28 +12,28 @@ from digits.runs.find import find
 from digits.runs.run import Run
 
 
-def test_a_run_directory_and_its_checkpoints(sample_run: Path) -> None:
+def test_a_run_directory_and_its_checkpoints_are_found(sample_run: Path) -> None:
     trained = find(sample_run)
     assert (trained.checkpoint, trained.home) == (sample_run / "checkpoints/best.ckpt", sample_run)
     assert trained.finished_run()[1].status == "finished"
     last = find(str(sample_run / "checkpoints/last.ckpt"))
     assert last.checkpoint.name == "last.ckpt"
-    assert last.home == sample_run / "checkpoints"  # what is made of it, beside it
+    assert last.home == sample_run / "checkpoints"  # its outputs are written beside it
     assert last.finished_run()[0].path == sample_run
 
 
-def test_a_checkpoint_at_the_top(sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_in_the_root_folder(sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "is_file", lambda _: True)
     assert find("/mine.ckpt").home == Path("/")
 
 
-def test_results_are_of_the_checkpoint_that_was_tested(sample_run: Path) -> None:
+def test_only_the_tested_checkpoint_has_results(sample_run: Path) -> None:
     assert find(sample_run).results == Run(sample_run).results
     assert find(sample_run / "checkpoints/best.ckpt").results is not None
     assert find(sample_run / "checkpoints/last.ckpt").results is None
 
 
-def test_a_checkpoint_that_lies_elsewhere(sample_run: Path, tmp_path: Path) -> None:
+def test_a_copy_of_a_checkpoint_belongs_to_no_run(sample_run: Path, tmp_path: Path) -> None:
     shutil.copy(sample_run / "checkpoints/best.ckpt", tmp_path / "mine.ckpt")
     trained = find(tmp_path / "mine.ckpt")
     assert (trained.home, trained.run) == (tmp_path, None)
@@ -41,7 +41,7 @@ def test_a_checkpoint_that_lies_elsewhere(sample_run: Path, tmp_path: Path) -> N
         trained.finished_run()
 
 
-def test_latest_is_the_newest_finished(sample_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_latest_is_the_newest_finished_run(sample_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="no finished run under outputs or multirun"):
         find("latest")
@@ -57,7 +57,7 @@ def test_latest_is_the_newest_finished(sample_run: Path, tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("leave", "message"),
+    ("present", "message"),
     [
         ([], "is not a run directory"),
         (["config.yaml"], "has not finished its first epoch"),
@@ -65,15 +65,15 @@ def test_latest_is_the_newest_finished(sample_run: Path, tmp_path: Path, monkeyp
         (["config.yaml", "results.json"], "has no checkpoints/best.ckpt any more"),
     ],
 )
-def test_a_directory_that_is_no_finished_run(sample_run: Path, tmp_path: Path, leave: list[str], message: str) -> None:
-    for name in leave:
+def test_an_incomplete_directory_is_refused(sample_run: Path, tmp_path: Path, present: list[str], message: str) -> None:
+    for name in present:
         copy = shutil.copytree if (sample_run / name).is_dir() else shutil.copy
         copy(sample_run / name, tmp_path / name)  # type: ignore[operator]
     with pytest.raises(UserError, match=message):
         find(tmp_path)
 
 
-def test_a_run_that_failed_and_a_sweep(sample_run: Path, tmp_path: Path) -> None:
+def test_failed_and_pruned_runs_and_sweeps_are_refused(sample_run: Path, tmp_path: Path) -> None:
     Run(tmp_path).write_failure(RuntimeError("the loss is nan"))
     with pytest.raises(UserError, match=" failed: the loss is nan"):
         find(tmp_path)
@@ -89,7 +89,7 @@ def test_a_run_that_failed_and_a_sweep(sample_run: Path, tmp_path: Path) -> None
         find(sweep)
 
 
-def test_nothing_of_that_name(tmp_path: Path, sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_is_refused(tmp_path: Path, sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"there is no run directory or checkpoint outputs/frist\.$"):
         find("outputs/frist")

@@ -1,4 +1,4 @@
-"""The list of runs: newest first, whatever has become of them."""
+"""The list of runs: newest first, finished or not."""
 
 import os
 from pathlib import Path
@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_newest_first(folder: Path) -> None:
+def test_runs_are_newest_first_and_can_be_filtered(folder: Path) -> None:
     entries = list_runs()
     assert [str(entry.path) for entry in entries] == ["outputs/d", "outputs/c", "multirun/b/0", "outputs/day/a"]
     assert [entry.status.partition(":")[0] for entry in entries] == ["failed", "unfinished", "failed", "finished"]
@@ -49,7 +49,7 @@ def test_newest_first(folder: Path) -> None:
         list_runs([Path("gone")])
 
 
-def test_it_is_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_are_printed_as_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_runs(list_runs())
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["when", "run", "status", "validation", "test", "data", "set", "time", "tags", "notes"]
@@ -76,7 +76,7 @@ def test_a_narrow_terminal_shows_the_main_columns(
     assert lines[0].split() == columns.split()
 
 
-def test_one_that_was_refused_is_list_runs(folder: Path) -> None:
+def test_a_refused_run_is_listed_as_failed(folder: Path) -> None:
     refused = Run(folder / "multirun/b/1")
     refused.path.mkdir()
     refused.write_failure(UserError("no such GPU"))
@@ -86,12 +86,12 @@ def test_one_that_was_refused_is_list_runs(folder: Path) -> None:
     }
 
 
-def test_where_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_folder_has_no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert list_runs() == []
 
 
-def test_one_that_another_person_keeps_to_himself_is_a_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_read_permission_is_listed_as_failed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = Run.outcome
 
     def refuse(run: Run) -> tuple[Results | None, str]:
@@ -105,7 +105,7 @@ def test_one_that_another_person_keeps_to_himself_is_a_line(folder: Path, monkey
 
 
 def test_links_to_runs_are_followed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each run once, and a circle has an end; ``.hydra`` has a config.yaml too, and is not a run."""
+    """Each run is listed once, and a circle of links ends. ``.hydra`` also has a config.yaml, but is not a run."""
     elsewhere = tmp_path / "elsewhere"
     (folder / "outputs/day/a").rename(elsewhere)
     (folder / "outputs/day/a").symlink_to(elsewhere)

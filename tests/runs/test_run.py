@@ -1,4 +1,4 @@
-"""The run directory: written whole, claimed by one process, kept to one configuration."""
+"""The run directory: its files are written whole, one process claims it, and it has one configuration."""
 
 import errno
 import json
@@ -54,19 +54,19 @@ def test_another_configuration_is_refused_and_the_keys_named(tmp_path: Path) -> 
     assert run.config_file.read_bytes() == before
 
 
-def test_only_files_of_its_own_are_tidied_away(tmp_path: Path) -> None:
-    mine = [
+def test_only_unfinished_files_of_the_run_are_removed(tmp_path: Path) -> None:
+    foreign = [
         tmp_path / ".notes.2024",
         unfinished(tmp_path / "notes"),
         tmp_path / ".config.yaml.backup",
         tmp_path / "results.json.1",
     ]
-    left = [unfinished(tmp_path / "config.yaml"), unfinished(tmp_path / "results.json")]
-    for path in (*mine, *left):
+    leftovers = [unfinished(tmp_path / "config.yaml"), unfinished(tmp_path / "results.json")]
+    for path in (*foreign, *leftovers):
         path.touch()
     with Run(tmp_path).claim(cfg()):
-        assert all(path.exists() for path in mine)
-        assert not any(path.exists() for path in left)
+        assert all(path.exists() for path in foreign)
+        assert not any(path.exists() for path in leftovers)
 
 
 def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
@@ -78,23 +78,23 @@ def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_where_the_data_are_is_no_other_configuration(tmp_path: Path) -> None:
+def test_a_run_may_resume_with_data_in_another_location(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.write_config(cfg())
     run.check(cfg("data.root=/somewhere/else", "data.mirrors=[http://localhost/]"))
 
 
-def test_a_failure_within_is_written_down(tmp_path: Path) -> None:
+def test_a_failure_is_recorded_and_the_run_can_be_retried(tmp_path: Path) -> None:
     run = Run(tmp_path)
     error = OSError(28, "No space left on device [in brackets]")
     with pytest.raises(OSError, match="brackets"), run.claim(cfg()):
         raise error
     assert run.state() == f"failed: {error}"
-    with run.claim(cfg()) as finished:  # the lock is free again, and a failure is no reason not to try again
-        assert finished is None
+    with run.claim(cfg()) as results:  # the lock is free again, and a failed run may be tried again
+        assert results is None
 
 
-def test_an_interruption_that_another_error_hides_is_no_failure(tmp_path: Path) -> None:
+def test_an_interruption_behind_another_error_is_not_a_failure(tmp_path: Path) -> None:
     run, error = Run(tmp_path), RuntimeError("of a library that was clearing up")
     error.__context__ = Interrupted(signal.SIGTERM)
     with pytest.raises(RuntimeError), run.claim(cfg()):
@@ -102,14 +102,14 @@ def test_an_interruption_that_another_error_hides_is_no_failure(tmp_path: Path) 
     assert not run.results_file.exists()
 
 
-def test_what_is_tried_again_has_not_failed(tmp_path: Path) -> None:
+def test_a_retried_run_is_unfinished_not_failed(tmp_path: Path) -> None:
     run, cfg = Run(tmp_path), resolve(composed())
     run.write_failure(ValueError("the loss is nan"))
     with run.claim(cfg):
         assert run.state() == "unfinished"
 
 
-def test_a_failure_that_cannot_be_written_down_hides_nothing(tmp_path: Path) -> None:
+def test_a_failure_that_cannot_be_recorded_is_still_raised(tmp_path: Path) -> None:
     run = Run(tmp_path)
 
     def fail() -> None:
@@ -141,10 +141,10 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert run.results is None
     run.write_results(finished(hardware={"cores": [0, 1]}))
     assert run.results == finished(hardware={"cores": [0, 1]})
-    assert '    "cores": [0, 1]\n' in run.results_file.read_text()  # a list on a line
+    assert '    "cores": [0, 1]\n' in run.results_file.read_text()  # a list stays on one line
 
 
-def test_a_failure_is_no_result(tmp_path: Path) -> None:
+def test_a_failed_run_has_no_results(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.write_failure(ValueError("the loss is nan"))
     assert run.results is None
@@ -173,7 +173,7 @@ def test_values_that_no_run_writes_are_refused(tmp_path: Path, change: dict[str,
         _ = run.results
 
 
-def test_what_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+def test_deep_nesting_and_huge_numbers_are_refused(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.results_file.write_text("[" * 100_000)
     with pytest.raises(UserError, match=r"results\.json is not a file that a run writes"):
@@ -215,13 +215,13 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
-def test_no_value_in_results_is_nan(tmp_path: Path) -> None:
+def test_results_with_nan_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range"):
         Run(tmp_path).write_results(finished(test_loss=float("nan")))
     json.dumps(asdict(finished()), allow_nan=False)
 
 
-def test_metrics_come_back(tmp_path: Path) -> None:
+def test_metrics_are_read_as_they_were_written(tmp_path: Path) -> None:
     run = Run(tmp_path)
     assert run.read_metrics() == []
     rows = [{"epoch": 0.0, "train/loss": 1.5}, {"epoch": 1.0, "train/loss": 0.5, "val/loss": 0.25}]
@@ -229,7 +229,7 @@ def test_metrics_come_back(tmp_path: Path) -> None:
     assert run.read_metrics() == rows
 
 
-def test_differences() -> None:
+def test_differences_between_configurations() -> None:
     one = {"a": {"b": 1, "c": [1, 2]}, "d": [{"e": 1}]}
     other = {"a": {"b": 1, "c": [1, 3]}, "d": [{"e": 1}, {"e": 2}]}
     assert differences([one, one]) == {}
@@ -244,7 +244,7 @@ def test_a_directory_of_another_version_is_refused(tmp_path: Path) -> None:
         run.check(cfg())
 
 
-def test_a_key_that_an_older_version_did_not_have_has_its_default(tmp_path: Path) -> None:
+def test_keys_that_an_older_version_lacks_have_their_defaults(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.write_config(cfg("data/augment=affine"))
     content = yaml.safe_load(run.config_file.read_text())
@@ -259,20 +259,20 @@ def test_a_key_that_an_older_version_did_not_have_has_its_default(tmp_path: Path
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
-def test_a_file_system_without_locks(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_refused(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("filelock.FileLock.acquire", refuse)
-    refused = "has no file locks, which keep two processes apart"
-    with pytest.raises(UserError, match=refused), Run(tmp_path).claim(cfg()):
+    message = "has no file locks, which keep two processes apart"
+    with pytest.raises(UserError, match=message), Run(tmp_path).claim(cfg()):
         pass
-    with pytest.raises(UserError, match=refused):
+    with pytest.raises(UserError, match=message):
         obtain(tmp_path, ["http://127.0.0.1:9"])
-    with pytest.raises(UserError, match=refused):
+    with pytest.raises(UserError, match=message):
         open_study(tmp_path, "none")
 
 
 def test_two_processes_never_share_a_temporary_name(tmp_path: Path) -> None:
-    """Although their process IDs are equal, as in two containers."""
+    """Even if their process IDs are equal, as in two containers."""
     assert unfinished(tmp_path / "results.json") != unfinished(tmp_path / "results.json")

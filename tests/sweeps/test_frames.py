@@ -1,4 +1,4 @@
-"""Runs as pandas tables, and what a notebook sees of one run."""
+"""Runs as pandas tables, and a single run as a notebook sees it."""
 
 import subprocess
 import sys
@@ -68,7 +68,7 @@ def test_runs_are_found_in_several_folders(sweep: Path, monkeypatch: pytest.Monk
         digits.find_runs("gone")
 
 
-def test_a_run(sweep: Path) -> None:
+def test_config_results_and_metrics_of_a_run(sweep: Path) -> None:
     run = digits.Run(str(sweep / "0"))
     write_rows(run.metrics_file, [{"epoch": 0, "val/accuracy": 0.5}, {"epoch": 1, "val/accuracy": 0.75, "lr": 0.1}])
     assert run.config is not None
@@ -81,7 +81,7 @@ def test_a_run(sweep: Path) -> None:
     assert (empty.config, empty.results, len(empty.metrics)) == (None, None, 0)
 
 
-def test_mistakes_that_notebooks_invite() -> None:
+def test_typical_mistakes_in_notebooks_are_explained() -> None:
     with pytest.raises(UserError, match=r"compose\(\*words\)"):
         digits.compose(["data=sample"])  # type: ignore[arg-type]
     with pytest.raises(UserError, match="unknown key optimizer.lrr"):
@@ -89,8 +89,8 @@ def test_mistakes_that_notebooks_invite() -> None:
     assert repr(digits.Run("outputs/first")) == "Run('outputs/first')"
 
 
-def test_importing_takes_no_time() -> None:
-    """Under 0.1 s, and neither torch nor pandas; the quickest of five, on a busy machine."""
+def test_importing_digits_is_fast() -> None:
+    """Less than 0.1 s, and without torch and pandas; the fastest of five counts, since the machine may be busy."""
     seconds = []
     for _ in range(5):
         started = time.perf_counter()
@@ -123,7 +123,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_a_script_and_a_process_that_it_spawns(tmp_path: Path) -> None:
+def test_a_script_and_its_spawned_process_train_alike(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     words = [sys.executable, "script.py", str(tmp_path), *QUICK, "trainer.max_epochs=1"]
     done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The leaderboard: best first, with what differs, and with a row for what failed."""
+"""The leaderboard: best first, with the settings that differ, and with a row for each failed job."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ from rich.console import Console
 from digits.errors import UserError
 from digits.runs.rows import write_rows
 from digits.runs.run import Run
-from digits.sweeps import tables as comparison
+from digits.sweeps import tables
 from digits.sweeps.leaderboard import rank
 from digits.sweeps.plan import write_plan
 from digits.sweeps.tables import cells, copy_best, figures, print_table, write_files
@@ -21,7 +21,7 @@ from ..helpers import TINY, composed, finished
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
-    """Jobs 0 and 10 finished, 2 failed, 3 cut off."""
+    """Jobs 0 and 10 have finished, 2 has failed, 3 is unfinished."""
     for job, lr in (("0", 0.1), ("2", 10.0), ("3", 0.01), ("10", 0.001)):
         run = Run(tmp_path / job)
         run.path.mkdir()
@@ -33,7 +33,7 @@ def sweep(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_best_first_and_only_what_differs(sweep: Path) -> None:
+def test_rows_are_best_first_with_only_the_settings_that_differ(sweep: Path) -> None:
     board = rank(sweep)
     assert [[job.name for job in row.jobs] for row in board.rows] == [["10"], ["0"], ["2"], ["3"]]
     assert [row.settings for row in board.rows] == [{"optimizer.lr": lr} for lr in ("0.001", "0.1", "10.0", "0.01")]
@@ -46,8 +46,8 @@ def test_best_first_and_only_what_differs(sweep: Path) -> None:
     assert board.failures == 2
 
 
-def test_accuracies_of_different_digits_are_not_compared(tmp_path: Path) -> None:
-    """A job that kept no digits for validation comes after those that did, however well it does on the test's."""
+def test_validation_and_test_accuracies_are_not_compared(tmp_path: Path) -> None:
+    """A job without a validation set comes after those with one, however good its test accuracy is."""
     for job, (val_size, accuracy) in enumerate(((0, None), (40, 0.5), (40, 0.6))):
         run = Run(tmp_path / str(job))
         run.path.mkdir()
@@ -59,7 +59,7 @@ def test_accuracies_of_different_digits_are_not_compared(tmp_path: Path) -> None
     assert not board.by_test
 
 
-def test_it_is_written_as_csv_and_markdown(sweep: Path) -> None:
+def test_a_leaderboard_is_written_as_csv_and_markdown(sweep: Path) -> None:
     write_files(rank(sweep))
     with (sweep / "leaderboard.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -72,7 +72,7 @@ def test_it_is_written_as_csv_and_markdown(sweep: Path) -> None:
     assert {line.replace(r"\|", "").count("|") for line in markdown[:6]} == {markdown[0].count("|")}
 
 
-def test_what_a_class_has_by_default_is_no_column(tmp_path: Path) -> None:
+def test_default_arguments_of_a_class_are_not_columns(tmp_path: Path) -> None:
     for job, words in enumerate((["optimizer=adam"], ["optimizer=sgd"], ["optimizer=sgd", "optimizer.momentum=0.5"])):
         run = Run(tmp_path / str(job))
         run.path.mkdir()
@@ -81,7 +81,7 @@ def test_what_a_class_has_by_default_is_no_column(tmp_path: Path) -> None:
     assert list(rank(tmp_path).rows[0].settings) == ["optimizer._target_", "optimizer.momentum"]
 
 
-def test_a_job_of_one_setting_has_no_columns_of_settings(tmp_path: Path) -> None:
+def test_a_single_job_has_no_columns_of_settings(tmp_path: Path) -> None:
     run = Run(tmp_path / "0")
     run.path.mkdir()
     run.write_config(resolve(composed(*TINY)))
@@ -90,7 +90,7 @@ def test_a_job_of_one_setting_has_no_columns_of_settings(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("val_accuracy", "order"), [(0.9, "validation accuracy"), (None, "test accuracy")])
-def test_it_says_by_what_it_is_ordered(
+def test_the_title_names_the_accuracy_that_orders_the_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], val_accuracy: float | None, order: str
 ) -> None:
     run = Run(tmp_path / "0")
@@ -107,8 +107,8 @@ def test_a_folder_without_jobs_is_refused(tmp_path: Path) -> None:
         rank(tmp_path)
 
 
-def made(sweep: Path, *jobs: str) -> None:
-    """A sweep whose jobs have finished, with its plan; each better than the one before."""
+def write_sweep(sweep: Path, *jobs: str) -> None:
+    """Write a sweep with its plan and with finished jobs, each better than the one before."""
     sweep.mkdir(exist_ok=True)
     write_plan(sweep, [words.split() for words in jobs])
     for number, words in enumerate(jobs):
@@ -121,7 +121,7 @@ def made(sweep: Path, *jobs: str) -> None:
 
 
 def test_seeds_are_one_row_with_mean_deviation_and_interval(tmp_path: Path) -> None:
-    made(tmp_path, *(f"optimizer.lr={lr} seed={seed}" for lr in (0.1, 0.01) for seed in (0, 1, 2)))
+    write_sweep(tmp_path, *(f"optimizer.lr={lr} seed={seed}" for lr in (0.1, 0.01) for seed in (0, 1, 2)))
     board = rank(tmp_path)
     assert [row.settings for row in board.rows] == [{"optimizer.lr": "0.01"}, {"optimizer.lr": "0.1"}]
     spread = board.rows[0].stats("test_accuracy")
@@ -144,38 +144,38 @@ def test_seeds_are_one_row_with_mean_deviation_and_interval(tmp_path: Path) -> N
         assert next(csv.DictReader(file))["test_accuracy_std"] == "0.01"
 
 
-def test_jobs_that_were_planned_and_not_begun_are_missing(tmp_path: Path) -> None:
-    made(tmp_path, "optimizer.lr=0.1", "optimizer.lr=0.01")
+def test_planned_jobs_that_have_not_started_are_missing(tmp_path: Path) -> None:
+    write_sweep(tmp_path, "optimizer.lr=0.1", "optimizer.lr=0.01")
     write_plan(tmp_path, [[f"optimizer.lr={lr}"] for lr in (0.1, 0.01, 0.001)])
     board = rank(tmp_path)
     assert [(row.settings["optimizer.lr"], row.status) for row in board.rows][2] == ("0.001", "missing")
     assert board.failures == 1
 
 
-def test_columns_are_what_was_typed(tmp_path: Path) -> None:
-    made(tmp_path, "model=compact label_smoothing=0.1", "model=mlp label_smoothing=0.1")
+def test_columns_are_the_typed_overrides_that_differ(tmp_path: Path) -> None:
+    write_sweep(tmp_path, "model=compact label_smoothing=0.1", "model=mlp label_smoothing=0.1")
     assert [row.settings for row in rank(tmp_path).rows] == [{"model": "mlp"}, {"model": "compact"}]
 
 
-def test_several_sweeps_together(tmp_path: Path) -> None:
-    made(tmp_path / "a", "optimizer.lr=0.1 seed=0", "optimizer.lr=0.01 seed=0")
-    made(tmp_path / "b", "optimizer.lr=0.01 seed=1")
+def test_several_sweeps_share_a_leaderboard(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "a", "optimizer.lr=0.1 seed=0", "optimizer.lr=0.01 seed=0")
+    write_sweep(tmp_path / "b", "optimizer.lr=0.01 seed=1")
     board = rank(tmp_path / "a", tmp_path / "b", output=tmp_path / "both")
     assert [[job.name for job in row.jobs] for row in board.rows] == [["a/1", "b/0"], ["a/0"]]
     write_files(board)
     assert (tmp_path / "both/leaderboard.csv").exists()
 
 
-def test_sweeps_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_sweeps_with_the_same_name_are_distinguished(tmp_path: Path) -> None:
     for folder in ("one/rates", "two/rates"):
         (tmp_path / folder).mkdir(parents=True)
-        made(tmp_path / folder, "seed=0")
+        write_sweep(tmp_path / folder, "seed=0")
     board = rank(tmp_path / "one/rates", tmp_path / "two/rates", output=tmp_path)
     assert board.duplicates == {"two/rates/0": "one/rates/0"}
 
 
 def test_a_curve_that_cannot_be_read_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    made(tmp_path, "optimizer.lr=0.1", "optimizer.lr=0.2")
+    write_sweep(tmp_path, "optimizer.lr=0.1", "optimizer.lr=0.2")
     Run(tmp_path / "1").metrics_file.write_text("epoch,val/accuracy\nx,y\n")
     board = rank(tmp_path)
     assert all(path.exists() for path in write_files(board))
@@ -184,22 +184,22 @@ def test_a_curve_that_cannot_be_read_is_left_out(tmp_path: Path, caplog: pytest.
 
 
 @pytest.mark.slow
-def test_many_lines_are_named_beside_the_plot(tmp_path: Path) -> None:
-    made(tmp_path, *(f"label_smoothing={n / 100} optimizer.lr={lr}" for n in range(8) for lr in (0.1, 0.2)))
+def test_a_plot_of_many_lines_has_its_legend_beside_it(tmp_path: Path) -> None:
+    write_sweep(tmp_path, *(f"label_smoothing={n / 100} optimizer.lr={lr}" for n in range(8) for lr in (0.1, 0.2)))
     for job in range(16):
         Run(tmp_path / str(job)).write_results(finished(val_accuracy=0.5 + job / 100))
     drawn = dict(figures(rank(tmp_path).ranked))
     (legend,) = drawn["accuracy-optimizer.lr"].legends
     assert len(legend.get_texts()) == 8
-    looks = {(line.get_color(), line.get_linestyle()) for line in drawn["accuracy-optimizer.lr"].axes[0].lines}
-    assert len(looks) == 8
+    styles = {(line.get_color(), line.get_linestyle()) for line in drawn["accuracy-optimizer.lr"].axes[0].lines}
+    assert len(styles) == 8
 
 
 @pytest.mark.slow
-def test_many_numbers_lie_on_an_axis(tmp_path: Path) -> None:
+def test_many_values_are_spread_over_a_logarithmic_axis(tmp_path: Path) -> None:
     """0.001, 0.01 and 0.1 at equal distances, whatever lies between them."""
     rates = [0.001, 0.01, *(0.02 + n / 1000 for n in range(8)), 0.1]
-    made(tmp_path, *(f"optimizer.lr={lr} label_smoothing={n / 100}" for n, lr in enumerate(rates)))
+    write_sweep(tmp_path, *(f"optimizer.lr={lr} label_smoothing={n / 100}" for n, lr in enumerate(rates)))
     axes = dict(figures(rank(tmp_path).ranked))["settings"].axes[0]
     heights = sorted(line.get_ydata()[0] for line in axes.lines if len(line.get_xdata()) == 2 and line.get_alpha())
     assert (heights[0], heights[1], heights[-1]) == pytest.approx((0, 0.5, 1))
@@ -207,18 +207,18 @@ def test_many_numbers_lie_on_an_axis(tmp_path: Path) -> None:
 
 
 def test_long_words_are_shortened_and_whole_numbers_are_not(tmp_path: Path) -> None:
-    made(tmp_path, *(f"data.split_seed=123456789{n} optimizer.lr=0.012345678{n}" for n in range(2)))
+    write_sweep(tmp_path, *(f"data.split_seed=123456789{n} optimizer.lr=0.012345678{n}" for n in range(2)))
     header, *rows = cells(rank(tmp_path))
     shown = {tuple(row[header.index(name)] for name in ("data.split_seed", "optimizer.lr")) for row in rows}
     assert shown == {("1234567890", "0.01235"), ("1234567891", "0.01235")}
-    assert comparison.short("[{channels: 16}, {channels: 32}]") == "[{channels: 16}, {chann…"
+    assert tables.short("[{channels: 16}, {channels: 32}]") == "[{channels: 16}, {chann…"
 
 
 def test_a_narrow_terminal_keeps_numbers_whole(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made(tmp_path, *(f"optimizer.lr={lr} seed={seed}" for lr in (0.1, 0.01) for seed in (0, 1)))
-    monkeypatch.setattr(comparison, "terminal", lambda: Console(width=80, force_terminal=True, color_system=None))
+    write_sweep(tmp_path, *(f"optimizer.lr={lr} seed={seed}" for lr in (0.1, 0.01) for seed in (0, 1)))
+    monkeypatch.setattr(tables, "terminal", lambda: Console(width=80, force_terminal=True, color_system=None))
     print_table(rank(tmp_path), [])
     header, row = capsys.readouterr().out.splitlines()[1:3]
     assert header.split() == ["rank", "optimizer.lr", "n", "val_accuracy", "test_accuracy", "job", "status"]
@@ -226,8 +226,8 @@ def test_a_narrow_terminal_keeps_numbers_whole(
     assert row.split()[-1] == "finished"
 
 
-def test_a_job_without_a_result_says_its_seed(tmp_path: Path) -> None:
-    made(tmp_path, *(f"optimizer.lr=0.1 seed={seed}" for seed in range(3)))
+def test_a_job_without_a_result_shows_its_seed(tmp_path: Path) -> None:
+    write_sweep(tmp_path, *(f"optimizer.lr=0.1 seed={seed}" for seed in range(3)))
     for job in (1, 2):
         Run(tmp_path / str(job)).write_failure(RuntimeError("no"))
     board = rank(tmp_path)
@@ -241,13 +241,13 @@ def test_a_job_without_a_result_says_its_seed(tmp_path: Path) -> None:
     ]
 
 
-def test_a_choice_of_nothing_has_its_name(tmp_path: Path) -> None:
-    made(tmp_path, "scheduler=none", "scheduler=cosine")
+def test_scheduler_none_is_shown_by_its_name(tmp_path: Path) -> None:
+    write_sweep(tmp_path, "scheduler=none", "scheduler=cosine")
     assert [row.settings for row in rank(tmp_path).rows] == [{"scheduler": "cosine"}, {"scheduler": "none"}]
 
 
-def test_the_same_again_is_no_other_seed(tmp_path: Path) -> None:
-    made(tmp_path, "seed=0 optimizer.lr=0.1", "seed=0 optimizer.lr=0.1", "seed=1 optimizer.lr=0.1")
+def test_duplicate_jobs_are_left_out_and_named(tmp_path: Path) -> None:
+    write_sweep(tmp_path, "seed=0 optimizer.lr=0.1", "seed=0 optimizer.lr=0.1", "seed=1 optimizer.lr=0.1")
     board = rank(tmp_path, tmp_path / "../" / tmp_path.name, output=tmp_path)
     assert [[job.name for job in row.jobs] for row in board.rows] == [["0", "2"]]
     assert board.duplicates == {"1": "0"}
@@ -256,14 +256,14 @@ def test_the_same_again_is_no_other_seed(tmp_path: Path) -> None:
     assert last_line == "Job 1 has the configuration of job 0, and is left out."
 
 
-def test_other_data_are_another_row(tmp_path: Path) -> None:
-    made(tmp_path, "optimizer.lr=0.1 seed=0", "optimizer.lr=0.1 seed=1")
+def test_runs_on_different_data_are_different_rows(tmp_path: Path) -> None:
+    write_sweep(tmp_path, "optimizer.lr=0.1 seed=0", "optimizer.lr=0.1 seed=1")
     run = Run(tmp_path / "1")
     sample = {"name": "mnist-sample-5k", "train": 4000, "val": 500, "test": 500, "fingerprint": "1"}
     run.write_results(finished(dataset=sample, val_accuracy=0.99))
     board = rank(tmp_path)
     assert [row.settings["dataset"] for row in board.rows] == ["mnist", "mnist-sample-5k"]
-    assert board.best().name == "0"  # though the other has more
+    assert board.best().name == "0"  # although the other one, on the sample, has a higher accuracy
     write_files(board)
     warning = "A SAMPLE of the digits, in job 1: these results do not compare with those of all of MNIST."
     assert (tmp_path / "leaderboard.md").read_text().splitlines()[-1] == warning
@@ -279,19 +279,19 @@ def test_a_ranking_by_test_accuracy_is_announced(tmp_path: Path, words: list[str
         board = rank(tmp_path)
         write_files(board)
         announced = "No validation set: ranked by test accuracy" in (tmp_path / "leaderboard.md").read_text()
-        assert board.by_test == (job == 1)  # of which --best has to choose one
+        assert board.by_test == (job == 1)  # with two jobs, --best chooses by test accuracy
         assert announced == (len(board.rows) == 2)
 
 
-def test_a_group_with_a_slash_names_a_file_too(tmp_path: Path) -> None:
-    made(tmp_path, "data/augment=none", "data/augment=affine")
+def test_a_group_with_a_slash_gives_a_valid_file_name(tmp_path: Path) -> None:
+    write_sweep(tmp_path, "data/augment=none", "data/augment=affine")
     files = write_files(rank(tmp_path))
     assert tmp_path / "accuracy-data-augment.png" in files
     assert all(path.exists() for path in files)
 
 
-def test_a_failure_of_many_lines_is_a_row_of_the_table(tmp_path: Path) -> None:
-    made(tmp_path, "seed=0", "seed=1")
+def test_an_error_of_many_lines_fits_into_one_row_of_the_table(tmp_path: Path) -> None:
+    write_sweep(tmp_path, "seed=0", "seed=1")
     Run(tmp_path / "1").write_failure(RuntimeError("one\n\n  two | three"))
     write_files(rank(tmp_path))
     table = (tmp_path / "leaderboard.md").read_text().splitlines()
@@ -302,7 +302,7 @@ def test_a_failure_of_many_lines_is_a_row_of_the_table(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_plots_of_a_sweep(tmp_path: Path) -> None:
     words = [f"model={model} optimizer.lr={lr}" for model in ("compact", "mlp") for lr in (0.1, 0.01)]
-    made(tmp_path, *words)
+    write_sweep(tmp_path, *words)
     board = rank(tmp_path)
     drawn = dict(figures(board.ranked))
     assert set(drawn) == {"accuracy-model", "accuracy-optimizer.lr", "settings", "curves"}
@@ -320,13 +320,13 @@ def test_plots_of_a_sweep(tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files if path.suffix == ".png")
 
 
-def test_sizes_and_overfitting_are_shown_where_they_tell_rows_apart(tmp_path: Path) -> None:
-    for job, (rate, parameters, share) in enumerate(((0.1, 3000, 1.0), (0.1, 3000, 0.98), (0.2, 20, 0.9))):
+def test_sizes_are_shown_if_they_differ_and_overfitting_is_plotted(tmp_path: Path) -> None:
+    for job, (rate, parameters, accuracy) in enumerate(((0.1, 3000, 1.0), (0.1, 3000, 0.98), (0.2, 20, 0.9))):
         run = Run(tmp_path / str(job))
         run.path.mkdir()
         run.write_config(resolve(composed(f"optimizer.lr={rate}", f"seed={job}", "evaluate_train=true")))
         run.write_results(
-            finished(parameters=parameters, multiply_adds=7, train_accuracy=share, val_accuracy=0.5 + job / 10)
+            finished(parameters=parameters, multiply_adds=7, train_accuracy=accuracy, val_accuracy=0.5 + job / 10)
         )
     board = rank(tmp_path)
     header, *rows = cells(board)
@@ -345,8 +345,8 @@ def test_sizes_and_overfitting_are_shown_where_they_tell_rows_apart(tmp_path: Pa
     assert "overfitting" not in dict(figures([]))
 
 
-def test_the_best_run_is_handed_over(tmp_path: Path) -> None:
-    made(tmp_path / "sweep", "optimizer.lr=0.1 seed=0", "optimizer.lr=0.01 seed=0", "optimizer.lr=0.01 seed=1")
+def test_the_best_run_is_copied_into_a_new_directory(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "sweep", "optimizer.lr=0.1 seed=0", "optimizer.lr=0.01 seed=0", "optimizer.lr=0.01 seed=1")
     board = rank(tmp_path / "sweep")
     (tmp_path / "sweep/2/link").symlink_to("gone")
     assert board.best().name == "2"
@@ -357,23 +357,23 @@ def test_the_best_run_is_handed_over(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"sweep", "best"}
 
 
-def test_there_is_no_best_before_a_job_has_finished(tmp_path: Path) -> None:
+def test_there_is_no_best_run_before_a_job_has_finished(tmp_path: Path) -> None:
     write_plan(tmp_path, [["seed=0"]])
     with pytest.raises(UserError, match="no job of .* has finished"):
         rank(tmp_path).best()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"jobs": {"a": {}}}', '{"jobs": {"0": {"seed": 3}}}'])
-def test_a_plan_that_no_sweep_writes(tmp_path: Path, content: str) -> None:
+def test_a_damaged_plan_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "sweep.json").write_text(content)
     with pytest.raises(UserError, match=r"sweep\.json cannot be read"):
         rank(tmp_path)
 
 
-def test_trials_of_a_search_are_points_and_a_single_key_a_line(tmp_path: Path) -> None:
-    made(tmp_path / "search", *(f"optimizer.lr={lr} label_smoothing={share}" for lr, share in ((0.1, 0.1), (0.2, 0.2))))
+def test_a_search_is_drawn_as_points_and_a_sweep_of_one_key_as_a_line(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "search", *(f"optimizer.lr={value} label_smoothing={value}" for value in (0.1, 0.2)))
     ((points,),) = (dict(figures(rank(tmp_path / "search").ranked))["accuracy-optimizer.lr"].axes[0].lines,)
     assert (points.get_linestyle(), len(points.get_xdata())) == ("None", 2)
-    made(tmp_path / "sweep", "optimizer.lr=0.1", "optimizer.lr=0.2")
+    write_sweep(tmp_path / "sweep", "optimizer.lr=0.1", "optimizer.lr=0.2")
     ((line,),) = (dict(figures(rank(tmp_path / "sweep").ranked))["accuracy-optimizer.lr"].axes[0].lines,)
     assert (line.get_linestyle(), len(line.get_xdata())) == ("-", 2)

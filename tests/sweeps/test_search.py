@@ -1,4 +1,4 @@
-"""A search: what is chosen, given up and failed, that it goes on where it stopped, and what it leaves behind."""
+"""Searches: the values they choose, pruned and failed trials, resuming, and the files they write."""
 
 import csv
 import errno
@@ -35,15 +35,15 @@ SPACE = {"optimizer.lr": {"low": 1e-4, "high": 0.1, "log": True}, "data.batch_si
 
 
 @pytest.fixture
-def found(tiny_mnist: Path, tmp_path: Path) -> Callable[..., Any]:
-    """Searches on tiny MNIST."""
+def run_search(tiny_mnist: Path, tmp_path: Path) -> Callable[..., Any]:
+    """A function that runs or resumes a search on tiny MNIST, and returns its study."""
 
-    def found(trials: int = 4, name: str = "search", words: tuple[str, ...] = (), **changes: Any) -> Any:
+    def run_search(trials: int = 4, name: str = "search", words: tuple[str, ...] = (), **changes: Any) -> Any:
         cfg = SearchConfig(**{"space": SPACE, "trials": trials, "pruner": "none", **changes})
         overrides = [*[word for word in TINY if "batch_size" not in word and ".lr" not in word], *words]
         return search.search(cfg, [*overrides, f"data.root={tiny_mnist}"], tmp_path / name)
 
-    return found
+    return run_search
 
 
 def summary(study: Any) -> list[Any]:
@@ -51,9 +51,9 @@ def summary(study: Any) -> list[Any]:
 
 
 @pytest.mark.slow
-def test_every_trial_is_a_run(found: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_trial_is_a_run(run_search: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "digits")
-    study = found()
+    study = run_search()
     assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE"] * 4
     for trial in study.get_trials():
         run = Run(tmp_path / f"search/{trial.number}")
@@ -73,10 +73,10 @@ def test_every_trial_is_a_run(found: Callable[..., Any], tmp_path: Path, caplog:
 
 
 @pytest.mark.slow
-def test_the_first_trial_is_the_configuration_as_it_is(found: Callable[..., Any]) -> None:
-    """Where the space has it; a group is no value, and is chosen."""
+def test_the_first_trial_has_the_configurations_own_values(run_search: Callable[..., Any]) -> None:
+    """Only the values that the space contains; Optuna chooses the others, and the groups."""
     space = {**SPACE, "model.head.dropout": [0.1, 0.2], "optimizer": ["adam", "adamw"], "data.split_seed": [0, 1]}
-    first, second = found(trials=2, space=space).get_trials()
+    first, second = run_search(trials=2, space=space).get_trials()
     assert first.params["optimizer.lr"] == 0.002
     assert first.params["data.split_seed"] == 0
     assert first.params["data.batch_size"] in (20, 40)
@@ -88,13 +88,15 @@ def test_the_first_trial_is_the_configuration_as_it_is(found: Callable[..., Any]
     [(2, [1, 2], True), (3, [1, 2], False), (None, {"low": 1, "high": 2}, False), (1, {"low": 1, "high": 2}, True),
      (1.5, {"low": 1, "high": 2}, False), (1.5, {"low": 1, "high": 2.5}, True), (3.0, {"low": 1, "high": 2.5}, False)],
 )  # fmt: skip
-def test_what_a_space_has(value: Any, values: Any, within: bool) -> None:
+def test_a_space_contains_its_values(value: Any, values: Any, within: bool) -> None:
     assert space.contains(space.parse({"key": values})["key"], value) is within
 
 
 @pytest.mark.slow
-def test_it_goes_on_as_if_it_had_not_stopped(found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = found(trials=5, name="whole")
+def test_an_interrupted_search_ends_like_an_uninterrupted_one(
+    run_search: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_search(trials=5, name="whole")
     train = training.train
 
     def stop(*args: Any, **kwargs: Any) -> Any:
@@ -105,15 +107,15 @@ def test_it_goes_on_as_if_it_had_not_stopped(found: Callable[..., Any], monkeypa
         with monkeypatch.context() as patch:
             patch.setattr(training, "train", stop)
             with pytest.raises(KeyboardInterrupt):
-                found(trials=5, name="cut")
-    assert summary(found(trials=5, name="cut")) == summary(whole)
-    assert len(found(trials=6, name="cut").get_trials()) == 6  # and with more
+                run_search(trials=5, name="cut")
+    assert summary(run_search(trials=5, name="cut")) == summary(whole)
+    assert len(run_search(trials=6, name="cut").get_trials()) == 6  # more trials extend it
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [RuntimeError("you tried to allocate 9 bytes"), MemoryError()])
-def test_a_trial_that_the_machine_cannot_hold_has_failed(
-    error: Exception, found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def test_a_trial_that_runs_out_of_memory_has_failed(
+    error: Exception, run_search: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = training.train
 
@@ -123,55 +125,57 @@ def test_a_trial_that_the_machine_cannot_hold_has_failed(
         return train(cfg, *args, **kwargs)
 
     monkeypatch.setattr(training, "train", small_only)
-    study = found(trials=4, space={"data.batch_size": [20, 40]}, sampler="random", seed=1)
+    study = run_search(trials=4, space={"data.batch_size": [20, 40]}, sampler="random", seed=1)
     states = {trial.params["data.batch_size"]: trial.state.name for trial in study.get_trials()}
     assert states == {20: "COMPLETE", 40: "FAIL"}
 
 
-def test_what_is_not_of_a_trial_ends_the_search(found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*args: Any, **kwargs: Any) -> Any:
+def test_an_error_of_the_machine_ends_the_search(
+    run_search: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_disk(*args: Any, **kwargs: Any) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(training, "train", full)
+    monkeypatch.setattr(training, "train", fill_disk)
     with pytest.raises(OSError, match="No space"):
-        found(trials=1)
+        run_search(trials=1)
 
 
 @pytest.mark.slow
-def test_a_lock_and_half_a_line_that_a_killed_process_left_are_no_hindrance(
-    found: Callable[..., Any], tmp_path: Path
+def test_a_search_resumes_despite_a_stale_lock_and_a_cut_off_line(
+    run_search: Callable[..., Any], tmp_path: Path
 ) -> None:
-    before = summary(found(trials=1))
+    before = summary(run_search(trials=1))
     journal_file = tmp_path / "search/study.journal"
-    journal_file.write_bytes(journal_file.read_bytes()[:-10])  # in the middle of what came of the trial
-    (tmp_path / "search/study.journal.lock").symlink_to("gone")  # as Optuna's own lock is
-    study = found(trials=2)
+    journal_file.write_bytes(journal_file.read_bytes()[:-10])  # cuts off the line with the trial's result
+    (tmp_path / "search/study.journal.lock").symlink_to("gone")  # Optuna's own lock is a symbolic link
+    study = run_search(trials=2)
     assert summary(study)[:1] == before
     assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE"] * 2
 
 
 @pytest.mark.slow
-def test_a_journal_that_is_none_is_summary(found: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_damaged_journal_or_search_file_is_refused(run_search: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "search").mkdir()
     for content in ("{}\n{}\n", "garbage\ngarbage\n"):
         (tmp_path / "search/study.journal").write_text(content)
         with pytest.raises(UserError, match=r"study\.journal cannot be read .*; choose another --output"):
-            found(trials=1)
+            run_search(trials=1)
     (tmp_path / "other/search.json").mkdir(parents=True)
     with pytest.raises(UserError, match=r"search\.json cannot be read .*; choose another --output"):
-        found(trials=1, name="other")
+        run_search(trials=1, name="other")
 
 
 @pytest.mark.slow
-def test_trials_on_other_data_are_not_compared(found: Callable[..., Any]) -> None:
-    study = found(trials=1)
+def test_a_search_on_other_data_is_refused(run_search: Callable[..., Any]) -> None:
+    study = run_search(trials=1)
     assert study.user_attrs == {"mnist": "mnist"}
     study.set_user_attr("mnist", "mnist-sample-5k")
     with pytest.raises(UserError, match="this search began on mnist-sample-5k, and now there is mnist: set MNIST_ROOT"):
-        found(trials=2)
+        run_search(trials=2)
     assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE", "RUNNING"]
     study.set_user_attr("mnist", "mnist")
-    assert [trial.state.name for trial in found(trials=2).get_trials()] == ["COMPLETE"] * 2
+    assert [trial.state.name for trial in run_search(trials=2).get_trials()] == ["COMPLETE"] * 2
 
 
 @pytest.mark.parametrize(
@@ -180,22 +184,22 @@ def test_trials_on_other_data_are_not_compared(found: Callable[..., Any]) -> Non
      "a,b", "choice(1,2)", "7", "outputs/2026-11-01/12-00-00", "outputs/été", 'say "7"', "end\\", 'both\\"',
      0.5, 1e-08, 3, True, None],
 )  # fmt: skip
-def test_a_value_is_typed_so_that_it_is_read_as_itself(value: Any) -> None:
+def test_hydra_reads_the_override_of_a_value_as_the_same_value(value: Any) -> None:
     (word,) = space.overrides({"key": value})
     read = OverridesParser.create().parse_override(word).value()
     read = read.text if isinstance(read, QuotedString) else read
     assert (read, type(read)) == (value, type(value))
 
 
-def test_words_with_commas_are_searched_as_they_are(found: Callable[..., Any], tmp_path: Path) -> None:
-    study = found(trials=1, space={"notes": ['a b, "c"=d']})
+def test_values_with_commas_and_quotes_are_searched_unchanged(run_search: Callable[..., Any], tmp_path: Path) -> None:
+    study = run_search(trials=1, space={"notes": ['a b, "c"=d']})
     assert study.best_trial.params == {"notes": 'a b, "c"=d'}
     assert (Run(tmp_path / "search/0").read_config() or {})["notes"] == 'a b, "c"=d'
 
 
-def test_the_directories_of_a_search_are_its_own(found: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_search_refuses_keys_of_hydra(run_search: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--output names its directory"):
-        found(words=("hydra.run.dir=x",))
+        run_search(words=("hydra.run.dir=x",))
     file = tmp_path / "space.yaml"
     file.write_text("space: {hydra.run.dir: [a, b]}")
     with pytest.raises(UserError, match="belongs to Hydra"):
@@ -204,10 +208,10 @@ def test_the_directories_of_a_search_are_its_own(found: Callable[..., Any], tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("override", ["scheduler=null", "~scheduler"])
-def test_a_search_without_a_scheduler_ends_with_its_plan_and_experiment(
-    override: str, found: Callable[..., Any], tmp_path: Path
+def test_a_search_without_a_scheduler_writes_its_plan_and_experiment(
+    override: str, run_search: Callable[..., Any], tmp_path: Path
 ) -> None:
-    study = found(trials=1, words=(override,))
+    study = run_search(trials=1, words=(override,))
     assert override.partition("=")[0] in json.loads((tmp_path / "search/sweep.json").read_text())["jobs"]["0"]
     assert (Run(tmp_path / "search/0").read_config() or {})["scheduler"] is None
     file = search.write_experiment(study, [override], tmp_path / "search")
@@ -216,17 +220,17 @@ def test_a_search_without_a_scheduler_ends_with_its_plan_and_experiment(
 
 
 @pytest.mark.slow
-def test_another_search_in_the_same_directory_is_refused(found: Callable[..., Any]) -> None:
-    found(trials=1)
+def test_another_search_in_the_same_directory_is_refused(run_search: Callable[..., Any]) -> None:
+    run_search(trials=1)
     for changes in ({"space": {"seed": [1, 2]}}, {"pruner": "asha"}, {"seed": 1}, {"words": ("seed=3",)}):
         with pytest.raises(UserError, match="holds another search"):
-            found(trials=1, **changes)
+            run_search(trials=1, **changes)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pruner", ["asha", "median"])
-def test_trials_that_fall_behind_are_given_up(pruner: str, found: Callable[..., Any], tmp_path: Path) -> None:
-    study = found(trials=8, pruner=pruner, words=("trainer.max_epochs=4",))
+def test_trials_that_fall_behind_are_pruned(pruner: str, run_search: Callable[..., Any], tmp_path: Path) -> None:
+    study = run_search(trials=8, pruner=pruner, words=("trainer.max_epochs=4",))
     pruned = [trial for trial in study.get_trials() if trial.state.name == "PRUNED"]
     assert pruned
     for trial in pruned:
@@ -240,19 +244,19 @@ def test_trials_that_fall_behind_are_given_up(pruner: str, found: Callable[..., 
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_is_a_trial_that_failed(found: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_trial_whose_loss_diverges_has_failed(run_search: Callable[..., Any], tmp_path: Path) -> None:
     words = ("optimizer=sgd", "scheduler=none")
-    study = found(trials=3, words=words, space={"optimizer.lr": [1e30, 0.01]}, sampler="random", seed=1)
+    study = run_search(trials=3, words=words, space={"optimizer.lr": [1e30, 0.01]}, sampler="random", seed=1)
     states = {trial.params["optimizer.lr"]: trial.state.name for trial in study.get_trials()}
     assert states == {1e30: "FAIL", 0.01: "COMPLETE"}
     assert max(Run(tmp_path / f"search/{number}").state().count("loss is") for number in range(2)) == 1
 
 
 @pytest.mark.slow
-def test_a_trial_of_values_that_do_not_go_together_has_failed(found: Callable[..., Any]) -> None:
-    """Each of them goes with the first of the others, and so passes before the search begins."""
+def test_a_trial_of_incompatible_values_has_failed(run_search: Callable[..., Any]) -> None:
+    """Each value is compatible with the first value of the other key, so the check before the search passes."""
     space = {"optimizer.momentum": [0.9, 0.0], "optimizer.nesterov": [False, True]}
-    study = found(trials=16, words=("optimizer=sgd",), space=space, sampler="random", seed=1)
+    study = run_search(trials=16, words=("optimizer=sgd",), space=space, sampler="random", seed=1)
     states = {tuple(trial.params.values()): trial.state.name for trial in study.get_trials()}
     assert states == {
         (0.9, False): "COMPLETE",
@@ -262,7 +266,7 @@ def test_a_trial_of_values_that_do_not_go_together_has_failed(found: Callable[..
     }
 
 
-def test_a_key_that_only_one_of_the_choices_has_is_refused(found: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_key_that_only_one_of_the_choices_has_is_refused(run_search: Callable[..., Any], tmp_path: Path) -> None:
     space = {"model": ["article", "mlp"], "model.blocks.0.channels": [4, 8]}
     words = [word for word in TINY if not word.startswith("model")]
     cfg = SearchConfig(space=space, trials=6, pruner="none", sampler="random")
@@ -272,7 +276,7 @@ def test_a_key_that_only_one_of_the_choices_has_is_refused(found: Callable[..., 
 
 @pytest.mark.slow
 def test_the_best_trial_is_an_experiment_that_repeats_it(
-    found: Callable[..., Any], tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_search: Callable[..., Any], tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_ROOT", str(tiny_mnist))
     words = ["model=strided", "optimizer=sgd", "optimizer.momentum=0.5", "trainer.max_epochs=1", "data.val_size=40"]
@@ -291,16 +295,16 @@ def test_the_best_trial_is_an_experiment_that_repeats_it(
 
 
 @pytest.mark.slow
-def test_what_mattered(found: Callable[..., Any], tmp_path: Path) -> None:
-    study = found(trials=5)
-    shares = importances(study)
-    assert set(shares) == set(SPACE)
-    assert sum(shares.values()) == pytest.approx(1, abs=0.01)
-    assert importances(study) == shares
-    files = write_importance(tmp_path, shares)
+def test_the_importance_of_each_key(run_search: Callable[..., Any], tmp_path: Path) -> None:
+    study = run_search(trials=5)
+    fractions = importances(study)
+    assert set(fractions) == set(SPACE)
+    assert sum(fractions.values()) == pytest.approx(1, abs=0.01)
+    assert importances(study) == fractions
+    files = write_importance(tmp_path, fractions)
     assert [path.name for path in files] == ["importance.json", "importance.png"]
-    assert json.loads(files[0].read_text()) == shares
-    assert importances(found(trials=1, name="one")) == {}
+    assert json.loads(files[0].read_text()) == fractions
+    assert importances(run_search(trials=1, name="one")) == {}
     assert write_importance(tmp_path, {}) == []
 
 
@@ -321,7 +325,7 @@ def test_what_mattered(found: Callable[..., Any], tmp_path: Path) -> None:
         {"low": 1, "high": 9, "log": 1},
     ],
 )
-def test_a_space_that_is_none(values: Any, tmp_path: Path) -> None:
+def test_invalid_values_of_a_space_are_refused(values: Any, tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(json.dumps({"space": {"optimizer.lr": values}}))
     with pytest.raises(UserError, match=r"space\.optimizer\.lr: .* is not allowed; it has to be a list of values"):
@@ -338,7 +342,7 @@ def test_a_space_that_is_none(values: Any, tmp_path: Path) -> None:
         ("{space: {seed: [1]}, pruner: axe}", "pruner=axe is not allowed"),
     ],
 )
-def test_a_file_that_is_no_search(content: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_search_file_is_refused(content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(content)
     with pytest.raises(UserError, match=message):
         search.read(tmp_path / "space.yaml")
@@ -361,7 +365,9 @@ def test_a_file_that_is_no_search(content: str, message: str, tmp_path: Path) ->
         ({"seed": [1]}, ["data.val_size=0"], "compares validation accuracies"),
     ],
 )
-def test_what_cannot_be_searched(space: Any, words: list[str], message: str, tmp_path: Path) -> None:
+def test_an_impossible_search_is_refused_before_it_starts(
+    space: Any, words: list[str], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=message):
         search.search(SearchConfig(space=space), words, tmp_path / "search")
     assert not (tmp_path / "search").exists()
@@ -371,7 +377,7 @@ FIXED = [word for word in QUICK if not word.startswith("optimizer.lr")]
 COMMAND = ["-m", "digits", "search", *FIXED, "model.head.dropout=0.2"]
 
 
-def begin(folder: Path, name: str, *words: str) -> Forked:
+def start_search(folder: Path, name: str, *words: str) -> Forked:
     (folder / "space.yaml").write_text(json.dumps({"space": {"optimizer.lr": {"low": 1e-4, "high": 0.1, "log": True}}}))
     return Forked(*COMMAND, *words, "--space", "space.yaml", "--output", name, cwd=folder)
 
@@ -382,10 +388,10 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path: Path) -> None:
-    """Each time when its journal has come to a certain length."""
+def test_a_repeatedly_killed_search_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
+    """Each kill comes when the journal has reached a certain length."""
     words = ("--trials", "6", "trainer.max_epochs=3")
-    whole = begin(tmp_path, "the whole", *words)
+    whole = start_search(tmp_path, "the whole", *words)
     out = whole.printed(120)
     assert whole.returncode == 0, out
     assert "Importance after the first epoch: optimizer.lr 100 %" in out
@@ -394,7 +400,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_pat
     journal = tmp_path / "cut" / FILE
     kills = zip((0.1, 0.3, 0.5, 0.8), (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGKILL), strict=True)
     for fraction, number in kills:
-        process = begin(tmp_path, "cut", *words)
+        process = start_search(tmp_path, "cut", *words)
         while not journal.exists() or journal.stat().st_size < fraction * size:
             assert process.poll() is None, process.printed()
             time.sleep(0.01)
@@ -402,7 +408,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_pat
         out = process.printed()
         assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), out
         assert "Traceback" not in out
-    last = begin(tmp_path, "cut", *words)
+    last = start_search(tmp_path, "cut", *words)
     out = last.printed(120)
     assert last.returncode == 0, out
     assert rows(tmp_path / "cut") == rows(tmp_path / "the whole")
@@ -410,8 +416,8 @@ def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_a_trial_whose_choice_was_cut_off_is_completed(
-    sampler: str, found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def test_a_trial_interrupted_while_values_are_chosen_is_completed(
+    sampler: str, run_search: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import optuna
 
@@ -430,53 +436,55 @@ def test_a_trial_whose_choice_was_cut_off_is_completed(
     with monkeypatch.context() as patch:
         patch.setattr(optuna.Trial, "_suggest", stop)
         with pytest.raises(KeyboardInterrupt):
-            found(trials=4, space=wide, sampler=sampler)
-    trials = found(trials=4, space=wide, sampler=sampler).get_trials()
+            run_search(trials=4, space=wide, sampler=sampler)
+    trials = run_search(trials=4, space=wide, sampler=sampler).get_trials()
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
     assert all(trial.params.keys() == wide.keys() for trial in trials)
-    assert len({trial.params["optimizer.lr"] for trial in trials}) == 4  # nothing is chosen twice
+    assert len({trial.params["optimizer.lr"] for trial in trials}) == 4  # no value is chosen twice
 
 
 @pytest.mark.slow
-def test_a_signal_that_comes_as_a_trial_is_given_up_ends_the_search(
-    found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def test_a_signal_while_a_trial_is_pruned_ends_the_search(
+    run_search: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import optuna
 
-    def give_up(report: Report, *_: Any) -> None:
+    def prune(report: Report, *_: Any) -> None:
         report.trial.report(0.5, 1)
         signal.raise_signal(signal.SIGTERM)
         raise optuna.TrialPruned
 
     with restored():
         signals.install_handlers()
-        monkeypatch.setattr(Report, "on_validation_end", give_up)
+        monkeypatch.setattr(Report, "on_validation_end", prune)
         try:
             with pytest.raises(signals.Interrupted):
-                found(trials=3)
+                run_search(trials=3)
         finally:
             signals.forget()
 
 
 @pytest.mark.slow
 def test_two_processes_share_a_search(tmp_path: Path) -> None:
-    both = [begin(tmp_path, "search", "--trials", "8") for _ in range(2)]
+    both = [start_search(tmp_path, "search", "--trials", "8") for _ in range(2)]
     outputs = [process.printed(200) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     trials = [line for text in outputs for line in text.splitlines() if line.startswith("Trial ")]
     assert len(trials) == 8
     assert all(any(line.startswith(f"Trial {number} of 8") for line in trials) for number in range(1, 9))
-    assert all("Trial" in text for text in outputs)  # each had some
+    assert all("Trial" in text for text in outputs)  # each process ran some of them
 
 
-def test_without_optuna_it_is_said_what_to_install(found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_optuna_a_message_says_what_to_install(
+    run_search: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match="pip install optuna"):
-        found()
+        run_search()
 
 
 @pytest.mark.slow
-def test_a_search_of_which_nothing_comes_ends_in_1(tmp_path: Path) -> None:
+def test_a_search_without_a_finished_trial_exits_with_1(tmp_path: Path) -> None:
     space = {"space": {"optimizer.lr": [1e30, 2e30]}, "trials": 2}
     (tmp_path / "space.yaml").write_text(json.dumps(space))
     words = [*COMMAND, "optimizer=sgd", "scheduler=none", "--space", "space.yaml", "--output", "search"]
@@ -486,11 +494,11 @@ def test_a_search_of_which_nothing_comes_ends_in_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_seeds_inside_a_search(
-    found: Callable[..., Any], tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_search_with_several_seeds_per_trial(
+    run_search: Callable[..., Any], tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A trial is the mean over its seeds; the best one is trained with fresh seeds, and both results are reported."""
-    study = found(trials=2, seeds=2)
+    study = run_search(trials=2, seeds=2)
     first, second = study.get_trials()
     for trial, numbers in ((first, (0, 1)), (second, (2, 3))):
         runs = [Run(tmp_path / f"search/{number}") for number in numbers]
@@ -513,13 +521,15 @@ def test_seeds_inside_a_search(
     assert f"validation {100 * study.best_value:.2f} % with the 2 seeds that chose it" in text
     monkeypatch.setattr(training, "_train", None)  # nothing is trained again
     assert search.train_winner(study, cfg, words, tmp_path / "search") == fresh
-    assert [len(row.jobs) for row in rank(tmp_path / "search").rows] == [2, 2]  # the fresh ones are not of the search
+    assert [len(row.jobs) for row in rank(tmp_path / "search").rows] == [2, 2]  # the fresh runs are not part of it
 
 
 @pytest.mark.slow
-def test_a_trial_of_several_seeds_goes_on(found: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut after each training, it ends as if it had not been."""
-    whole = found(trials=2, seeds=2, name="whole")
+def test_a_trial_of_several_seeds_resumes_after_each_training(
+    run_search: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted after each training, the search ends like an uninterrupted one."""
+    whole = run_search(trials=2, seeds=2, name="whole")
     train = training.train
 
     def stop(*args: Any, **kwargs: Any) -> Any:
@@ -530,46 +540,46 @@ def test_a_trial_of_several_seeds_goes_on(found: Callable[..., Any], monkeypatch
         with monkeypatch.context() as patch:
             patch.setattr(training, "train", stop)
             with pytest.raises(KeyboardInterrupt):
-                found(trials=2, seeds=2, name="cut")
-    assert summary(found(trials=2, seeds=2, name="cut")) == summary(whole)
+                run_search(trials=2, seeds=2, name="cut")
+    assert summary(run_search(trials=2, seeds=2, name="cut")) == summary(whole)
 
 
 @pytest.mark.slow
 def test_a_later_seed_that_falls_behind_ends_its_trial(
-    found: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_search: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first seed was fine; the second one is given up, and a third one is not begun."""
+    """The first seed is fine, the second one is pruned, and the third one does not start."""
     report = Report.on_validation_end
 
-    def unlucky(self: Report, trainer: Any, module: Any) -> None:
+    def prune_later_seeds(self: Report, trainer: Any, module: Any) -> None:
         if self.trial.number and self.before:
             raise optuna.TrialPruned
         report(self, trainer, module)
 
-    monkeypatch.setattr(Report, "on_validation_end", unlucky)
-    study = found(trials=2, seeds=3)
+    monkeypatch.setattr(Report, "on_validation_end", prune_later_seeds)
+    study = run_search(trials=2, seeds=3)
     assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE", "PRUNED"]
     assert Run(tmp_path / "search/3").results
     assert Run(tmp_path / "search/4").state().startswith("pruned: given up after epoch 0 with seed=1, at ")
     assert not (tmp_path / "search/5").exists()
     board = rank(tmp_path / "search")
     assert board.failures == 0
-    assert [len(row.jobs) for row in board.ranked] == [3]  # the other trial has no rank, however good its first seed
+    assert [len(row.jobs) for row in board.ranked] == [3]  # the pruned trial has no rank, however good its first seed
     assert int(board.best().name) < 3
 
 
-def test_a_search_keeps_its_seeds(tmp_path: Path) -> None:
+def test_a_search_refuses_another_number_of_seeds(tmp_path: Path) -> None:
     search._claim(SearchConfig(space=SPACE, seeds=2), [], tmp_path)
     search._claim(SearchConfig(space=SPACE, seeds=2, trials=9), [], tmp_path)
     with pytest.raises(UserError, match="holds another search, with seeds=2 instead of 3"):
         search._claim(SearchConfig(space=SPACE, seeds=3), [], tmp_path)
     file = tmp_path / "search.json"
     earlier = {key: value for key, value in json.loads(file.read_text()).items() if key != "seeds"}
-    file.write_text(json.dumps(earlier))  # of an earlier version
+    file.write_text(json.dumps(earlier))  # as an earlier version wrote it
     search._claim(SearchConfig(space=SPACE), [], tmp_path)
 
 
-def test_seeds_are_chosen_once(tmp_path: Path) -> None:
+def test_the_seeds_of_a_trial_and_the_numbers_of_its_runs(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text("space: {seed: [0, 1]}\nseeds: 2\n")
     with pytest.raises(UserError, match="seed is in the space"):

@@ -1,4 +1,4 @@
-"""Sweeps that are cut off, and that run several jobs at once: the same leaderboard in the end."""
+"""Interrupted and parallel sweeps: they end with the same leaderboard as one job after the other."""
 
 import functools
 import json
@@ -29,20 +29,20 @@ ONE_EPOCH = ["-m", *QUICK, "trainer.max_epochs=1", "model.head.dropout=0.3"]
 FOUR_JOBS = [*ONE_EPOCH, "optimizer.lr=0.01,0.001", "seed=0,1"]
 TWO_JOBS = [*ONE_EPOCH, "optimizer.lr=0.01", "seed=0,1"]
 JOBLIB, LOCAL = "hydra/launcher=joblib", "hydra/launcher=processes"
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # in every process: the order of sums depends on their number
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # in every process: the order of sums depends on the number of threads
 
 Board = list[dict[str, Any]]
 
 
 def board(sweep: Path) -> Board:
-    """What a sweep has found, without the times."""
+    """The rows of a sweep's leaderboard, without the training times."""
     rows: Board = json.loads((sweep / "leaderboard.json").read_text())["rows"]
     return [{key: value for key, value in row.items() if key != "train_seconds"} for row in rows]
 
 
 @pytest.fixture(scope="module")
 def uncut(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Board]:
-    """The leaderboard of a sweep that is not cut off, one job after the other; the tests of a process share it."""
+    """A function that returns the leaderboard of an uninterrupted sweep, which runs once for the tests of a process."""
 
     @functools.cache
     def uncut(*words: str) -> Board:
@@ -55,7 +55,7 @@ def uncut(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Board]:
 
 
 @pytest.mark.slow
-def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path: Path) -> None:
+def test_a_repeatedly_killed_sweep_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     rng = random.Random(0)
     started = time.monotonic()
     done = run(TRAIN, *FOUR_JOBS, "hydra.sweep.dir=whole", cwd=tmp_path)
@@ -81,7 +81,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path
 
 
 @pytest.mark.slow
-def test_a_job_that_is_killed_goes_on_from_its_checkpoint(tmp_path: Path, uncut: Callable[..., Board]) -> None:
+def test_a_killed_job_resumes_from_its_checkpoint(tmp_path: Path, uncut: Callable[..., Board]) -> None:
     words = [*TWO_JOBS, "trainer.limit_train_batches=1.0", "callbacks.checkpoint.every_n_steps=1"]
     process = Forked(TRAIN, *words, "hydra.sweep.dir=cut", cwd=tmp_path, **ONE_THREAD)
     wait_for(tmp_path / "cut/1/checkpoints/last.ckpt", process)
@@ -95,8 +95,8 @@ def test_a_job_that_is_killed_goes_on_from_its_checkpoint(tmp_path: Path, uncut:
 
 @pytest.mark.linux
 @pytest.mark.long
-def test_jobs_that_outlive_their_sweep_are_waited_for(tmp_path: Path) -> None:
-    """As submitit's do, and a cluster's: the same command, while they train, ends with what they find."""
+def test_a_sweep_waits_for_jobs_that_outlived_the_killed_one(tmp_path: Path) -> None:
+    """Submitit's jobs survive their sweep. The same command waits for them, and ends with their results."""
     words = [*TWO_JOBS, LOCAL, "trainer.limit_train_batches=1.0", "trainer.max_epochs=9", "hydra.sweep.dir=cut"]
     process = start_cold(TRAIN, *words, cwd=tmp_path)
     for job in range(2):
@@ -105,16 +105,16 @@ def test_jobs_that_outlive_their_sweep_are_waited_for(tmp_path: Path) -> None:
     process.wait()
     assert process.stdout
     process.stdout.close()
-    left = jobs_in(tmp_path)
-    assert len(left) >= 2
-    for pid in left:
+    survivors = jobs_in(tmp_path)
+    assert len(survivors) >= 2
+    for pid in survivors:
         os.kill(pid, signal.SIGSTOP)
     second = start_cold(TRAIN, *words, cwd=tmp_path)
     logs = [tmp_path / f"cut/{job}/train.log" for job in range(2)]
     while not all("Another process is training in" in file.read_text() for file in logs):
         assert second.poll() is None
         time.sleep(0.1)
-    for pid in left:
+    for pid in survivors:
         os.kill(pid, signal.SIGCONT)
     out, _ = second.communicate(timeout=300)
     assert second.returncode == 0, out
@@ -125,14 +125,14 @@ def test_jobs_that_outlive_their_sweep_are_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "launcher", [pytest.param(JOBLIB, marks=pytest.mark.slow), pytest.param(LOCAL, marks=pytest.mark.long)]
 )
-def test_jobs_at_once(launcher: str, tmp_path: Path) -> None:
+def test_parallel_jobs_give_the_same_leaderboard(launcher: str, tmp_path: Path) -> None:
     words = [*ONE_EPOCH, "optimizer.lr=0.01,1e30,0.001", "seed=0", "optimizer=sgd", "scheduler=none"]
     one_by_one = run(TRAIN, *words, "hydra.sweep.dir=a", cwd=tmp_path, **ONE_THREAD)
     together = run_cold(TRAIN, *words, launcher, "hydra.sweep.dir=b", cwd=tmp_path, **ONE_THREAD)
-    assert one_by_one.returncode == together.returncode == 1  # for the rate that diverges
+    assert one_by_one.returncode == together.returncode == 1  # because one learning rate diverges
     assert board(tmp_path / "a") == board(tmp_path / "b")
     assert "Traceback" not in together.stderr
-    assert "loss of the batch" not in together.stdout  # of several jobs, lines would mix
+    assert "loss of the batch" not in together.stdout  # the lines of parallel jobs would mix
     lines = [line for line in together.stdout.splitlines() if line.startswith("Job ")]
     assert len(lines) == 3
     assert sum("failed: the loss is" in line for line in lines) == 1
@@ -146,14 +146,14 @@ def test_jobs_at_once(launcher: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_jobs_at_once_that_are_cut_off(
+def test_interrupted_parallel_jobs_can_be_resumed(
     number: signal.Signals, code: int, tmp_path: Path, uncut: Callable[..., Board]
 ) -> None:
     words = [*TWO_JOBS, "trainer.limit_train_batches=1.0", "trainer.max_epochs=3"]
     process = start_cold(TRAIN, *words, JOBLIB, "hydra.sweep.dir=cut", cwd=tmp_path, **ONE_THREAD)
     wait_for(tmp_path / "cut/0/checkpoints/last.ckpt", process)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)  # the pipe is open until the last job has ended too
+    output, _ = process.communicate(timeout=60)  # returns when the last job, too, has closed the pipe
     assert process.returncode == code
     assert "Traceback" not in output
     if number != signal.SIGKILL:
@@ -165,14 +165,14 @@ def test_jobs_at_once_that_are_cut_off(
 
 @pytest.mark.linux
 @pytest.mark.slow
-def test_a_job_that_runs_out_of_time_goes_on(tmp_path: Path, uncut: Callable[..., Board]) -> None:
-    """By submitit's signal, upon which it, or Slurm, submits the job again."""
+def test_a_job_that_runs_out_of_time_is_resubmitted_and_resumes(tmp_path: Path, uncut: Callable[..., Board]) -> None:
+    """At submitit's signal, the job saves itself; then submitit, or Slurm, submits it again."""
     words = [*ONE_EPOCH, "seed=0", "trainer.limit_train_batches=1.0", "trainer.max_epochs=6"]
     process = start_cold(TRAIN, *words, LOCAL, "hydra.sweep.dir=cut", cwd=tmp_path, **ONE_THREAD)
     wait_for(tmp_path / "cut/0/checkpoints/last.ckpt", process)
-    begun = jobs_in(tmp_path)
-    assert begun
-    for pid in begun:
+    pids = jobs_in(tmp_path)
+    assert pids
+    for pid in pids:
         os.kill(pid, signal.SIGUSR2)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
@@ -184,12 +184,12 @@ def test_a_job_that_runs_out_of_time_goes_on(tmp_path: Path, uncut: Callable[...
 
 
 def jobs_in(folder: Path) -> list[int]:
-    """The processes that submitit has begun for the jobs of a sweep in a folder."""
+    """The processes that submitit has started for the jobs of a sweep in a folder."""
     return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _is_job(pid, folder)]
 
 
 def _is_job(pid: int, folder: Path) -> bool:
-    """Whether a process is what submitit has begun for a job of a sweep in a folder."""
+    """Whether submitit has started a process for a job of a sweep in a folder."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
         return b"submitit.core._submit" in command and os.readlink(f"/proc/{pid}/cwd") == str(folder)
@@ -201,7 +201,7 @@ def _is_job(pid: int, folder: Path) -> bool:
 @pytest.mark.parametrize(
     "launcher", [pytest.param(JOBLIB, marks=pytest.mark.slow), pytest.param(LOCAL, marks=pytest.mark.long)]
 )
-def test_a_job_whose_process_is_killed_ends_the_sweep_which_goes_on(
+def test_a_killed_job_ends_its_sweep_which_can_be_resumed(
     launcher: str, tmp_path: Path, uncut: Callable[..., Board]
 ) -> None:
     whole = [*TWO_JOBS, "trainer.limit_train_batches=1.0"]
@@ -225,29 +225,29 @@ def test_a_job_whose_process_is_killed_ends_the_sweep_which_goes_on(
     second = run_cold(TRAIN, *words, launcher, cwd=tmp_path, **ONE_THREAD)
     assert second.returncode == 0, second.stderr
     lines = [line for line in second.stdout.splitlines() if line.startswith("Job ")]
-    assert 1 <= len(lines) <= 2  # those that had no result
+    assert 1 <= len(lines) <= 2  # only those without a result
     assert lines[-1].endswith("2 done")
     assert board(tmp_path / "cut") == uncut(*whole)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("srun") is not None, reason="there is Slurm")
-def test_without_slurm_it_is_said(tmp_path: Path) -> None:
+def test_a_missing_slurm_is_reported(tmp_path: Path) -> None:
     done = run(TRAIN, *TWO_JOBS, "hydra/launcher=slurm", "hydra.sweep.dir=here", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "Error: hydra/launcher=slurm: there is no Slurm on this machine (srun).\n"
 
 
 @pytest.mark.slow
-def test_one_at_once_is_as_one_by_one(tmp_path: Path) -> None:
-    """In this process, which a shell's end does not concern, and whose lines do not mix."""
+def test_joblib_with_one_job_at_a_time_runs_it_in_its_own_process(tmp_path: Path) -> None:
+    """The jobs run in the sweep's own process, so their lines do not mix, and the screen shows them."""
     done = run(TRAIN, *TWO_JOBS, JOBLIB, "hydra.launcher.n_jobs=1", "hydra.sweep.dir=here", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Test accuracy") == 2
 
 
 @pytest.mark.slow
-def test_jobs_at_once_share_the_cores_and_have_pages_of_their_own_though_nobody_reads(tmp_path: Path) -> None:
+def test_parallel_jobs_share_the_cores_and_write_to_all_loggers(tmp_path: Path) -> None:
     (tmp_path / "conf/logger").mkdir(parents=True)
     (tmp_path / "conf/logger/all.yaml").write_text("defaults: [tensorboard, wandb, mlflow]\n")
     words = ["--config-dir=conf", *TWO_JOBS, "logger=all", "notes='as it was'", "hydra.sweep.dir=here"]
@@ -274,7 +274,7 @@ def test_jobs_at_once_share_the_cores_and_have_pages_of_their_own_though_nobody_
     assert tags["mlflow.note.content"] == "as it was"
     assert "first" in tags
     second = run(TRAIN, *words, "tags=[second]", cwd=tmp_path, WANDB_MODE="offline")
-    assert second.returncode == 0, second.stderr  # what is said of a run is free
+    assert second.returncode == 0, second.stderr  # tags may change: they do not change the result
     assert second.stdout.count("Finished before") == 2
 
 
@@ -282,7 +282,7 @@ def test_jobs_at_once_share_the_cores_and_have_pages_of_their_own_though_nobody_
     ("jobs", "gpus", "cores", "gigabytes", "at_once"),
     [(9, 0, 4, 64, 4), (3, 0, 4, 64, 3), (9, 0, 64, 7, 3), (9, 2, 64, 64, 2), (1, 8, 64, 64, 1), (9, 0, 4, 1, 1)],
 )
-def test_a_sane_number_of_jobs(
+def test_the_number_of_parallel_jobs_fits_the_machine(
     jobs: int, gpus: int, cores: int, gigabytes: float, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_processes, "CONTAINER_MEMORY", tmp_path / "memory.max")
@@ -297,12 +297,12 @@ def test_a_sane_number_of_jobs(
     )
     (tmp_path / "memory.max").write_text("max\n")
     assert job_processes.jobs_at_once(jobs) == at_once
-    (tmp_path / "memory.max").write_text("4000000000\n")  # bytes: a container's
+    (tmp_path / "memory.max").write_text("4000000000\n")  # a container's limit, in bytes
     assert job_processes.jobs_at_once(jobs, "cpu") == max(1, min(jobs, cores, int(gigabytes // 2), 2))
 
 
-def test_a_job_that_is_tried_again_has_not_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its results are away while it trains."""
+def test_a_retried_job_is_reported_only_when_it_ends_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """While it trains again, its results file does not exist."""
     runs = [Run(tmp_path / name) for name in "ab"]
     for run_ in runs:
         run_.path.mkdir()
@@ -323,10 +323,10 @@ def test_a_job_that_is_tried_again_has_not_ended(tmp_path: Path, capsys: pytest.
         ("0,1", "gpu", ["[1]"], True),
         ("0,1", "gpu", ["1", "-1", "auto"], False),
         ("0,1", "cpu", ["2"], False),
-        ("0", "gpu", ["2"], False),  # of which the training tells that there is one
+        ("0", "gpu", ["2"], False),  # the training itself reports that there is only one
     ],
 )
-def test_jobs_of_several_gpus_are_not_run_at_once(
+def test_parallel_jobs_that_choose_their_gpus_are_refused(
     gpus: str, accelerator: str, devices: list[str], refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
@@ -345,7 +345,7 @@ sys.stdin.read()
 """
 
 
-def test_each_job_has_a_gpu_of_its_own_where_there_are_enough(tmp_path: Path) -> None:
+def test_each_job_gets_the_gpu_that_the_fewest_jobs_use(tmp_path: Path) -> None:
     def take(gpus: str) -> tuple[subprocess.Popen[str], str]:
         process = subprocess.Popen(
             [sys.executable, "-c", TAKE],
@@ -369,7 +369,7 @@ def test_each_job_has_a_gpu_of_its_own_where_there_are_enough(tmp_path: Path) ->
         process.communicate("")
 
 
-def test_gpus_that_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_listed_by_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 'GPU 0: One (UUID: GPU-1)'\necho 'GPU 1: Two (UUID: GPU-2)'\n")
     program.chmod(0o755)
