@@ -1,1 +1,1 @@
-"""Trainings that are cut off in every way there is, and gone on with."""
+"""Trainings that are cut off and resumed, damaged files, wrong input, and repeated trainings."""

@@ -1,8 +1,8 @@
-"""Cuts real trainings off again and again, goes on with each, and compares its end with that of an uncut one.
+"""Cuts real trainings off repeatedly, resumes them, and compares the results with those of uninterrupted trainings.
 
-python -m tests.faults.harness [CUTS [SEED]]     so many of each kind; prints JSON; exit code 1 if one lost something
+python -m tests.faults.harness [CUTS [SEED]]     CUTS of each kind; prints JSON; exit code 1 if one lost anything
 
-Each training is a process of its own, forked from this one, which has imported all that is slow to import and computes
+Each training is a process of its own. It is forked from this one, which imports the slow modules once and computes
 nothing itself.
 """
 
@@ -26,10 +26,10 @@ from lightning import Callback
 
 from digits.cli.train import write_report
 from digits.data import sample
-from digits.explanation import report  # noqa: F401  # the report's imports take a second
+from digits.explanation import report  # noqa: F401  # imported before the forks: it takes a second
 from digits.runs.run import Run
 from digits.signals import exit_codes, forward_to_scheduler
-from digits.training import train as training  # the report's imports take a second
+from digits.training import train as training
 
 from ..helpers import composed
 
@@ -56,13 +56,13 @@ CONFIGURATIONS = {
     "gradients added up": ["trainer.accumulate_grad_batches=4", "scheduler=cosine"],
     "augmented, moving average": ["data/augment=erase", "averaging=ema"],
 }
-MOST_CUTS = 8  # of one training
-MOST_UNCUT = 30  # trainings in a row that end before they are cut
-OFTEN = ["callbacks.checkpoint.every_n_steps=7", "callbacks.checkpoint.every_n_seconds=0.2"]
+MOST_CUTS = 8  # per training
+MOST_UNCUT = 30  # trainings in a row that end before they are cut off
+SAVE_OFTEN = ["callbacks.checkpoint.every_n_steps=7", "callbacks.checkpoint.every_n_seconds=0.2"]
 
 
 class CutOffError(Exception):
-    """Stands for any error of a program."""
+    """Stands for any error in a training."""
 
 
 class FailAt(Callback):
@@ -81,11 +81,11 @@ class Kind:
     """One way to be cut off.
 
     Attributes:
-        signal: What the process is sent after a random time; 0 for nothing.
+        signal: The signal that the process receives after a random time; 0 for none.
         spoil: Called in the process before it trains.
-        codes: The exit codes that it may end with; -9 for one that was killed.
-        cuts: How often it happened.
-        survived: And how often the training went on to the same end.
+        codes: The expected exit codes; negative if a signal kills the process, such as -9.
+        cuts: How often it has happened.
+        survived: How often the training then resumed to the same end.
     """
 
     signal: int
@@ -100,7 +100,7 @@ def nothing(rng: random.Random) -> None:
 
 
 def fail_somewhere(rng: random.Random) -> None:
-    """Have the training raise an error at a random step."""
+    """Make the training raise an error at a random step."""
     build = training.build_trainer
 
     def failing(*args: Any) -> Any:
@@ -112,15 +112,15 @@ def fail_somewhere(rng: random.Random) -> None:
 
 
 def fill_the_disk(rng: random.Random) -> None:
-    """Let no file grow beyond a random size, of those that the files have; writing fails within it."""
-    for stream in (1, 2):  # the log of this harness is not one of a run
+    """Limit all files to a random size, from 100 bytes to 500 kB: writing beyond it fails."""
+    for stream in (1, 2):  # so that the limit does not apply to the harness's own log
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     size = round(10 ** rng.uniform(2, 5.7))
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def listen_to_a_scheduler(rng: random.Random) -> None:
-    """Have a signal end the process at once, as submitit has, once it has submitted the job again."""
+    """Let a signal end the process at once, as submitit's handler does after it has submitted the job again."""
     signal.signal(signal.SIGUSR2, lambda number, frame: sys.exit(128 + number))
 
 
@@ -136,7 +136,7 @@ KINDS = {
 
 @dataclass
 class Figures:
-    """What came of it all."""
+    """The totals over all trainings, printed as JSON."""
 
     cuts: int = 0
     survived: int = 0
@@ -147,7 +147,7 @@ class Figures:
 
 
 def begin(words: list[str], directory: Path, spoil: Callable[[], None] = lambda: None) -> int:
-    """Fork a process that trains, and return its number once it listens to signals."""
+    """Fork a process that trains, and return its process ID once it handles signals."""
     ready, listening = os.pipe()
     process = os.fork()
     if process:
@@ -174,13 +174,13 @@ def begin(words: list[str], directory: Path, spoil: Callable[[], None] = lambda:
         os._exit(code)
 
 
-def end_of(process: int) -> int:
-    """Wait for a process; its exit code, or a signal's number below 0."""
+def exit_code_of(process: int) -> int:
+    """Wait for a process, and return its exit code, or the negative number of the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def contents(directory: Path) -> dict[str, Any]:
-    """All that two runs of a configuration have in common, if nothing was lost."""
+    """Everything that must be equal in two runs of the same configuration."""
     run = Run(directory)
     results = run.results
     assert results is not None, f"{directory} has no results"
@@ -198,14 +198,14 @@ def contents(directory: Path) -> dict[str, Any]:
 
 
 def cut(kind: Kind, words: list[str], directory: Path, seconds: float, rng: random.Random) -> bool:
-    """Train until it is cut off, or done; whether it was cut off."""
+    """Train until the training is cut off or finished, and return whether it was cut off."""
     seed = rng.random()
-    process = begin([*words, *OFTEN], directory, lambda: kind.spoil(random.Random(seed)))
+    process = begin([*words, *SAVE_OFTEN], directory, lambda: kind.spoil(random.Random(seed)))
     if kind.signal:
         time.sleep(rng.uniform(0, seconds))
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, kind.signal)
-    code = end_of(process)
+    code = exit_code_of(process)
     if code and code not in kind.codes:
         log = Path(f"{directory}.log").read_text(encoding="utf-8")
         raise AssertionError(f"ended with {code}, where {kind.codes} were expected: {log[-3000:]}")
@@ -216,14 +216,14 @@ def chains(folder: Path, cuts: int, rng: random.Random) -> Iterator[tuple[str, i
     """Cut trainings off until there are enough cuts of each kind.
 
     Yields:
-        The kind, how many cuts a training had, and what it lost by them.
+        The kind, the number of cuts of a training, and what it lost.
     """
     whole: dict[str, tuple[dict[str, Any], float]] = {}
     for name, words in CONFIGURATIONS.items():
         directory = folder / "whole" / name
         started = time.perf_counter()
         directory.parent.mkdir(exist_ok=True)
-        assert end_of(begin(words, directory)) == 0, (folder / f"whole/{name}.log").read_text()
+        assert exit_code_of(begin(words, directory)) == 0, (folder / f"whole/{name}.log").read_text()
         whole[name] = contents(directory), time.perf_counter() - started
     number = 0
     for kind_name, kind in KINDS.items():
@@ -238,7 +238,7 @@ def chains(folder: Path, cuts: int, rng: random.Random) -> Iterator[tuple[str, i
             while times < min(MOST_CUTS, 2 * cuts) and cut(kind, CONFIGURATIONS[name], directory, seconds, rng):
                 times += 1
             if not (Run(directory).results and Run(directory).report_file.exists()):
-                assert end_of(begin([*CONFIGURATIONS[name], *OFTEN], directory)) == 0, Path(
+                assert exit_code_of(begin([*CONFIGURATIONS[name], *SAVE_OFTEN], directory)) == 0, Path(
                     f"{directory}.log"
                 ).read_text()
             found = contents(directory)
@@ -251,9 +251,9 @@ def chains(folder: Path, cuts: int, rng: random.Random) -> Iterator[tuple[str, i
 
 
 def main(cuts: int = 40, seed: int = 0) -> Figures:
-    """Cut off, go on, compare."""
+    """Cut trainings off, resume them, and compare them with uninterrupted ones."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
-    sample.load()  # once for all
+    sample.load()  # before the forks, so that no training loads it again
     started = time.perf_counter()
     figures = Figures()
     with tempfile.TemporaryDirectory() as folder:

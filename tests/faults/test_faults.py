@@ -1,4 +1,4 @@
-"""The harness that cuts trainings off: once in each way; `make test-faults` does so 50 times."""
+"""Runs the harness that cuts trainings off, with one cut of each kind; `make test-faults` makes 50 of each."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from ..helpers import ROOT
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="trainings are forked")
-def test_nothing_is_lost() -> None:
+def test_trainings_that_are_cut_off_lose_nothing() -> None:
     words = [sys.executable, "-W", "ignore", "-m", "tests.faults.harness", "1"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr

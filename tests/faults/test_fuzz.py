@@ -1,4 +1,4 @@
-"""Files whose bytes were changed at random are read, or refused in a sentence; nothing else."""
+"""Files with random changes are read, or refused with a message of one line; no other error occurs."""
 
 import json
 import struct
@@ -27,7 +27,7 @@ Spoil = Callable[[bytes], bytes]
 
 
 @contextmanager
-def refused_in_a_line() -> Iterator[None]:
+def read_or_refused_in_a_line() -> Iterator[None]:
     try:
         yield
     except UserError as error:
@@ -37,7 +37,7 @@ def refused_in_a_line() -> Iterator[None]:
 
 @st.composite
 def spoilt(draw: st.DrawFn) -> Spoil:
-    """Changes bytes, cuts some out, or puts some in, at up to four places."""
+    """A function that changes, removes or inserts bytes, or cuts off the rest, at up to four places."""
     places = draw(
         st.lists(
             st.tuples(st.floats(0, 1), st.sampled_from(["change", "cut", "insert", "end"]), st.binary(max_size=9)),
@@ -61,38 +61,38 @@ def spoilt(draw: st.DrawFn) -> Spoil:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
 @FEW
 @given(spoil=spoilt())
-def test_pictures(kind: str, spoil: Spoil) -> None:
-    with refused_in_a_line():
+def test_pictures_with_changed_bytes(kind: str, spoil: Spoil) -> None:
+    with read_or_refused_in_a_line():
         picture = opening.read(spoil(encoded(paper(), kind)))
         assert photo.digit(picture).shape == (28, 28)
 
 
 @FEW
-@example(chunks=[(b"acTL", bytes(8))])  # of which Pillow warns
+@example(chunks=[(b"acTL", bytes(8))])  # Pillow warns of this chunk
 @given(chunks=st.lists(st.tuples(st.sampled_from([b"IHDR", b"tEXt", b"PLTE", b"tRNS", b"eXIf", b"acTL"]), st.binary())))
-def test_pngs_whose_chunks_are_whole(chunks: list[tuple[bytes, bytes]]) -> None:
-    """Their checksums are right, so that more of them is read."""
+def test_pngs_with_random_chunks_and_right_checksums(chunks: list[tuple[bytes, bytes]]) -> None:
+    """With right checksums, Pillow reads more of the content."""
     whole = encoded(paper(), "PNG")
-    made = [
+    inserted = [
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     ]
-    with refused_in_a_line():
-        photo.digit(opening.read(whole[:33] + b"".join(made) + whole[33:]))
+    with read_or_refused_in_a_line():
+        photo.digit(opening.read(whole[:33] + b"".join(inserted) + whole[33:]))
 
 
 @FEW
 @given(spoil=spoilt())
-def test_idx_files(spoil: Spoil) -> None:
-    with suppress(ValueError):  # such a file is not one of MNIST's by its checksum, before anybody parses it
+def test_idx_files_with_changed_bytes(spoil: Spoil) -> None:
+    with suppress(ValueError):  # in a command, the checksum is wrong, and the file is not parsed at all
         files.parse_idx(spoil(idx(digits_like(3, 0)[0])))
 
 
 @FEW
 @given(spoil=spoilt())
-def test_checkpoints(spoil: Spoil, sample_run: Path, tmp_path: Path) -> None:
+def test_checkpoints_with_changed_bytes(spoil: Spoil, sample_run: Path, tmp_path: Path) -> None:
     path = tmp_path / "spoilt.ckpt"
     path.write_bytes(spoil((sample_run / "checkpoints/best.ckpt").read_bytes()))
-    with refused_in_a_line():
+    with read_or_refused_in_a_line():
         Checkpoint(path).rated()
 
 
@@ -100,10 +100,10 @@ def test_checkpoints(spoil: Spoil, sample_run: Path, tmp_path: Path) -> None:
 @example(spoil=lambda content: b"\xff" + content, name="metrics.csv")
 @example(spoil=lambda content: b"- [\n" + content, name="config.yaml")
 @given(spoil=spoilt(), name=st.sampled_from(["results.json", "config.yaml", "metrics.csv", "evaluation.json"]))
-def test_what_lies_in_a_run_directory(spoil: Spoil, name: str, sample_run: Path, tmp_path: Path) -> None:
+def test_files_of_a_run_with_changed_bytes(spoil: Spoil, name: str, sample_run: Path, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(spoil((sample_run / name).read_bytes()))
     run = Run(tmp_path)
-    with refused_in_a_line():
+    with read_or_refused_in_a_line():
         run.results, run.read_config(), run.read_metrics(), evaluation.read(tmp_path)
 
 
@@ -114,9 +114,9 @@ def test_what_lies_in_a_run_directory(spoil: Spoil, name: str, sample_run: Path,
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
-def test_json_of_something_else(content: object, tmp_path: Path) -> None:
+def test_json_files_with_other_content(content: object, tmp_path: Path) -> None:
     for name in ("results.json", "evaluation.json"):
         (tmp_path / name).write_text(json.dumps(content))
-    with refused_in_a_line():
+    with read_or_refused_in_a_line():
         _ = Run(tmp_path).results
         evaluation.read(tmp_path)

@@ -1,6 +1,6 @@
 """Wrong input of every kind to every command: an exit code, a line or two, no traceback, and nothing left behind.
 
-The table of it in docs/reliability.md is what these tests see; WRITE_DOCS=1 writes it anew.
+The table in docs/reliability.md shows what these tests see; WRITE_DOCS=1 writes it again.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.slow  # half a minute
 DOCS = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- what the tests see -->\n", "<!-- end -->\n"
 
-# Kinds of input, and the commands; what is asked for on the way is left out, as are keys that make a training short.
+# Commands by the kind of wrong input. Keys that only make a training short are left out; `short` adds them.
 CASES = {
     "Keys and values": [
         "python train.py optimizer.lrr=0.1",
@@ -180,7 +180,7 @@ SHORT = [word for word in TINY if not word.startswith(("data.batch", "data.val",
 
 
 class Payload:
-    """Runs code where it is unpickled."""
+    """Runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("touch ran",)
@@ -206,7 +206,7 @@ def spoil(content: dict[str, Any], name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def place(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a finished run, and with all that is wrong with others."""
+    """A folder with a finished run, and with runs, checkpoints, pictures and data that have something wrong."""
     here = tmp_path_factory.mktemp("place")
     for name in ("run", "unfinished", "failed", "full", "spoilt", "nested"):
         shutil.copytree(sample_run, here / name)
@@ -214,7 +214,7 @@ def place(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     Run(here / "failed").write_failure(RuntimeError("the loss is nan"))
     (here / "spoilt/results.json").write_text("{")
     (here / "nested/config.yaml").write_text("a: &a [1, 2]\nb: [*a, *a]\n")
-    for name in ("evaluation.json", "model.onnx", "report", "explanation"):  # a folder of that name is in the way
+    for name in ("evaluation.json", "model.onnx", "report", "explanation"):  # something else is in the way
         shutil.rmtree(here / "full" / name, ignore_errors=True)
         (here / "full" / name).unlink(missing_ok=True)
     (here / "full/evaluation.json").mkdir()
@@ -280,7 +280,7 @@ def place(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def type_in(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Types a command into this process, where torch is there already and no network is."""
+    """Runs a command in this process, which has imported torch; without a network or a GPU."""
     monkeypatch.chdir(place)
     monkeypatch.delenv("MNIST_ROOT", raising=False)
     for accelerator in (CUDAAccelerator, MPSAccelerator):
@@ -299,14 +299,14 @@ def type_in(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
 
 
 def short(command: str) -> list[str]:
-    """What a training is given on top of what is wrong with it, so that it is over soon."""
+    """Keys that make a training short, except those that the command sets itself."""
     keys = [word.partition("=")[0] for word in shlex.split(command)]
     words = [word for word in SHORT if not word.startswith(("model", *keys))]
     return [*words, *([] if any("hydra.run.dir" in key for key in keys) else ["hydra.run.dir=new"])]
 
 
 WRITING = bool(os.environ.get("WRITE_DOCS"))
-SEEN: dict[str, str] = {}  # rows
+SEEN: dict[str, str] = {}  # rows of the table by their command
 # What a training or a search that is refused may leave behind.
 LEFT = {
     "train.log",
@@ -332,7 +332,7 @@ PHASES = {
 SIGNALS = {"Ctrl-C": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 143)}
 TABLES = {**CASES, "Interrupted": [f"{word} while {phase}" for word in SIGNALS for phase in PHASES]}
 HEAD = "| command | exit code | message |\n|---|---|---|\n"
-VARYING = [r"(?<=as ONNX: ).*", r"/\S*/place\d+/", r"(?<=loss is )\S+(?= at step)"]  # of a machine, or of a processor
+VARYING = [r"(?<=as ONNX: ).*", r"/\S*/place\d+/", r"(?<=loss is )\S+(?= at step)"]  # differs between machines
 
 
 @pytest.mark.parametrize("command", [command for commands in CASES.values() for command in commands])
@@ -347,28 +347,28 @@ def test_wrong_input(command: str, type_in: Callable[..., Done], place: Path) ->
     left = {path.relative_to(place) for path in set(place.rglob("*")) - before}
     shutil.rmtree(place / "new", ignore_errors=True)
     shutil.rmtree(place / "outputs", ignore_errors=True)
-    assert {path.parts[0] for path in left if path.name not in LEFT} <= {"new", "outputs"}  # with a training's log
-    see(command, done.returncode, done.stderr)
+    assert {path.parts[0] for path in left if path.name not in LEFT} <= {"new", "outputs"}  # which contain train.log
+    check_row(command, done.returncode, done.stderr)
 
 
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("word", SIGNALS)
-def test_interrupted(
+def test_interrupted_in_every_phase(
     phase: str, word: str, type_in: Callable[..., Done], place: Path, tiny_mnist: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room, name = PHASES[phase]
+    owner, name = PHASES[phase]
     number, code = SIGNALS[word]
-    done_before = getattr(room, name)
+    original = getattr(owner, name)
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         signal.raise_signal(number)
-        return done_before(*args, **kwargs)
+        return original(*args, **kwargs)
 
-    monkeypatch.setattr(room, name, interrupted)
+    monkeypatch.setattr(owner, name, interrupted)
     data = "nothing" if "fetches" in phase else tiny_mnist
     words = [word for word in TINY if word != "report=false"]
     done = type_in("python train.py", *words, "hydra.run.dir=new", f"data.root={data}")
-    monkeypatch.setattr(room, name, done_before)
+    monkeypatch.setattr(owner, name, original)
     assert done.returncode == code
     assert done.stderr.strip().startswith("Interrupted. To resume: python train.py")
     second = type_in("python train.py", *words, "hydra.run.dir=new", f"data.root={tiny_mnist}")
@@ -377,7 +377,7 @@ def test_interrupted(
     assert not [path for path in (place / "new").rglob(".*") if path.name not in (".lock", ".hydra")]
     shutil.rmtree(place / "new")
     message = re.sub("resume: .*", "resume: python train.py … hydra.run.dir=new", done.stderr)
-    see(f"{word} while {phase}", done.returncode, message)
+    check_row(f"{word} while {phase}", done.returncode, message)
 
 
 EVALUATE, PREDICT = "-m digits evaluate run", "-m digits predict run seven.png"
@@ -387,19 +387,19 @@ EVALUATE, PREDICT = "-m digits evaluate run", "-m digits predict run seven.png"
 @pytest.mark.parametrize(
     ("command", "moments"),
     [
-        (PREDICT, (0.05, 0.3, 1.0)),  # before a line of ours, amid our imports, amid torch's
+        (PREDICT, (0.05, 0.3, 1.0)),  # before our first line, during our imports, during torch's
         *(
             pytest.param(command, (0.05, 0.15, 0.3, 0.6, 1.0, 1.6), marks=pytest.mark.long)
             for command in (f"{TRAIN} data=sample", EVALUATE, PREDICT)
         ),
     ],
 )
-def test_interrupted_while_it_is_imported(
+def test_interrupted_during_imports(
     command: str, moments: tuple[float, ...], number: signal.Signals, place: Path
 ) -> None:
-    """At moments of the first seconds, from before Python runs a line of ours to after its work is done.
+    """At several moments, from before Python runs our first line to after the work is done.
 
-    Until our first line, ``import signal``, is run, Python reports an interruption itself.
+    Until our first line, ``import signal``, has run, Python itself reports an interruption.
     """
     words = shlex.split(command)
     finishes = TRAIN not in command
@@ -432,13 +432,13 @@ def test_interrupted_while_it_is_imported(
     shutil.rmtree(place / "outputs", ignore_errors=True)
 
 
-def test_the_table_in_the_docs() -> None:
-    """It is made of a row for each of what is tried, which the tests above compare; or it is written anew."""
+def test_the_table_in_the_docs_has_a_row_for_every_case() -> None:
+    """The tests above compare the content of the rows. With WRITE_DOCS=1, write the table."""
     text = DOCS.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     written, _, after = rest.partition(END)
     documented = {command: row for row, command in re.findall(r"^(\| `(.*?)` \| .*)$", written, re.MULTILINE)}
-    rows = SEEN if WRITING else documented  # written after all the others, in one process
+    rows = SEEN if WRITING else documented  # to write them, all other tests must have run before in this process
     table = "".join(
         f"\n### {kind}\n\n{HEAD}" + "".join(f"{rows[command]}\n" for command in commands)
         for kind, commands in TABLES.items()
@@ -449,8 +449,8 @@ def test_the_table_in_the_docs() -> None:
         assert written == f"{table}\n"
 
 
-def see(command: str, code: int, message: str) -> None:
-    """Compare with its row of the table in the docs how a command ended, and its message; or keep the row."""
+def check_row(command: str, code: int, message: str) -> None:
+    """Compare a command's exit code and message with its row in the docs; with WRITE_DOCS=1, only keep the row."""
     message = " ".join(message.split())
     for varying in VARYING:
         message = re.sub(varying, "…", message)

@@ -20,16 +20,16 @@ CHOICES = [
     f"{group}={path.stem}"
     for group in ("data/augment", "model", "optimizer", "scheduler", "averaging", "callbacks", "experiment")
     for path in sorted((config_directory() / group).glob("*.yaml"))
-    if path.stem not in ("lr_sweep", "cnn_vs_mlp")  # which are sweeps of what the others are
+    if path.stem not in ("lr_sweep", "cnn_vs_mlp")  # sweeps over other choices
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.alone  # with as many threads as a training has
+@pytest.mark.alone  # with all threads, as a training outside the tests
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.usefixtures("tiny_mnist")
-def test_the_same_bits(choice: str, tmp_path: Path) -> None:
-    val_size = min(40, composed(choice).data.val_size)  # none where the choice has none
+def test_the_same_seed_gives_the_same_bits(choice: str, tmp_path: Path) -> None:
+    val_size = min(40, composed(choice).data.val_size)  # 0 if the choice has no validation set
     for name in ("a", "b"):
         train(composed(choice, *SHORT, f"data.val_size={val_size}"), tmp_path / name)
     for checkpoint in ("best", "last"):

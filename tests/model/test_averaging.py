@@ -1,4 +1,4 @@
-"""Averages of the weights: what they are, and that they are what is validated, saved and tested."""
+"""The moving average of the weights: how it is computed, and that it is validated, saved and tested."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,9 +21,9 @@ NETWORK = ["model.blocks=[{channels: 4, kernel_size: 3, normalisation: batch}]",
 
 
 class Recorder(Callback):
-    """Keeps the weights and statistics of the network as they are trained: at every step, and at the end of each epoch.
+    """Records the weights and statistics of the network: as trained, at every step, and as validated.
 
-    Placed first, it sees a step before any average is made of it.
+    It is the first callback, so it sees a step before the average includes it.
     """
 
     def __init__(self) -> None:
@@ -31,13 +31,13 @@ class Recorder(Callback):
         self.validated: list[dict[str, Tensor]] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        self.steps.append(now(pl_module))
+        self.steps.append(current_state(pl_module))
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        self.validated.append(now(pl_module))
+        self.validated.append(current_state(pl_module))
 
 
-def now(module: LightningModule) -> dict[str, Tensor]:
+def current_state(module: LightningModule) -> dict[str, Tensor]:
     return {name: value.double().clone() for name, value in module.network.state_dict().items()}  # type: ignore
 
 
@@ -60,7 +60,7 @@ def trained(tiny: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., Re
     return trained
 
 
-def test_the_moving_average_is_one(trained: Callable[..., Recorder], tmp_path: Path) -> None:
+def test_the_moving_average_by_hand(trained: Callable[..., Recorder], tmp_path: Path) -> None:
     recorder = trained("averaging=ema", "averaging.decay=0.8")
     average = dict(recorder.steps[0])
     for number, step in enumerate(recorder.steps[1:], start=1):
@@ -73,7 +73,7 @@ def test_the_moving_average_is_one(trained: Callable[..., Recorder], tmp_path: P
 
 
 @pytest.mark.slow
-def test_an_average_of_64_bits_has_them(trained: Callable[..., Recorder], tmp_path: Path) -> None:
+def test_the_average_of_a_64_bit_training_has_64_bits(trained: Callable[..., Recorder], tmp_path: Path) -> None:
     recorder = trained("averaging=ema", "averaging.decay=0.8", "trainer.precision=64-true")
     found = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     average = {name: value for name, value in recorder.steps[0].items() if "batches" not in name}
@@ -85,12 +85,12 @@ def test_an_average_of_64_bits_has_them(trained: Callable[..., Recorder], tmp_pa
         assert torch.allclose(found[f"network.{name}"], value, rtol=0, atol=1e-12), name
 
 
-def test_the_average_is_what_is_validated_and_tested(trained: Callable[..., Recorder], tmp_path: Path) -> None:
+def test_the_average_is_what_is_validated_and_saved(trained: Callable[..., Recorder], tmp_path: Path) -> None:
     recorder = trained("averaging=ema")
     run = Run(tmp_path / "run")
     results = run.results
     assert results
-    assert close(saved(run.last), recorder.validated[7])  # two batches to validate in each of four epochs
+    assert close(saved(run.last), recorder.validated[7])  # the last one: two validation batches in each of four epochs
     row = run.read_metrics()[results.best_epoch]
     assert results.val_loss == pytest.approx(row["val/loss"], abs=1e-5)
 
@@ -109,6 +109,6 @@ def test_without_validation_digits_the_average_of_the_last_epoch_is_tested(
     assert tested.test_accuracy == results.test_accuracy
 
 
-def test_the_first_steps_fade() -> None:
-    shares = [EMA(0.99).weight(updates) for updates in (1, 10, 10_000)]
-    assert shares == pytest.approx([9 / 11, 9 / 20, 0.01])
+def test_the_weight_of_new_parameters_falls_to_one_minus_decay() -> None:
+    fractions = [EMA(0.99).weight(updates) for updates in (1, 10, 10_000)]
+    assert fractions == pytest.approx([9 / 11, 9 / 20, 0.01])

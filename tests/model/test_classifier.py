@@ -16,9 +16,9 @@ from digits.validation import resolve
 from ..helpers import TINY, composed
 
 pytestmark = [
-    # The trainings here have no validation set, and Lightning remarks on it.
+    # The trainings here have no validation set, and Lightning warns of it.
     pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`"),
-    # On a machine with a GPU, Lightning remarks on each Trainer that these tests build themselves, for the CPU.
+    # On a machine with a GPU, Lightning warns of each Trainer that these tests build themselves for the CPU.
     pytest.mark.filterwarnings("ignore:GPU available but not used"),
 ]
 
@@ -76,7 +76,7 @@ def test_validation_computes_in_float32() -> None:
 
 
 def test_metrics_of_training_count_every_step(tmp_path: Path) -> None:
-    """Of batches that differ in size; the learning rate is almost 0."""
+    """With batches of different sizes; the learning rate is almost 0, so that the weights stay the same."""
     images, labels = batch(211)
     module = classifier(optimizer={**ADAM, "lr": 1e-12}, scheduler=None, label_smoothing=0.1)
     trainer = bare_trainer(tmp_path, max_epochs=2)
@@ -89,7 +89,7 @@ def test_metrics_of_training_count_every_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("memory_format", ["channels_last", "contiguous_format"])
-def test_the_memory_format_is_that_of_the_weights_and_changes_no_answer(memory_format: str) -> None:
+def test_the_memory_format_applies_to_the_weights_and_keeps_the_outputs(memory_format: str) -> None:
     module = classifier(memory_format=memory_format)
     (weight,) = (parameter for parameter in module.parameters() if parameter.ndim == 4)
     assert weight.is_contiguous(memory_format=getattr(torch, memory_format))
@@ -99,8 +99,8 @@ def test_the_memory_format_is_that_of_the_weights_and_changes_no_answer(memory_f
     assert torch.allclose(other(images), module(images), atol=1e-6)
 
 
-def test_an_optimizer_state_in_another_memory_format_is_brought_into_that_of_the_weights(tmp_path: Path) -> None:
-    """A fused step pairs them by their place in memory."""
+def test_a_resumed_optimizer_state_gets_the_memory_format_of_the_weights(tmp_path: Path) -> None:
+    """A fused step pairs state and weights by their position in memory."""
     loader = DataLoader(TensorDataset(*batch(20)), batch_size=20)
     blocks = ["model.blocks=[{channels: 4, padding: 1}, {channels: 4, padding: 1}]"]
     fused = {**ADAM, "fused": True}

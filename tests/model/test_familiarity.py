@@ -1,4 +1,4 @@
-"""How familiar an image is: the two measures by hand, and images that no network has learned."""
+"""How familiar an image is: the two measures by hand, and their statistics in a checkpoint."""
 
 import math
 
@@ -44,10 +44,10 @@ def test_the_distance_is_mahalanobis() -> None:
     for label in (0, 1):
         expected = mahalanobis(point[0].numpy(), means[labels == label].mean(0).numpy(), inverse)
         found = rated.distance(point, torch.tensor([label])).item()
-        assert found == pytest.approx(expected, rel=0.02)  # shrinkage
+        assert found == pytest.approx(expected, rel=0.02)  # the shrinkage changes it a little
 
 
-def test_familiarity_is_the_energy_less_the_weighted_distance() -> None:
+def test_familiarity_is_the_energy_minus_the_weighted_distance() -> None:
     net = network(2)
     means, whitening = torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
     rated = RatedNetwork(net, means, whitening, weight=0.5)
@@ -67,14 +67,14 @@ def test_without_blocks_only_the_energy_counts() -> None:
     torch.testing.assert_close(familiarity, logits.logsumexp(1))
 
 
-def test_a_class_without_an_image_and_maps_that_never_change() -> None:
+def test_classes_without_images_and_constant_feature_maps_can_be_rated() -> None:
     net = network(2)
     rated = fit(net, torch.ones(6, 2), torch.zeros(6, dtype=torch.long))
     assert rated.distance(torch.ones(2, 2), torch.tensor([0, 1])).tolist() == [0, 0]
     assert rated.rate(IMAGES[:3])[1].isfinite().all()
 
 
-def test_statistics_survive_a_checkpoint() -> None:
+def test_statistics_are_restored_and_impossible_ones_are_refused() -> None:
     net = network(2)
     rated = RatedNetwork(net, torch.ones(2, 2), torch.eye(2), 0.5, Thresholds(0.8, -3.0, 2.5))
     copy = restored(net, rated.statistics())

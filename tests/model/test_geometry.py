@@ -20,7 +20,7 @@ NO_POOL = Pool(kind="none")
     [
         ((28, 5, 1, 2), 28),  # the article's convolution
         ((28, 2, 2), 14),  # its pooling
-        ((7, 2, 2), 3),  # what is left over falls away
+        ((7, 2, 2), 3),  # the remaining pixel is ignored
         ((28, 3, 2, 1), 14),
         ((28, 3, 1, 0, 2), 24),  # dilation 2: the kernel spans 5
         ((28, 28), 1),
@@ -32,7 +32,7 @@ def test_output_size_by_hand(arguments: tuple[int, ...], expected: int) -> None:
 
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 5])
 @pytest.mark.parametrize("dilation", [1, 2])
-def test_output_size_is_that_of_torch(kernel_size: int, dilation: int) -> None:
+def test_output_size_equals_that_of_torch(kernel_size: int, dilation: int) -> None:
     for size, stride, padding in itertools.product((9, 14), (1, 2, 3), (0, 1, 2)):
         conv = nn.Conv2d(1, 1, kernel_size, stride, padding, dilation)
         shape = conv(torch.zeros(1, 1, size, size)).shape
@@ -49,7 +49,7 @@ STACKS = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # a word on speed
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # torch warns that this is slow
 @pytest.mark.parametrize(("blocks", "head"), STACKS)
 def test_layers_agree_with_the_network(blocks: list[Block], head: Head) -> None:
     table = layers(blocks, head)
@@ -91,13 +91,13 @@ def test_the_articles_network() -> None:
     assert table[0].formula == "⌊(28 + 2·2 − 1·(5 − 1) − 1) / 1⌋ + 1 = 28"
 
 
-def test_a_norm_stands_on_the_line_of_the_layer_before_it() -> None:
+def test_a_normalisation_is_listed_with_the_layer_before_it() -> None:
     conv, pool, *_ = layers([Block(channels=4, normalisation="batch", pool=Pool(first=True))], Head())
     assert (conv.name, conv.parameters) == ("conv 3×3, 1→4, padding same", 36)
     assert (pool.name, pool.parameters) == ("max-pool 2×2, stride 2, batch norm, relu", 8)
 
 
-def test_receptive_field_is_how_far_a_value_sees() -> None:
+def test_the_receptive_field_is_the_extent_of_the_gradient() -> None:
     blocks = [Block(channels=1, kernel_size=3, padding=1, activation="none", pool=Pool("average", 2))] * 2
     network = Network(blocks, Head()).blocks
     for parameter in network.parameters():
@@ -129,7 +129,7 @@ def test_a_stack_that_cannot_be_built_is_refused(block: Block, expected: list[st
         assert words in str(error.value)
 
 
-def test_more_layers_or_values_than_anybody_means() -> None:
+def test_too_many_layers_or_parameters_are_refused() -> None:
     with pytest.raises(GeometryError, match="0 blocks and 101 hidden layers: at most 100 of each"):
         layers([], Head(hidden=[1] * 101))
     with pytest.raises(

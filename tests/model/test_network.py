@@ -1,4 +1,4 @@
-"""The network: one convolution by hand, the three models of conf/, and their forward shapes."""
+"""The network: one convolution by hand, the models of conf/, and their forward shapes."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ MEAN, STD = 0.1307, 0.3081  # of MNIST
 
 def test_one_convolution_by_hand() -> None:
     block = convolution(1, Block(channels=1, kernel_size=3, padding=1, pool=Pool("max", 2)))
-    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])  # brighter around than in the middle
+    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])  # neighbours minus 4 times the middle
     block.conv.weight.data = kernel.reshape(1, 1, 3, 3)
     block.conv.bias.data = torch.tensor([0.5])
     image = torch.tensor(
@@ -28,12 +28,12 @@ def test_one_convolution_by_hand() -> None:
             [0.0, 0.0, 0.0, 0.0],
         ]
     )
-    # Zeros around, a sum of neighbours less four times the middle, plus 0.5; negative values become 0 ...
+    # Zeros around the image; neighbours minus four times the middle, plus 0.5; negative values become 0 ...
     #   0.0 1.5 2.5 0.0
     #   1.5 0.5 3.5 2.5
     #   0.5 3.5 0.0 3.5
     #   0.5 0.5 3.5 0.5
-    # ... and of each 2×2 square the largest stays.
+    # ... and the largest value of each 2×2 square is kept.
     assert block(image.reshape(1, 1, 4, 4))[0, 0].tolist() == [[1.5, 3.5], [3.5, 3.5]]
 
 
@@ -45,7 +45,7 @@ def test_pooling_comes_last_or_first() -> None:
         block.conv.weight.data = torch.ones(1, 1, 1, 1)
         block.conv.bias.data = torch.zeros(1)
         averages.append(block(image).item())
-    assert averages == [0.5, 0.0]  # of 0, 0, 0, 2; and -0.5, made 0 by the relu
+    assert averages == [0.5, 0.0]  # the mean of 0, 0, 0, 2; and the relu of the mean, -0.5
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_pooling_comes_last_or_first() -> None:
         ("deep", 279_402),
     ],
 )
-def test_models_of_conf(model: str, parameters: int) -> None:
+def test_the_models_of_conf_have_their_parameters_and_output_shape(model: str, parameters: int) -> None:
     description = resolve(composed(f"model={model}")).model
     network = Network(description.blocks, description.head)
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
@@ -74,17 +74,17 @@ def test_the_articles_layers_in_order() -> None:
         if not list(module.children())
     ]
     conv = [nn.Conv2d, nn.ReLU, nn.MaxPool2d]
-    assert kinds == [*conv, *conv, Flatten, nn.Dropout, nn.Linear, nn.Linear]  # no activation between the two
+    assert kinds == [*conv, *conv, Flatten, nn.Dropout, nn.Linear, nn.Linear]  # no activation between the last two
 
 
-def test_the_mlp_has_no_convolution_and_as_many_parameters() -> None:
+def test_the_mlp_has_no_convolution_and_as_many_parameters_as_the_article() -> None:
     mlp = resolve(composed("model=mlp")).model
     network = Network(mlp.blocks, mlp.head)
     assert not any(isinstance(module, nn.Conv2d) for module in network.modules())
     assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(3_199_106, rel=0.001)
 
 
-def test_an_impossible_network_is_refused_in_words_of_its_layers() -> None:
+def test_the_error_for_an_impossible_network_names_the_layer() -> None:
     with pytest.raises(GeometryError, match="block 1, conv 40×40"):
         Network([Block(kernel_size=40, padding=0)], Head())
 
@@ -94,10 +94,10 @@ def test_normalise_by_hand() -> None:
     expected = [[(0 - MEAN) / STD, (1 - MEAN) / STD], [(0.2 - MEAN) / STD, (0.4 - MEAN) / STD]]
     assert normalise(images, DataSpec()).shape == (1, 1, 2, 2)
     assert torch.allclose(normalise(images, DataSpec())[0, 0], torch.tensor(expected))
-    assert images[0, 0, 1] == 255  # left as it was
+    assert images[0, 0, 1] == 255  # the input is unchanged
 
 
-def test_normalise_is_what_torchvision_does() -> None:
+def test_normalise_does_the_same_as_torchvision() -> None:
     from torchvision.transforms.functional import normalize, to_tensor
 
     image = np.random.default_rng(0).integers(0, 256, (28, 28)).astype(np.uint8)

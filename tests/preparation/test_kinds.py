@@ -1,4 +1,4 @@
-"""Pictures of many kinds, as people photograph and draw them, drawn from digits; and sheets without a digit."""
+"""Digits in pictures of many kinds, as people photograph and draw them; and sheets without a digit."""
 
 import runpy
 import zlib
@@ -37,8 +37,8 @@ def read(reader: digits.DigitReader, kind: str, images: np.ndarray, labels: np.n
 def test_every_kind_is_read_nearly_as_well_as_mnist(kind: str, sample_run: Path) -> None:
     reader = digits.load(sample_run)
     images, labels = IMAGES[::125], LABELS[::125]
-    itself = np.mean([answer.digit == label for answer, label in zip(reader.predict(images), labels, strict=True)])
-    assert read(reader, kind, images, labels) >= itself - 0.2  # a small network, trained on few digits
+    accuracy = np.mean([answer.digit == label for answer, label in zip(reader.predict(images), labels, strict=True)])
+    assert read(reader, kind, images, labels) >= accuracy - 0.2  # a small network, trained on few digits
 
 
 @pytest.mark.long

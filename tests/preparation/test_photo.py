@@ -1,4 +1,4 @@
-"""A person's picture becomes a digit of MNIST, in whatever form and on whatever paper it comes; or is refused."""
+"""A picture in any format and on any paper becomes an image of a digit as in MNIST, or is refused."""
 
 import itertools
 import pickle
@@ -19,7 +19,7 @@ WIDTH, HEIGHT = 240, 200
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean difference of the pixels, of 255, where a shift by one of them does not count: rounding does that."""
+    """Mean difference of the pixels, of 255, after the best shift by up to one pixel: rounding may shift a digit."""
     assert one.shape == other.shape == (28, 28)
     assert one.dtype == other.dtype == np.uint8
     shifted = (np.roll(one.astype(float), shift, (0, 1)) for shift in itertools.product((-1, 0, 1), repeat=2))
@@ -70,7 +70,7 @@ def test_a_shadow_over_half_the_paper() -> None:
     assert difference(photo.digit(Image.fromarray(pixels.astype("u1"))), photo.digit(paper())) < 12
 
 
-def test_a_small_digit_in_a_large_picture_is_looked_at_closer() -> None:
+def test_a_small_digit_in_a_large_picture_is_found() -> None:
     small = Image.new("RGB", (2400, 2000), (240, 238, 225))
     small.paste(paper(noise=0), (1500, 900))
     assert difference(photo.digit(small), photo.digit(paper(noise=0))) < 8
@@ -99,7 +99,7 @@ def test_every_mode(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["La", "RGBa"])
 def test_premultiplied_transparency(mode: str) -> None:
-    """No format of Pillow's own writes it, but a TIFF may hold it."""
+    """Pillow saves it in no format, but a TIFF may contain it."""
     picture = paper().convert(mode.upper()).convert(mode)
     assert difference(photo.digit(picture), photo.digit(paper())) < 3
 
@@ -111,7 +111,7 @@ def test_ink_on_transparent_paper(ink: int) -> None:
     assert difference(photo.digit(opening.read(encoded(picture, "PNG"))), photo.digit(paper())) < 8
 
 
-def test_a_picture_that_was_taken_sideways() -> None:
+def test_a_picture_that_was_taken_sideways_is_turned() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     turned = encoded(paper().rotate(90, expand=True), "JPEG", exif=exif, quality=95)
@@ -119,11 +119,11 @@ def test_a_picture_that_was_taken_sideways() -> None:
     assert opening.read(turned).size == (WIDTH, HEIGHT)
 
 
-def test_a_thin_pen_is_made_as_thick_as_mnists() -> None:
+def test_thin_strokes_are_widened_to_those_of_mnist() -> None:
     lines = np.zeros((200, 200), np.uint8)
     lines[40:43, 60:140] = lines[40:160, 137:140] = 255
     seen = photo.digit(ImageOps.invert(Image.fromarray(lines)))
-    assert (seen[:, 4:8] > 128).sum(0).max() >= 2  # pixels of the bar's height
+    assert (seen[:, 4:8] > 128).sum(0).max() >= 2  # height of the bar in pixels
 
 
 BLANK = {
@@ -138,25 +138,25 @@ BLANK = {
 def test_a_blank_picture_is_refused(name: str) -> None:
     with pytest.raises(photo.NoDigitError, match="blank") as caught:
         photo.digit(Image.fromarray(BLANK[name].astype("u1")))
-    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # from another process
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # so that another process can raise it
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 2), (3, 3)])
-def test_a_picture_with_no_room_for_a_digit(size: tuple[int, int]) -> None:
+def test_pictures_with_no_room_for_a_digit_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(photo.NoDigitError):
         photo.digit(Image.new("L", size, 255))
 
 
 @pytest.mark.parametrize("size", [(320, 2), (320, 8), (320, 12), (320, 16), (320, 30)])
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_long_picture_of_two_shades(size: tuple[int, int], turned: bool) -> None:
+def test_a_long_picture_of_two_shades_is_refused(size: tuple[int, int], turned: bool) -> None:
     picture = Image.new("L", size, 255)
     picture.paste(0, (0, 0, size[0] // 2, size[1]))
     with pytest.raises(photo.NoDigitError):
         photo.digit(picture.transpose(Image.Transpose.TRANSPOSE) if turned else picture)
 
 
-def test_a_minus_is_no_printed_line() -> None:
+def test_a_minus_is_not_a_printed_line() -> None:
     drawing = Image.new("L", (140, 140), 240)
     ImageDraw.Draw(drawing).line((20, 70, 120, 70), fill=20, width=6)
     assert 30 < (photo.digit(drawing) > 128).sum() < 60
@@ -188,7 +188,7 @@ def test_specks_and_a_dark_edge_are_left_out() -> None:
 
 @pytest.mark.parametrize("colour", [40, 140, 255])
 @pytest.mark.parametrize("edges", [(40, 50, 40, 50), (90, 20, 0, 0), (30, 30, 30, 30)])  # left, top, right, bottom
-def test_a_sheet_with_the_table_around_it(colour: int, edges: tuple[int, int, int, int]) -> None:
+def test_a_table_around_the_sheet_is_ignored(colour: int, edges: tuple[int, int, int, int]) -> None:
     sheet = paper(colour=(205, 205, 200), at=(60, 40))
     picture = ImageOps.expand(sheet, edges, (colour, colour, colour))
     assert difference(photo.digit(picture), photo.digit(sheet)) < 8
@@ -198,7 +198,7 @@ def test_a_sheet_with_the_table_around_it(colour: int, edges: tuple[int, int, in
 
 
 @pytest.mark.parametrize(("factor", "offset"), [(1, 0), (1 / 255, 0), (1.01 / 255, 0), (1, -300), (200, 0)])
-def test_pictures_in_floats(factor: float, offset: float) -> None:
+def test_pictures_of_floats_in_any_range(factor: float, offset: float) -> None:
     grey = paper().convert("L")
     values = np.asarray(grey, dtype=np.float32) * factor + offset
     assert difference(photo.digit(Image.fromarray(values)), photo.digit(grey)) < 6
@@ -206,7 +206,7 @@ def test_pictures_in_floats(factor: float, offset: float) -> None:
     assert difference(photo.digit(Image.fromarray(values)), photo.digit(grey)) < 6
 
 
-def test_large_pictures_are_made_smaller_first() -> None:
+def test_large_pictures_are_reduced_first() -> None:
     large = paper().convert("RGBA").resize((4800, 4000))
     assert opening.upright(large).size == (2400, 2000)
     assert difference(photo.digit(large), photo.digit(paper())) < 6
@@ -224,21 +224,21 @@ def test_large_pictures_are_made_smaller_first() -> None:
         (encoded(paper(), "PNG")[:60] + b"\0" * 400, "cannot be read"),
     ],
 )
-def test_a_file_that_is_not_a_picture(content: bytes, message: str, tmp_path: Path) -> None:
+def test_damaged_unknown_and_too_large_files_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "seven.png"
     path.write_bytes(content)
     with pytest.raises(opening.PictureError, match=message):
         opening.read(path)
 
 
-def test_a_file_that_is_not_there_and_one_that_is_a_folder(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(opening.PictureError, match="no such file"):
         opening.read(tmp_path / "seven.png")
     with pytest.raises(opening.PictureError, match="Is a directory"):
         opening.read(tmp_path)
 
 
-def test_a_whole_picture() -> None:
+def test_a_whole_picture_is_resized_on_black() -> None:
     digit = Image.fromarray(SEVEN)
     assert (photo.resized(digit) == SEVEN).all()  # 28×28 on black stays as it is
     assert (photo.resized(Image.fromarray(255 - SEVEN)) == SEVEN).all()  # on white, it is inverted
@@ -247,13 +247,13 @@ def test_a_whole_picture() -> None:
     found = photo.resized(Image.fromarray(wide))
     assert found.shape == (28, 28)
     rows, columns = np.nonzero(found > 128)
-    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (1, 14)  # its proportions, in the middle
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (1, 14)  # it keeps its proportions
     assert abs(rows.mean() - 13.5) <= 0.5
     assert found[0, 0] == 15
 
 
-def test_a_very_long_picture_takes_little_memory() -> None:
-    assert photo.resized(Image.new("P", (60_000, 10))).shape == (28, 28)
+def test_a_very_long_picture_is_resized() -> None:
+    assert photo.resized(Image.new("P", (60_000, 10))).shape == (28, 28)  # a square of that width would take 3.6 GB
 
 
 def ruled(strokes: list[list[tuple[int, int]]]) -> Image.Image:
@@ -268,7 +268,7 @@ def ruled(strokes: list[list[tuple[int, int]]]) -> Image.Image:
 
 
 def test_strokes_along_a_ruled_line_stay() -> None:
-    """A seven whose bars lie on printed lines: it keeps them, and is not called a line itself."""
+    """A seven whose bars lie on printed lines keeps them, and is not taken for a line itself."""
     found = photo.find(ruled([[(230, 246), (390, 258)], [(390, 258), (330, 560)], [(270, 410), (410, 408)]]))
     assert found.steps == ("without the printed lines",)
     seen = photo.image_of(found.ink)
@@ -279,8 +279,8 @@ def test_strokes_along_a_ruled_line_stay() -> None:
         photo.digit(ruled([]))
 
 
-def test_a_grid_line_of_squared_paper_is_no_one() -> None:
-    """One that is darker than the others, and as long as the picture."""
+def test_a_dark_grid_line_of_squared_paper_is_not_a_one() -> None:
+    """A line that is darker than the others, and almost as long as the picture."""
     page = Image.new("L", (300, 300), 245)
     pen = ImageDraw.Draw(page)
     for at in range(15, 300, 30):
@@ -303,8 +303,8 @@ def test_a_narrow_digit_keeps_its_loop() -> None:
     assert np.ptp(columns) + 1 >= 9  # half as wide as tall
 
 
-def test_light_beside_a_shadow_is_no_digit() -> None:
-    """A strip between a sharp edge and a soft one, from edge to edge."""
+def test_light_beside_a_shadow_is_not_a_digit() -> None:
+    """A bright strip with a sharp and a soft side, across the whole picture."""
     x = np.arange(320)[None, :] - np.arange(240)[:, None] / 4
     light = np.clip((x - 100) / 6, 0, 1) * np.clip(1 - (x - 112) / 130, 0.35, 1)
     with pytest.raises(photo.NoDigitError):

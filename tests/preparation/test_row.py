@@ -72,7 +72,7 @@ def test_digits_and_separators_with_their_boxes(text: str) -> None:
 
 
 @pytest.mark.parametrize("change", ["bright on dark", "strong beside faint", "shadow", "ruled", "slanted"])
-def test_whatever_the_paper_and_the_pen(change: str) -> None:
+def test_rows_on_any_paper_with_any_pen(change: str) -> None:
     picture, edges = written("407335")
     pixels = np.asarray(picture).astype(np.float32)
     if change == "bright on dark":
@@ -91,13 +91,13 @@ def test_whatever_the_paper_and_the_pen(change: str) -> None:
     assert separators(cut(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)))) == "d" * 6
 
 
-def test_a_row_that_slants_is_made_upright() -> None:
-    """Read by the mean slope of its digits, as MNIST's."""
+def test_the_digits_of_a_slanted_row_are_straightened() -> None:
+    """They are sheared so that their mean slope is that of MNIST's digits."""
     picture, _ = written("4073354073")
     slanted = picture.transform(picture.size, Image.Transform.AFFINE, (1, 0.4, -32, 0, 1, 0), fillcolor=235)
     straight, upright = ([each.image for each in cut(row)] for row in (picture, slanted))
-    apart = [np.abs(one.astype(int) - other).mean() for one, other in zip(straight, upright, strict=True)]
-    assert np.mean(apart) < 20  # of 255; 29 without it
+    differences = [np.abs(one.astype(int) - other).mean() for one, other in zip(straight, upright, strict=True)]
+    assert np.mean(differences) < 20  # of 255; 29 without the shear
 
 
 def test_pieces_of_one_digit_are_one_character() -> None:
@@ -122,7 +122,7 @@ def test_a_digit_at_the_edge_may_be_cut_off() -> None:
     picture, edges = written("3003")
     whole = picture.crop((0, 0, edges[-1][1] - 8, picture.height))
     assert [each.is_at_edge for each in cut(whole)] == [False, False, False, True]
-    tight = picture.crop((LEFT - 10, TOP, edges[-1][1] + 10, TOP + HEIGHT))  # touches above and below
+    tight = picture.crop((LEFT - 10, TOP, edges[-1][1] + 10, TOP + HEIGHT))  # touches the upper and lower edge
     assert [each.is_at_edge for each in cut(tight)] == [False] * 4
 
 
@@ -133,14 +133,14 @@ def test_a_digit_at_the_edge_may_be_cut_off() -> None:
         (lambda picture: picture.line((100, 80, 130, 80), 20, 6), "blank: nothing stands out"),
     ],
 )
-def test_no_digit(draw: object, message: str) -> None:
+def test_rows_without_a_digit_are_refused(draw: object, message: str) -> None:
     picture = Image.new("L", (400, 160), 235)
     draw(ImageDraw.Draw(picture))  # type: ignore[operator]
     with pytest.raises(photo.NoDigitError, match=message):
         cut(picture)
 
 
-def test_several_rows_and_a_picture_of_few_pixels() -> None:
+def test_several_rows_and_pictures_of_few_pixels_are_refused() -> None:
     picture, _ = written("123", size=(400, 340))
     other, _ = written("456", size=(400, 170))
     picture.paste(other, (0, 150))
@@ -170,7 +170,7 @@ def test_boxes_are_in_pixels_of_the_file_as_a_viewer_shows_it(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "size", [(4, 4), (400, 5), (5, 400), (61, 40), pytest.param((1_000, 700), marks=pytest.mark.slow)]
 )
-def test_noise_is_refused_or_cut_within_a_moment(size: tuple[int, int]) -> None:
+def test_noise_is_refused_or_cut_into_at_most_100_characters(size: tuple[int, int]) -> None:
     generator = np.random.default_rng(0)
     for kind in range(4):
         pixels = generator.integers(0, 256, size[::-1], dtype=np.uint8)
@@ -187,7 +187,7 @@ def test_noise_is_refused_or_cut_within_a_moment(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (30, 1), (30, 2)])
-def test_a_speck_on_clean_paper_is_no_row(size: tuple[int, int]) -> None:
+def test_a_speck_on_clean_paper_is_not_a_row(size: tuple[int, int]) -> None:
     picture = Image.new("L", (400, 160), 235)
     picture.paste(20, (200, 80, 200 + size[0], 80 + size[1]))
     with pytest.raises(photo.NoDigitError, match="blank"):

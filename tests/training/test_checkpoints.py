@@ -1,4 +1,4 @@
-"""A training that was cut off at any step ends as if nothing had happened: the same weights, figures and rows."""
+"""A training that is cut off at any step and resumed ends with the same weights, results and metrics."""
 
 import contextlib
 import io
@@ -49,31 +49,31 @@ CONFIGURATIONS = {
 }
 
 
-# Within an epoch, at the end of one, and at the end of the last.
+# Within an epoch, at the end of the first epoch, and at the end of the last.
 STEPS = [3, pytest.param(10, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.slow)]
 
 
-class At(Callback):
-    """Does something at the end of a training step, counted over all epochs from 1."""
+class ActionAt(Callback):
+    """Calls a function at the end of a training step, counted over all epochs from 1."""
 
-    def __init__(self, step: int, what: Any) -> None:
-        self.step, self.what = step, what
+    def __init__(self, step: int, action: Any) -> None:
+        self.step, self.action = step, action
 
     def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
         if trainer.fit_loop.epoch_loop.total_batch_idx + 1 == self.step:
-            self.what()
+            self.action()
 
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Has the next training do something at a step."""
+    """Makes the next training call a function at the end of a step."""
     build = training.build_trainer
 
-    def at(step: int, what: Any) -> None:
+    def at(step: int, action: Any) -> None:
         def trainer(*args: Any) -> Any:
             monkeypatch.setattr(training, "build_trainer", build)
             built = build(*args)
-            built.callbacks.insert(0, At(step, what))
+            built.callbacks.insert(0, ActionAt(step, action))
             return built
 
         monkeypatch.setattr(training, "build_trainer", trainer)
@@ -92,19 +92,19 @@ def fail() -> None:
         for name, words in CONFIGURATIONS.items()
     ],
 )
-def test_within_an_epoch(words: list[str], tiny: Compose, tmp_path: Path, at: Any) -> None:
+def test_failed_trainings_resume_to_the_same_end(words: list[str], tiny: Compose, tmp_path: Path, at: Any) -> None:
     cfg = tiny("trainer.max_epochs=3", *words)
     train(cfg, tmp_path / "whole")
-    saving = tiny("trainer.max_epochs=3", "callbacks.checkpoint.every_n_steps=1", *words)
+    often_saved = tiny("trainer.max_epochs=3", "callbacks.checkpoint.every_n_steps=1", *words)
     for step in (1, 4, 9, 10, 16, 26):
         at(step, fail)
         with pytest.raises(KeyError, match="cut off"):
-            train(saving, tmp_path / "cut")
-    train(saving, tmp_path / "cut")
+            train(often_saved, tmp_path / "cut")
+    train(often_saved, tmp_path / "cut")
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_every_so_many_steps_or_seconds(tiny: Compose, tmp_path: Path, at: Any) -> None:
+def test_checkpoints_at_intervals_of_steps_or_seconds(tiny: Compose, tmp_path: Path, at: Any) -> None:
     for name, word, saved in (
         ("a", "every_n_steps=4", 4),
         ("b", "every_n_seconds=1e-9", 7),
@@ -119,7 +119,7 @@ def test_every_so_many_steps_or_seconds(tiny: Compose, tmp_path: Path, at: Any) 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("step", STEPS)
-def test_a_signal(
+def test_a_signal_saves_at_the_end_of_the_step_and_the_run_resumes(
     number: signal.Signals,
     step: int,
     tiny: Compose,
@@ -141,10 +141,8 @@ def test_a_signal(
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_schedulers_signal_is_handed_over_once_all_is_saved(
-    step: int, tiny: Compose, tmp_path: Path, at: Any
-) -> None:
-    """Submitit would end the process at once, wherever it is."""
+def test_a_schedulers_signal_is_forwarded_after_saving(step: int, tiny: Compose, tmp_path: Path, at: Any) -> None:
+    """Submitit's own handler would exit at once, at any point."""
     train(tiny("model.head.dropout=0.5"), tmp_path / "whole")
     last = Run(tmp_path / "cut").last
     with restored():
@@ -158,13 +156,13 @@ def test_a_schedulers_signal_is_handed_over_once_all_is_saved(
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_a_training_that_a_scheduler_lets_live_goes_on(tiny: Compose, tmp_path: Path) -> None:
-    """As under Lightning, which has Slurm submit the job again, once, and waits for the end."""
+def test_a_training_continues_until_the_scheduler_ends_it(tiny: Compose, tmp_path: Path) -> None:
+    """Lightning's handler only makes Slurm submit the job again. A repeated signal is ignored; SIGTERM ends the job."""
     train(tiny(), tmp_path / "whole")
     last = Run(tmp_path / "cut").last
     steps = []
     sent = {3: signal.SIGUSR1, 5: signal.SIGUSR1, 7: signal.SIGTERM}
-    senders = [At(step, lambda number=number: signal.raise_signal(number)) for step, number in sent.items()]
+    senders = [ActionAt(step, lambda number=number: signal.raise_signal(number)) for step, number in sent.items()]
     with restored():
         signal.signal(signal.SIGUSR1, lambda *args: steps.append(torch.load(last, weights_only=True)["global_step"]))
         before = signal.getsignal(signal.SIGUSR1)
@@ -178,12 +176,12 @@ def test_a_training_that_a_scheduler_lets_live_goes_on(tiny: Compose, tmp_path: 
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_what_lightning_saves_for_slurm_is_left_out(tmp_path: Path) -> None:
+def test_lightnings_own_checkpoint_for_slurm_is_skipped(tmp_path: Path) -> None:
     saving.AtomicCheckpointIO(Run(tmp_path)).save_checkpoint({"a": 1}, tmp_path / "hpc_ckpt_1.ckpt")
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interruption_that_another_error_hides_stops_the_other_processes(
+def test_an_interruption_hidden_by_another_error_stops_other_processes(
     tiny: Compose, tmp_path: Path, at: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hidden() -> None:
@@ -201,13 +199,13 @@ def test_an_interruption_that_another_error_hides_stops_the_other_processes(
 
 
 class AtTheEnd(Callback):
-    """Receives SIGTERM after everything has been saved."""
+    """Sends SIGTERM to its process after everything has been saved."""
 
     def on_train_end(self, *args: Any) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-def test_a_signal_that_comes_after_the_last_save(tiny: Compose, tmp_path: Path) -> None:
+def test_a_signal_after_the_last_save_still_stops_the_run(tiny: Compose, tmp_path: Path) -> None:
     train(tiny(), tmp_path / "whole")
     with restored(), pytest.raises(SystemExit) as ended, exit_codes():
         train(tiny(), tmp_path / "cut", callbacks=[AtTheEnd()])
@@ -217,8 +215,8 @@ def test_a_signal_that_comes_after_the_last_save(tiny: Compose, tmp_path: Path) 
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_a_signal_that_comes_amid_an_error_is_obeyed_by_a_command(tiny: Compose, tmp_path: Path, at: Any) -> None:
-    """Later: a sweep shall not go on with the next job."""
+def test_a_signal_during_an_error_interrupts_the_command_afterwards(tiny: Compose, tmp_path: Path, at: Any) -> None:
+    """So that a sweep does not continue with the next job."""
 
     def interrupt_and_fail() -> None:
         signal.raise_signal(signal.SIGINT)
@@ -234,7 +232,7 @@ def test_a_signal_that_comes_amid_an_error_is_obeyed_by_a_command(tiny: Compose,
         signals.forget()
 
 
-def test_from_python_signals_are_left_alone(
+def test_a_training_called_from_python_leaves_signals_alone(
     tiny: Compose, tmp_path: Path, at: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C is a KeyboardInterrupt, as in any session, and works again afterwards; the run resumes."""
@@ -260,7 +258,7 @@ def test_from_python_signals_are_left_alone(
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_whoever_says_it_twice_does_not_wait(tiny: Compose, tmp_path: Path, at: Any) -> None:
+def test_a_second_signal_stops_the_training_at_once(tiny: Compose, tmp_path: Path, at: Any) -> None:
     def twice() -> None:
         signal.raise_signal(signal.SIGTERM)
         time.sleep(0.6)
@@ -273,7 +271,7 @@ def test_whoever_says_it_twice_does_not_wait(tiny: Compose, tmp_path: Path, at: 
     assert not Run(tmp_path).last.exists()
 
 
-def test_signals_are_left_to_others_afterwards(tiny: Compose, tmp_path: Path, at: Any) -> None:
+def test_signal_handlers_are_restored_after_a_training(tiny: Compose, tmp_path: Path, at: Any) -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     at(3, fail)
     with pytest.raises(KeyError):
@@ -286,7 +284,7 @@ def test_signals_are_left_to_others_afterwards(tiny: Compose, tmp_path: Path, at
 @pytest.mark.parametrize(
     "damage", ["bit", *[pytest.param(each, marks=pytest.mark.slow) for each in ("truncated", "empty", "gone")]]
 )
-def test_the_one_before_is_used_where_the_last_is_damaged(
+def test_the_previous_checkpoint_is_used_if_the_last_one_is_damaged(
     damage: str, tiny: Compose, tmp_path: Path, at: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     train(tiny(), tmp_path / "whole")
@@ -308,7 +306,7 @@ def test_the_one_before_is_used_where_the_last_is_damaged(
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_both_damaged(tiny: Compose, tmp_path: Path, at: Any) -> None:
+def test_two_damaged_checkpoints_are_refused(tiny: Compose, tmp_path: Path, at: Any) -> None:
     cfg = tiny("callbacks.checkpoint.every_n_steps=3")
     at(8, fail)
     with pytest.raises(KeyError):
@@ -323,7 +321,7 @@ def test_both_damaged(tiny: Compose, tmp_path: Path, at: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_directory_that_was_moved(tiny: Compose, tmp_path: Path, at: Any) -> None:
+def test_a_run_directory_that_was_moved_resumes(tiny: Compose, tmp_path: Path, at: Any) -> None:
     words = "trainer.max_epochs=5", "optimizer.lr=0.05"
     train(tiny(*words), tmp_path / "whole")
     at(41, fail)
@@ -334,7 +332,7 @@ def test_a_run_directory_that_was_moved(tiny: Compose, tmp_path: Path, at: Any) 
     assert_same_runs(tmp_path / "whole", tmp_path / "elsewhere")
 
 
-def test_a_full_disk(tiny: Compose, tmp_path: Path, at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_loses_nothing(tiny: Compose, tmp_path: Path, at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     train(tiny(), tmp_path / "whole")
     cfg = tiny("callbacks.checkpoint.every_n_steps=3")
     save = torch.save
@@ -356,12 +354,12 @@ def test_a_full_disk(tiny: Compose, tmp_path: Path, at: Any, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("bytes_left", [0, 100, 5_000, 9_000])
-def test_a_disk_that_is_full_within_a_file_is_named_so(
+def test_a_disk_that_fills_up_within_a_file_is_reported(
     bytes_left: int, tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(io.BytesIO):
         def write(self, content: Any) -> int:
-            if self.senders() + len(content) > bytes_left:
+            if self.tell() + len(content) > bytes_left:
                 raise OSError(28, "No space left on device")
             return super().write(content)
 
@@ -370,7 +368,7 @@ def test_a_disk_that_is_full_within_a_file_is_named_so(
         train(tiny(), tmp_path)
 
 
-def test_how_often_may_change(tiny: Compose, tmp_path: Path) -> None:
+def test_a_finished_run_accepts_another_saving_interval(tiny: Compose, tmp_path: Path) -> None:
     before = train(tiny(), tmp_path)
     assert (
         train(tiny("callbacks.checkpoint.every_n_steps=2", "callbacks.checkpoint.every_n_seconds=5"), tmp_path)
@@ -378,7 +376,7 @@ def test_how_often_may_change(tiny: Compose, tmp_path: Path) -> None:
     )
 
 
-def test_a_clock_that_goes_back(tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_durations_ignore_the_system_clock(tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = itertools.count(2e9, -1000)
     monkeypatch.setattr("time.time", lambda: next(now))
     results = train(tiny("callbacks.checkpoint.every_n_seconds=0.001"), tmp_path)

@@ -1,4 +1,4 @@
-"""Two processes on the CPU: the same training, one run directory, written by the first."""
+"""Two processes on the CPU: the same training as in one process, in one run directory that the first one writes."""
 
 import contextlib
 import os
@@ -44,7 +44,7 @@ from ..helpers import (
     weights,
 )
 
-# On a machine with a GPU, Lightning remarks on each Trainer that these tests build themselves, for the CPU.
+# On a machine with a GPU, Lightning warns of each Trainer that these tests build themselves for the CPU.
 pytestmark = pytest.mark.filterwarnings("ignore:GPU available but not used")
 
 TWO = ["trainer.devices=2", "data.batch_size=10", "trainer.max_epochs=1"]
@@ -72,7 +72,7 @@ def by_slurm(rank: int, port: int) -> dict[str, str]:
 def two_processes(
     *words: str, cwd: Path, by: Callable[[int, int], dict[str, str]] = by_torchrun, **env: str
 ) -> Iterator[list[Forked]]:
-    """Two processes of one training, started from outside; those that are left in the end are killed."""
+    """Start two processes of one training, as a launcher does, and kill those that still run at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -89,7 +89,7 @@ def two_processes(
 
 
 def ended(processes: Iterable[Forked]) -> list[str]:
-    """What the processes printed, after they have ended well."""
+    """Wait for the processes, check that they exit with code 0, and return what they printed."""
     printed = [process.printed(120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], printed
     return printed
@@ -100,7 +100,7 @@ def ended(processes: Iterable[Forked]) -> list[str]:
     ("strategy", "command"), [("ddp", ["-m", "digits", "train"]), ("ddp_spawn", [TRAIN])], ids=["ddp", "ddp_spawn"]
 )
 def test_two_processes_train_what_one_trains(strategy: str, command: list[str], tmp_path: Path) -> None:
-    """Same images in each step, so the same weights but for the order of sums. Lightning starts the second process."""
+    """Same images in each step, so the same losses up to rounding. Lightning starts the second process."""
     words = [*QUICK, "model.head.dropout=0"]
     one = [*words, "data.batch_size=20", "trainer.max_epochs=1", "hydra.run.dir=one"]
     assert run(TRAIN, *one, cwd=tmp_path).returncode == 0
@@ -108,7 +108,7 @@ def test_two_processes_train_what_one_trains(strategy: str, command: list[str], 
     done = run(*command, *two, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert "strides" not in done.stderr  # which torch would say of gradients in another memory format than the weights'
+    assert "strides" not in done.stderr  # torch's warning if gradients and weights differ in memory format
     names = {path.name for path in (tmp_path / "two").iterdir()}
     assert names == {*RUN_FILES, "train.log", ".hydra"}
     single, double = Run(tmp_path / "one").results, Run(tmp_path / "two").results
@@ -160,7 +160,7 @@ def test_jobs_at_once_with_two_processes_each_that_diverge(tmp_path: Path) -> No
 
 
 def assert_same_ends(whole: Path, cut: Path) -> None:
-    """The same weights; before a cut, only the first process's images count for the training metrics of that epoch."""
+    """Same weights. In an interrupted epoch, training metrics count only the first process's images before the cut."""
     assert same(weights(whole), weights(cut))
     for row, cut_row in zip(Run(whole).read_metrics(), Run(cut).read_metrics(), strict=True):
         for key, value in row.items():
@@ -169,8 +169,8 @@ def assert_same_ends(whole: Path, cut: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("others", [[], [NORMALISED, "averaging=ema", "data/augment=affine"]])
-def test_two_processes_cut_off_within_an_epoch_go_on_to_the_same_end(others: list[str], tmp_path: Path) -> None:
-    """Both killed; the first terminated, which tells the other; both interrupted, as Ctrl-C goes to all processes."""
+def test_two_processes_cut_off_within_an_epoch_resume_to_the_same_end(others: list[str], tmp_path: Path) -> None:
+    """Kill both; terminate the first, which stops the other; interrupt both, as Ctrl-C does in a terminal."""
     words = [*MANY_STEPS, *others, "trainer.max_epochs=1", "callbacks.checkpoint.every_n_steps=1"]
     with two_processes(*words, "hydra.run.dir=whole", cwd=tmp_path) as processes:
         ended(processes)
@@ -182,7 +182,7 @@ def test_two_processes_cut_off_within_an_epoch_go_on_to_the_same_end(others: lis
     ):
         before = saved_at(last)
         with two_processes(*words, "hydra.run.dir=cut", cwd=tmp_path) as processes:
-            while saved_at(last) in (0, before):  # 0: it is being replaced
+            while saved_at(last) in (0, before):  # 0: not there yet, or being replaced
                 assert processes[0].poll() is None, processes[0].communicate()
                 time.sleep(0.002)
             for process in processes[:receivers]:
@@ -220,7 +220,7 @@ def test_lightnings_second_process_ends_with_the_first(
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert 0 < torch.load(last, weights_only=True)["global_step"] < 1000
-    if number != signal.SIGTERM:  # a long test
+    if number != signal.SIGTERM:  # this would take too long in the shorter one
         for name in ("cut", "whole"):
             assert run(TRAIN, *words, f"hydra.run.dir={name}", cwd=tmp_path).returncode == 0
         assert_same_ends(tmp_path / "whole", tmp_path / "cut")
@@ -228,7 +228,7 @@ def test_lightnings_second_process_ends_with_the_first(
 
 @pytest.mark.slow
 def test_two_processes_validate_the_average_that_is_saved(tmp_path: Path) -> None:
-    """Each process has statistics of its own part of the images; those of the first count."""
+    """Each process has batch statistics of its own part of the images; the first one's are validated and saved."""
     words = [*QUICK, NORMALISED, "averaging=ema", "callbacks.checkpoint.monitor=val/loss", "trainer.max_epochs=1"]
     with two_processes(*words, "hydra.run.dir=run", cwd=tmp_path) as processes:
         ended(processes)
@@ -243,8 +243,8 @@ def test_two_processes_validate_the_average_that_is_saved(tmp_path: Path) -> Non
     assert row["val/loss"] == pytest.approx(float(loss), abs=1e-4)
 
 
-STEPS = ["trainer.precision=32-true", "model.head.dropout=0", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"]
-TWENTY_STEPS = [*QUICK[:-1], *STEPS, "trainer.limit_train_batches=20"]
+EXACT = ["trainer.precision=32-true", "model.head.dropout=0", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"]
+TWENTY_STEPS = [*QUICK[:-1], *EXACT, "trainer.limit_train_batches=20"]
 
 
 def images_tested(directory: Path) -> int:
@@ -255,13 +255,13 @@ def images_tested(directory: Path) -> int:
 
 
 def losses(directory: Path) -> list[tuple[float, float]]:
-    """Loss and accuracy of each step, as the log has them."""
+    """Loss and accuracy of each step, from the log."""
     lines = re.findall(r"loss of the batch (\S+), accuracy (\S+) %", (directory / "train.log").read_text())
     return [(float(loss), float(accuracy)) for loss, accuracy in lines]
 
 
 def assert_same_training(one: Path, two: Path) -> None:
-    """The log has four digits of a loss; the order of sums is worth less."""
+    """Same losses and results, up to the four decimals of the log and the order of sums."""
     assert len(losses(one)) == len(losses(two)) == 20
     for (loss, accuracy), (expected, expected_accuracy) in zip(losses(two), losses(one), strict=True):
         assert loss == pytest.approx(expected, abs=2e-4)
@@ -279,19 +279,20 @@ def assert_same_training(one: Path, two: Path) -> None:
 
 @pytest.fixture(scope="module")
 def in_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training in one process, of 20 steps."""
+    """The run directory of a training of 20 steps in one process."""
     folder = tmp_path_factory.mktemp("in_one")
     assert run(TRAIN, *TWENTY_STEPS, "data.batch_size=20", "hydra.run.dir=one", cwd=folder).returncode == 0
     return folder / "one"
 
 
-def together(folder: Path) -> list[str]:
+def command_line(folder: Path) -> list[str]:
+    """The command line of one process of a training that a launcher starts."""
     return [TRAIN, *STARTED_OUTSIDE, *TWENTY_STEPS, f"hydra.run.dir={folder}"]
 
 
 @pytest.mark.slow
-def test_torchrun(in_one: Path, tmp_path: Path) -> None:
-    done = run_cold(*TORCHRUN, "--nproc-per-node", "2", *together(tmp_path / "two"), cwd=tmp_path)
+def test_processes_of_torchrun_train_what_one_trains(in_one: Path, tmp_path: Path) -> None:
+    done = run_cold(*TORCHRUN, "--nproc-per-node", "2", *command_line(tmp_path / "two"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "2 processes with batches of 10: 20 images a step." in done.stdout
     assert done.stdout.count("Test accuracy") == 1
@@ -299,11 +300,11 @@ def test_torchrun(in_one: Path, tmp_path: Path) -> None:
     words = [word for word in TWENTY_STEPS if word != "report=false"]
     with two_processes(*words, "hydra.run.dir=two", cwd=tmp_path) as processes:
         ended(processes)
-    assert Run(tmp_path / "two").report_file.exists()  # which was missing
+    assert Run(tmp_path / "two").report_file.exists()  # the first training wrote none
 
 
 @pytest.mark.slow
-def test_slurms_processes(in_one: Path, tmp_path: Path) -> None:
+def test_processes_of_slurm_train_what_one_trains(in_one: Path, tmp_path: Path) -> None:
     with two_processes(*TWENTY_STEPS, "hydra.run.dir=two", cwd=tmp_path, by=by_slurm) as processes:
         outputs = ended(processes)
     assert ["Test accuracy" in text for text in outputs] == [True, False]
@@ -311,8 +312,8 @@ def test_slurms_processes(in_one: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_signal_of_slurm_ahead_of_its_end_has_the_training_submitted_again(tmp_path: Path) -> None:
-    """As `--signal=USR1@60` sends one; then, all are killed."""
+def test_slurms_signal_saves_and_submits_the_training_again(tmp_path: Path) -> None:
+    """With `--signal=USR1@60`, Slurm sends the signal first, and kills all processes later."""
     scontrol = tmp_path / "scontrol"
     scontrol.write_text('#!/bin/sh\necho "$@" >> requeued\n')
     scontrol.chmod(0o755)
@@ -322,7 +323,7 @@ def test_a_signal_of_slurm_ahead_of_its_end_has_the_training_submitted_again(tmp
     with two_processes(*words, cwd=tmp_path, by=by_slurm, PATH=path) as processes:
         wait_for(two.last, processes[0])
         processes[0].send_signal(signal.SIGUSR1)
-        time.sleep(0.3)  # on another machine it may be heard later
+        time.sleep(0.3)  # a process on another machine may receive it later
         processes[1].send_signal(signal.SIGUSR1)
         wait_for(tmp_path / "requeued", processes[0])
         time.sleep(1)
@@ -347,7 +348,7 @@ def test_a_signal_of_slurm_ahead_of_its_end_has_the_training_submitted_again(tmp
     sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("ip"), reason="network namespaces need root and ip"
 )
 def test_two_machines(in_one: Path, tmp_path: Path) -> None:
-    """Two network namespaces with addresses of their own, a cable between them, and a folder that both see."""
+    """Two network namespaces with their own addresses, a virtual cable between them, and a shared folder."""
     names = [f"digits{os.getpid()}{letter}" for letter in "ab"]
     cable = [f"d{os.getpid()}{letter}" for letter in "ab"]
 
@@ -377,7 +378,7 @@ def test_two_machines(in_one: Path, tmp_path: Path) -> None:
             ]
             processes.append(
                 subprocess.Popen(
-                    ["ip", "netns", "exec", name, sys.executable, *TORCHRUN, *words, *together(tmp_path / "two")],
+                    ["ip", "netns", "exec", name, sys.executable, *TORCHRUN, *words, *command_line(tmp_path / "two")],
                     cwd=tmp_path,
                     env={**os.environ, "GLOO_SOCKET_IFNAME": end},
                     stdout=subprocess.PIPE,
@@ -398,7 +399,7 @@ def test_two_machines(in_one: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.alone  # timed
-def test_a_process_that_is_killed_ends_the_training_which_goes_on(tmp_path: Path) -> None:
+def test_a_killed_process_ends_the_training_which_then_resumes(tmp_path: Path) -> None:
     words = [*TWENTY_STEPS, "trainer.limit_train_batches=300", "callbacks.checkpoint.every_n_steps=1"]
     with two_processes(*words, "hydra.run.dir=two", cwd=tmp_path) as processes:
         wait_for(Run(tmp_path / "two").last, processes[0])
@@ -413,14 +414,14 @@ def test_a_process_that_is_killed_ends_the_training_which_goes_on(tmp_path: Path
         assert "Continuing from" in ended(processes)[0]
     results = Run(tmp_path / "two").results
     assert results
-    assert results.steps == 200  # all of an epoch
+    assert results.steps == 200  # the whole epoch, which has fewer than 300
 
 
 @pytest.mark.linux
 @pytest.mark.long
 @pytest.mark.parametrize(("by", "rank"), [("lightning", 1), ("torchrun", 1), ("torchrun", 0)])
-def test_a_worker_that_is_killed_ends_the_training_which_goes_on(by: str, rank: int, tmp_path: Path) -> None:
-    words = [*together(tmp_path / "two"), "trainer.limit_train_batches=300", "callbacks.checkpoint.every_n_steps=1"]
+def test_a_killed_worker_ends_the_training_which_then_resumes(by: str, rank: int, tmp_path: Path) -> None:
+    words = [*command_line(tmp_path / "two"), "trainer.limit_train_batches=300", "callbacks.checkpoint.every_n_steps=1"]
     start = [*TORCHRUN, "--nproc-per-node", "2", *words] if by == "torchrun" else [*words, "trainer.devices=2"]
     process = start_cold(*start, cwd=tmp_path)
     wait_for(Run(tmp_path / "two").last, process)
@@ -438,7 +439,7 @@ def test_a_worker_that_is_killed_ends_the_training_which_goes_on(by: str, rank: 
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process, and not only what is left of one until its parent asks."""
+    """Whether the process runs. A zombie, which has ended but whose parent has not waited for it, does not count."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -449,19 +450,19 @@ def has_rank(pid: int, rank: int) -> bool:
     return b"\0LOCAL_RANK=%d\0" % rank in b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
 
 
-def test_torchrun_needs_a_directory(
+def test_processes_of_torchrun_need_a_directory_and_trainer_ddp(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4"}.items():
         monkeypatch.setenv(name, value)
     assert processes.launched_externally() == (2, 2)
-    together = resolve(composed("trainer=ddp"))
+    cfg = resolve(composed("trainer=ddp"))
     with pytest.raises(UserError, match="in one directory: add hydra.run.dir=outputs/NAME"):
-        processes.check(together, names_directory=False)
+        processes.check(cfg, names_directory=False)
     for words in ([], ["trainer=ddp", "trainer.devices=2"], ["trainer.strategy=ddp_spawn"]):
         with pytest.raises(UserError, match="4 processes were started for one training: add trainer=ddp, without"):
             processes.check(resolve(composed(*words)), names_directory=True)
-    processes.check(together, names_directory=True)
+    processes.check(cfg, names_directory=True)
 
 
 def test_several_machines_need_a_launcher() -> None:
@@ -484,13 +485,13 @@ def test_one_process_of_slurm_for_several_devices(
         processes.check(cfg, names_directory=True)
 
 
-def test_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_and_rank_of_processes_of_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "6", "SLURM_NNODES": "2", "SLURM_PROCID": "3"}.items():
         monkeypatch.setenv(name, value)
     assert processes.launched_externally() == (3, 2)
     assert not processes.is_first()
     monkeypatch.setenv("LOCAL_RANK", "0")
-    assert processes.is_first()  # as Lightning decides: RANK, then LOCAL_RANK, then Slurm's
+    assert processes.is_first()  # in Lightning's order: RANK, LOCAL_RANK, then Slurm's
     monkeypatch.setenv("RANK", "2")
     assert not processes.is_first()
     monkeypatch.setenv("SLURM_NTASKS", "1")
@@ -502,7 +503,7 @@ def saved_at(last: Path) -> int:
 
 
 def test_machines_that_do_not_share_the_folder_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first process goes on from step 40, and another begins."""
+    """One process resumes at step 40, and another one at step 0."""
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     monkeypatch.setattr(trainer.fit_loop, "_load_combined_loader_states", lambda: None)
     seen = {"max": torch.tensor(40), "min": torch.tensor(0)}

@@ -1,4 +1,4 @@
-"""Drawings that a benchmark makes: shapes that a network learns from a few photos, and an unusual handwriting."""
+"""Trainings on the drawings of a benchmark: three shapes from a few photos, and an unusual handwriting."""
 
 import runpy
 from pathlib import Path

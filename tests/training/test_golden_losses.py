@@ -1,6 +1,6 @@
-"""A change of the code that changes what is computed shows here: the losses of a few steps are in golden_losses.json.
+"""Notices code changes that change results: the losses of a few steps must equal those in golden_losses.json.
 
-For a change that is meant to change them, WRITE_GOLDEN=1 writes them anew: in one process, without xdist.
+If a change of the losses is intended, WRITE_GOLDEN=1 writes the new ones; in one process, without xdist.
 """
 
 import json
@@ -16,12 +16,12 @@ from digits.training.train import train
 from ..helpers import composed
 
 FILE = Path(__file__).with_name("golden_losses.json")
-GOLDEN: dict[str, list[float]] = json.loads(FILE.read_text(encoding="utf-8"))  # by their command
+GOLDEN: dict[str, list[float]] = json.loads(FILE.read_text(encoding="utf-8"))  # by command line
 STEPS = (1, 5, 10)
 
 
 class Losses(Callback):
-    """Keeps the loss of each training step."""
+    """Records the loss of each training step."""
 
     def __init__(self) -> None:
         self.kept: list[float] = []
@@ -31,7 +31,7 @@ class Losses(Callback):
 
 
 @pytest.mark.parametrize("command", GOLDEN)
-def test_the_losses_are_those_that_were_seen(command: str, tmp_path: Path) -> None:
+def test_the_losses_equal_the_recorded_ones(command: str, tmp_path: Path) -> None:
     losses = Losses()
     train(composed(*command.removeprefix("python train.py ").split()), tmp_path, callbacks=[losses])
     assert len(losses.kept) == STEPS[-1]

@@ -1,4 +1,4 @@
-"""What is left to the device, on devices that are not here: precision, memory format, and kernel of the optimizer."""
+"""Precision, memory format and optimizer kernel that a device determines, also for devices that are not here."""
 
 import os
 from dataclasses import asdict
@@ -18,13 +18,13 @@ from digits.validation import resolve
 
 from ..helpers import composed, digits_like
 
-# On a machine with a GPU, Lightning remarks on each Trainer that these tests build themselves, for the CPU.
+# On a machine with a GPU, Lightning warns of each Trainer that these tests build themselves for the CPU.
 pytestmark = pytest.mark.filterwarnings("ignore:GPU available but not used")
 
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Lets a test say which devices there are; none, to begin with."""
+    """Hides all GPUs. A test then adds those that it needs."""
     for accelerator in (hardware.CUDAAccelerator, hardware.MPSAccelerator):
         monkeypatch.setattr(accelerator, "is_available", lambda: False)
     return monkeypatch
@@ -35,7 +35,7 @@ def chosen(*words: str) -> hardware.ComputeSettings:
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_a_cuda_gpu(no_gpu: pytest.MonkeyPatch, native: bool) -> None:
+def test_the_settings_for_a_cuda_gpu(no_gpu: pytest.MonkeyPatch, native: bool) -> None:
     no_gpu.setattr(hardware.CUDAAccelerator, "is_available", lambda: True)
     no_gpu.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
     no_gpu.setattr(torch.cuda, "get_device_name", lambda: "some GPU")
@@ -44,28 +44,28 @@ def test_a_cuda_gpu(no_gpu: pytest.MonkeyPatch, native: bool) -> None:
     assert found.optimizer["fused"] is True
 
 
-def test_a_cuda_gpu_is_not_touched_where_the_precision_is_given(no_gpu: pytest.MonkeyPatch) -> None:
-    """What asks it for its name could not be forked after."""
+def test_a_cuda_gpu_is_not_queried_if_the_precision_is_given(no_gpu: pytest.MonkeyPatch) -> None:
+    """A query initialises CUDA, and the process could not be forked afterwards."""
     no_gpu.setattr(hardware.CUDAAccelerator, "is_available", lambda: True)
     for name in ("is_bf16_supported", "get_device_name"):
         no_gpu.setattr(torch.cuda, name, lambda **_: pytest.fail("asked"))
     assert chosen("trainer.precision=32-true").precision == "32-true"
 
 
-def test_an_mps_gpu(no_gpu: pytest.MonkeyPatch) -> None:
+def test_the_settings_for_an_mps_gpu(no_gpu: pytest.MonkeyPatch) -> None:
     no_gpu.setattr(hardware.MPSAccelerator, "is_available", lambda: True)
     found = chosen("trainer.accelerator=auto")
     assert (found.precision, found.memory_format) == ("32-true", "contiguous_format")
     assert chosen("trainer.accelerator=cpu").memory_format == "channels_last"
 
 
-def test_an_optimizer_without_a_fused_kernel(no_gpu: pytest.MonkeyPatch) -> None:
+def test_when_an_optimizer_is_not_fused(no_gpu: pytest.MonkeyPatch) -> None:
     assert "fused" not in chosen("optimizer=rmsprop").optimizer
     assert not chosen("trainer.accelerator=tpu").optimizer["fused"]
     assert chosen("optimizer.fused=false").optimizer["fused"] is False
 
 
-def test_the_settings_of_the_process(no_gpu: pytest.MonkeyPatch) -> None:
+def test_torchs_slow_gpu_check_is_off_only_without_a_gpu(no_gpu: pytest.MonkeyPatch) -> None:
     no_gpu.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     hardware.speed_up()
     assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "0"
@@ -75,7 +75,7 @@ def test_the_settings_of_the_process(no_gpu: pytest.MonkeyPatch) -> None:
     assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1"
 
 
-def test_32_bits_are_32_in_a_training_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_in_float32_does_not_use_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     torch.set_float32_matmul_precision("high")
     SpeedUp("32-true", compile_network=False).on_train_start(
@@ -86,14 +86,14 @@ def test_32_bits_are_32_in_a_training_too(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("words", [["model=article"], ["experiment=accurate"], ["model=mlp", "data/augment=erase"]])
-def test_a_step_on_a_gpu_meets_nothing_that_lies_elsewhere(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a stand-in: torch knows of each tensor its shape and where it would lie, and refuses to mix places."""
+def test_a_step_on_a_gpu_uses_no_tensor_of_another_device(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fake tensors, which have only a shape and a device: torch refuses to mix devices."""
     cfg = resolve(composed(*words))
     images, labels = (torch.from_numpy(part) for part in digits_like(40, seed=0))
     here = Digits(images, labels.long(), torch.arange(40))
     data = MNISTDataModule(augment=cfg.data.augment and asdict(cfg.data.augment))
     data.trainer = SimpleNamespace(training=True, current_epoch=1, max_epochs=3)  # type: ignore[assignment]
-    monkeypatch.setattr(data, "_generator", lambda *_: None)  # there is none of a GPU that is not there
+    monkeypatch.setattr(data, "_generator", lambda *_: None)  # a missing GPU has no generator
     classifier = DigitClassifier(asdict(cfg.model), asdict(cfg.optimizer))
     gpu = torch.device("cuda", 0)
     with FakeTensorMode(allow_non_fake_inputs=True):

@@ -1,4 +1,4 @@
-"""A training that starts from the weights of another one."""
+"""Trainings that start from the weights of another run."""
 
 import logging
 import shutil
@@ -28,7 +28,7 @@ def source(tiny: Callable[..., DictConfig], tmp_path: Path) -> Path:
     return tmp_path / "outputs/source"
 
 
-def test_it_begins_with_these_weights(tiny: Callable[..., DictConfig], source: Path, tmp_path: Path) -> None:
+def test_frozen_blocks_keep_their_start_weights(tiny: Callable[..., DictConfig], source: Path, tmp_path: Path) -> None:
     words = [f"start_from={source}", "freeze=blocks"]
     results = train(tiny(*words), tmp_path / "next")
     before, after = weights(source, "best"), weights(tmp_path / "next")
@@ -54,10 +54,10 @@ def test_without_freezing_all_layers_learn(tiny: Callable[..., DictConfig], sour
 
 
 @pytest.mark.slow
-def test_latest_is_found_once(
+def test_latest_is_resolved_once_per_run(
     tiny_mnist: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The run that started from the latest run is then the latest itself; the same command still means the first."""
+    """Afterwards the new run is the latest one; the same command still means the run that it started from."""
     monkeypatch.chdir(tmp_path)
     words = [TRAIN, *TINY, "start_from=latest", "hydra.run.dir=outputs/next"]
     assert call_main(command.main, words) == 0
@@ -73,7 +73,7 @@ def test_latest_is_found_once(
 
 
 @pytest.mark.slow
-def test_all_jobs_of_a_sweep_start_from_the_same(
+def test_all_jobs_of_a_sweep_start_from_the_same_checkpoint(
     tiny_mnist: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -83,7 +83,7 @@ def test_all_jobs_of_a_sweep_start_from_the_same(
     assert starts == [str(source / "checkpoints/best.ckpt")] * 2
 
 
-def test_a_job_that_has_begun_knows_its_siblings_source(source: Path, tmp_path: Path) -> None:
+def test_a_job_starts_from_the_checkpoint_of_its_siblings(source: Path, tmp_path: Path) -> None:
     cfg = resolve(composed(*TINY, f"start_from={source}"))
     pin(cfg, Run(tmp_path / "sweep/0"))
     (tmp_path / "sweep/0").mkdir(parents=True)
@@ -92,11 +92,11 @@ def test_a_job_that_has_begun_knows_its_siblings_source(source: Path, tmp_path: 
     run = Run(tmp_path / "sweep/1")
     typed = tmp_path / "sweep/0/.hydra/overrides.yaml"
     typed.parent.mkdir()
-    typed.write_text(f"- start_from={source}\n")  # a job that was given another one
+    typed.write_text(f"- start_from={source}\n")  # this job names a checkpoint, not latest
     assert not siblings(run)
     typed.write_text("- start_from=latest\n")
     (tmp_path / "sweep/2").mkdir()
-    (tmp_path / "sweep/2/config.yaml").write_text("{")  # nobody can read it
+    (tmp_path / "sweep/2/config.yaml").write_text("{")  # a damaged file is skipped
     pin(latest, run, siblings(run)[::-1])
     assert (latest.start_from, latest.start_sha256) == (cfg.start_from, cfg.start_sha256)
 
@@ -106,7 +106,7 @@ def network(words: list[str], data: DataSpec | None = None) -> Network:
     return Network(model.blocks, model.head, data)
 
 
-def test_a_last_layer_of_other_classes_starts_fresh(source: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_last_layer_for_other_classes_starts_fresh(source: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     cfg = resolve(composed(*TINY, f"start_from={source}"))
     pin(cfg, Run(source / "none"))
@@ -119,7 +119,7 @@ def test_a_last_layer_of_other_classes_starts_fresh(source: Path, caplog: pytest
         assert caplog.messages[-1].endswith("2 of 3 layers are copied; head.classes starts fresh.")
 
 
-def test_what_cannot_be_started_from(source: Path, tmp_path: Path) -> None:
+def test_unsuitable_checkpoints_are_refused(source: Path, tmp_path: Path) -> None:
     cfg = resolve(composed(*TINY, f"start_from={source}", "freeze=blocks"))
     pin(cfg, Run(tmp_path / "none"))
     other = "model.blocks=[{channels: 9, kernel_size: 3, padding: 1}]"
@@ -144,7 +144,7 @@ def test_what_cannot_be_started_from(source: Path, tmp_path: Path) -> None:
     (["freeze=head"], "freeze=head is not allowed"),
     (["data=folder"], "data=folder needs data.root=PICTURES"),
 ])  # fmt: skip
-def test_wrong_words(words: list[str], message: str) -> None:
+def test_impossible_overrides_are_refused(words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         resolve(composed(*words))
 

@@ -1,4 +1,4 @@
-"""The thresholds below which a prediction is not trusted: from held-out digits, in the best checkpoint, once."""
+"""Thresholds below which predictions are not trusted: derived once from held-out digits, for the best checkpoint."""
 
 import io
 from collections.abc import Callable
@@ -42,8 +42,8 @@ def data_of_sample(val_size: int) -> MNISTDataModule:
 
 
 @pytest.mark.parametrize("val_size", [1_000, 0])
-def test_a_hundredth_of_the_correct_predictions(val_size: int, sample_run: Path) -> None:
-    """Of the validation digits; without any, of training digits that the estimate leaves out."""
+def test_the_thresholds_flag_the_intended_fractions(val_size: int, sample_run: Path) -> None:
+    """Of correct predictions of validation digits or, without any, of training digits that the estimate leaves out."""
     network = Checkpoint(sample_run / "checkpoints/best.ckpt").network()
     data = data_of_sample(val_size)
     rated = thresholds.derive(network, data, CPU)
@@ -60,7 +60,7 @@ def test_a_hundredth_of_the_correct_predictions(val_size: int, sample_run: Path)
 
 
 def test_drawings_of_something_else_are_unfamiliar(sample_run: Path) -> None:
-    """Most of 40 crosses, stars of lines and grids, and few digits."""
+    """Most of 40 drawings of random lines are unfamiliar, and few digits are."""
     generator = np.random.default_rng(0)
     drawings = []
     for number in range(40):
@@ -77,7 +77,7 @@ def test_drawings_of_something_else_are_unfamiliar(sample_run: Path) -> None:
     assert usual.count("read") > 470
 
 
-def test_the_temperature_makes_unfamiliar_images_as_certain_as_they_are_right(sample_run: Path) -> None:
+def test_the_temperature_calibrates_unfamiliar_images(sample_run: Path) -> None:
     """On other distorted digits than those that the temperature is derived from."""
     rated = Checkpoint(sample_run / "checkpoints/best.ckpt").rated()
     images, labels = data_of_sample(0).test_set()[torch.arange(500)]
@@ -112,24 +112,24 @@ def test_all_classes_of_a_sorted_folder_are_distorted(sample_run: Path, monkeypa
     assert set(labels) == set(range(10))
 
 
-def test_the_best_checkpoint_has_them_and_the_evaluation_says_what_they_do(
+def test_the_thresholds_are_derived_once_and_evaluated(
     tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(tiny("trainer.max_epochs=1"), tmp_path / "run")
     run = Run(tmp_path / "run")
     assert STATISTICS in Checkpoint(run.best).content
-    assert STATISTICS not in Checkpoint(run.last).content  # what a training resumes from
+    assert STATISTICS not in Checkpoint(run.last).content  # only used to resume
     evaluation = metrics.read(run.path)
     assert evaluation is not None
     assert evaluation.untrusted_correct is not None
     before = run.best.read_bytes()
-    run.results_file.unlink()  # as if it had been killed before it wrote them
+    run.results_file.unlink()  # as if the training had been killed before it wrote them
     monkeypatch.setattr(thresholds, "derive", None)
     train(tiny("trainer.max_epochs=1"), tmp_path / "run")
     assert run.best.read_bytes() == before
 
 
-def test_the_rest_of_the_checkpoint_stays(tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rest_of_a_checkpoint_is_unchanged(tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[bytes] = []
     add: Callable[..., None] = thresholds.add
 
@@ -146,15 +146,15 @@ def test_the_rest_of_the_checkpoint_stays(tiny: Compose, tmp_path: Path, monkeyp
     assert before["hyper_parameters"] == after["hyper_parameters"]
 
 
-def test_a_data_set_of_a_few_pictures(tiny_mnist: Path, tmp_path: Path) -> None:
+def test_a_small_data_set_without_validation_images_gets_thresholds(tiny_mnist: Path, tmp_path: Path) -> None:
     results = train(composed("data.val_size=0", "data.batch_size=60", "trainer.max_epochs=1"), tmp_path / "run")
     assert results.status == "finished"
     rated = Checkpoint(tmp_path / "run/checkpoints/best.ckpt").rated()
     assert 0 < rated.thresholds.probability <= 1
 
 
-def test_a_folder_whose_pictures_are_repeated_in_an_epoch(sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No picture is in both parts."""
+def test_repeated_pictures_are_in_only_one_of_the_two_parts(sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimate and the thresholds use different pictures, even if an epoch repeats them."""
     network = Checkpoint(sample_run / "checkpoints/best.ckpt").network()
     data = data_of_sample(0)
     few = data.training_set()

@@ -1,4 +1,4 @@
-"""Training as a whole, on tiny files: what it leaves behind, that it repeats, and that it goes on where it stopped."""
+"""Whole trainings on tiny files: what they write, that they repeat exactly, and that they resume where they stopped."""
 
 import csv
 import json
@@ -46,7 +46,7 @@ from ..helpers import (
 
 
 class StopAt(Callback):
-    """Breaks the training off after the first batch of an epoch."""
+    """Fails after the first batch of an epoch."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
@@ -56,7 +56,7 @@ class StopAt(Callback):
             raise KeyError("stopped")
 
 
-def test_a_run_directory_has_all_that_was_promised(
+def test_a_run_directory_has_all_files_and_values(
     tiny: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -102,7 +102,7 @@ def test_a_run_directory_has_all_that_was_promised(
     assert str(run) in log
 
 
-def test_overfitting_is_measured_on_the_training_images_as_they_are(
+def test_the_training_accuracy_is_measured_without_augmentation(
     tiny: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -118,7 +118,7 @@ def test_overfitting_is_measured_on_the_training_images_as_they_are(
     assert train(tiny(), tmp_path / "other").train_accuracy is None
 
 
-def test_it_learns(tiny: Compose, tmp_path: Path) -> None:
+def test_a_training_learns(tiny: Compose, tmp_path: Path) -> None:
     assert train(tiny("trainer.max_epochs=15", "optimizer.lr=0.01"), tmp_path).test_accuracy >= 0.9
 
 
@@ -164,7 +164,7 @@ def test_another_configuration_is_refused(tiny: Compose, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("overrides", [[], ["callbacks=early_stopping", "optimizer=sgd", "scheduler=step"]])
-def test_a_run_that_was_cut_off_goes_on_as_if_nothing_had_happened(
+def test_a_run_that_was_cut_off_resumes_to_the_same_end(
     tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
 ) -> None:
     cfg = tiny("trainer.max_epochs=4", "model.head.dropout=0.5", *overrides)
@@ -189,7 +189,7 @@ def test_a_run_that_was_cut_off_goes_on_as_if_nothing_had_happened(
     assert (tmp_path / "whole/metrics.csv").read_bytes() == (tmp_path / "cut/metrics.csv").read_bytes()
 
 
-def test_other_images_are_no_continuation(
+def test_a_run_does_not_resume_on_other_images(
     tiny: Compose, tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = tiny()
@@ -209,7 +209,7 @@ def test_without_validation_the_last_epoch_is_tested(tiny: Compose, tmp_path: Pa
     assert same(weights(tmp_path, "best"), weights(tmp_path, "last"))
 
 
-def test_the_best_epoch_is_the_one_that_is_tested(tiny: Compose, tmp_path: Path) -> None:
+def test_the_best_epoch_has_the_highest_validation_accuracy(tiny: Compose, tmp_path: Path) -> None:
     results = train(tiny("trainer.max_epochs=6", "optimizer.lr=0.02"), tmp_path)
     rows = Run(tmp_path).read_metrics()
     best = max(rows, key=lambda row: row["val/accuracy"])
@@ -217,12 +217,12 @@ def test_the_best_epoch_is_the_one_that_is_tested(tiny: Compose, tmp_path: Path)
     assert results.best_epoch == best["epoch"]
 
 
-def test_it_stops_early(tiny: Compose, tmp_path: Path) -> None:
+def test_early_stopping_ends_a_training_that_does_not_improve(tiny: Compose, tmp_path: Path) -> None:
     overrides = ["callbacks=early_stopping", "callbacks.early_stopping.min_delta=10", "trainer.max_epochs=9"]
     assert train(tiny(*overrides), tmp_path).epochs == 4  # the first counts, then three without improvement
 
 
-def test_it_does_not_stop_while_the_accuracy_rises(tiny: Compose, tmp_path: Path) -> None:
+def test_early_stopping_does_not_end_a_training_that_improves(tiny: Compose, tmp_path: Path) -> None:
     watching = [f"callbacks.early_stopping.{word}" for word in ("monitor=val/accuracy", "patience=1")]
     results = train(tiny("callbacks=early_stopping", *watching, "trainer.max_epochs=3"), tmp_path)
     first, second, *_ = (row["val/accuracy"] for row in Run(tmp_path).read_metrics())
@@ -230,14 +230,14 @@ def test_it_does_not_stop_while_the_accuracy_rises(tiny: Compose, tmp_path: Path
     assert results.epochs == 3
 
 
-def test_a_loss_that_is_no_number_ends_the_run(tiny: Compose, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_ends_the_run(tiny: Compose, tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match="learning rate of 1e\\+30: try a smaller"):
         train(tiny("optimizer=sgd", "optimizer.lr=1e30", "scheduler=none"), tmp_path)
     assert "the loss is" in Run(tmp_path).state()
 
 
-def test_a_compiler_that_is_missing(tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four lines of torch's become one."""
+def test_a_missing_compiler_is_reported_briefly(tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message of torch has several lines."""
 
     def forward(*args: Any) -> None:
         raise RuntimeError(
@@ -253,7 +253,7 @@ def test_a_compiler_that_is_missing(tiny: Compose, tmp_path: Path, monkeypatch: 
 def test_a_loss_of_nan_is_reported_with_its_step_and_learning_rate(
     every: int, tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However seldom the losses are looked at: of the third of 20 steps, on the rate's way up."""
+    """However rarely losses are checked: at step 3 of 20, while the learning rate still rises."""
     step = DigitClassifier.training_step
 
     def spoilt(self: DigitClassifier, batch: Any, batch_idx: int) -> dict[str, torch.Tensor]:
@@ -265,7 +265,7 @@ def test_a_loss_of_nan_is_reported_with_its_step_and_learning_rate(
         train(tiny(f"trainer.log_every_n_steps={every}"), tmp_path)
 
 
-def test_a_validation_loss_that_is_no_number_ends_the_run(
+def test_a_validation_loss_of_nan_ends_the_training(
     tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = DigitClassifier.validation_step
@@ -280,7 +280,7 @@ def test_a_validation_loss_that_is_no_number_ends_the_run(
 
 
 @pytest.mark.skipif(bool(gpus()), reason="there is a GPU")
-def test_a_gpu_that_is_not_there(tiny: Compose, tmp_path: Path) -> None:
+def test_a_missing_gpu_is_refused(tiny: Compose, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="trainer.accelerator=cpu"):
         train(tiny("trainer.accelerator=gpu"), tmp_path)
 
@@ -298,7 +298,7 @@ def test_a_gpu_that_is_not_there(tiny: Compose, tmp_path: Path) -> None:
         ("ZeroDivisionError", RunError, "ZeroDivisionError"),
     ],
 )
-def test_what_a_spawned_process_says(
+def test_the_error_of_a_spawned_process_is_rebuilt(
     raised: str, kind: type[Exception], message: str, tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fit(*_: Any, **__: Any) -> None:
@@ -311,7 +311,7 @@ def test_what_a_spawned_process_says(
         train(tiny(), tmp_path)
 
 
-def test_a_device_that_is_not_there(tiny: Compose, tmp_path: Path) -> None:
+def test_a_missing_device_is_refused_and_leaves_the_directory_free(tiny: Compose, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="trainer: "):
         train(tiny("trainer.accelerator=tpu"), tmp_path / "run")
     train(tiny("trainer.max_epochs=1"), tmp_path / "run")  # the directory is still free
@@ -336,7 +336,7 @@ def test_a_damaged_checkpoint_is_named(tiny: Compose, tmp_path: Path, name: str)
 
 
 @pytest.mark.slow
-def test_early_stopping_that_was_cut_off_in_the_test_trains_no_further(tiny: Compose, tmp_path: Path) -> None:
+def test_a_run_that_stopped_early_resumes_without_more_training(tiny: Compose, tmp_path: Path) -> None:
     words = ["callbacks=early_stopping", "callbacks.early_stopping.min_delta=10", "trainer.max_epochs=9"]
     before = train(tiny(*words), tmp_path)
     (tmp_path / "results.json").unlink()
@@ -345,20 +345,20 @@ def test_early_stopping_that_was_cut_off_in_the_test_trains_no_further(tiny: Com
 
 
 @pytest.mark.slow
-def test_early_stopping_that_was_cut_off_in_the_test_is_not_tested_on_other_data(
+def test_a_run_that_stopped_early_is_never_tested_on_other_data(
     tiny: Compose, tmp_path: Path, tiny_mnist: Path
 ) -> None:
     words = ["callbacks=early_stopping", "callbacks.early_stopping.min_delta=10", "trainer.max_epochs=9"]
     train(tiny(*words), tmp_path / "run")
     (tmp_path / "run/results.json").unlink()
     (tmp_path / "empty").mkdir()
-    elsewhere = tiny(*words, f"data.root={tmp_path / 'empty'}", "data.mirrors=[]")  # where the sample stands in
+    elsewhere = tiny(*words, f"data.root={tmp_path / 'empty'}", "data.mirrors=[]")  # the sample would be used instead
     with pytest.raises(UserError, match="the data have changed since this run began"):
         train(elsewhere, tmp_path / "run")
 
 
 @pytest.mark.parametrize("part", ["callbacks", "loops", "optimizer_states", "MNISTDataModule"])
-def test_a_checkpoint_that_nothing_can_go_on_from(part: str, tiny: Compose, tmp_path: Path) -> None:
+def test_a_checkpoint_that_lacks_a_part_is_refused(part: str, tiny: Compose, tmp_path: Path) -> None:
     train(tiny(), tmp_path)
     (tmp_path / "results.json").unlink()
     last = Run(tmp_path).last
@@ -378,7 +378,7 @@ def test_a_network_that_has_learned_nothing_is_reported(
     assert "the network has learned nothing" in caplog.text
 
 
-def test_the_best_by_loss(tiny: Compose, tmp_path: Path) -> None:
+def test_the_best_epoch_by_validation_loss(tiny: Compose, tmp_path: Path) -> None:
     results = train(
         tiny("callbacks.checkpoint.monitor=val/loss", "trainer.max_epochs=6", "optimizer.lr=0.05"), tmp_path
     )
@@ -393,7 +393,7 @@ def test_other_precisions(tiny: Compose, tmp_path: Path, precision: str) -> None
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_precision_auto_is_decided_and_said(
+def test_the_choice_of_precision_auto_is_logged(
     tiny: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, native: bool
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
@@ -418,8 +418,8 @@ def test_a_run_that_resumes_on_another_machine_keeps_its_precision(
 
 
 @pytest.mark.parametrize("accelerator", ["cpu", *gpus()])
-def test_on_every_accelerator_that_there_is(accelerator: str, tiny: Compose, tmp_path: Path) -> None:
-    """Cut off there, it goes on; its checkpoint gives the accuracy that was written, on the processor."""
+def test_a_training_on_every_available_accelerator(accelerator: str, tiny: Compose, tmp_path: Path) -> None:
+    """It resumes there after a cut, and its checkpoint gives the same test accuracy on the CPU."""
     words = ["trainer.precision=bf16-mixed", "averaging=ema", "data/augment=erase", "model.head.dropout=0.1"]
     cfg = tiny(f"trainer.accelerator={accelerator}", "optimizer.lr=0.01", *words)
     with pytest.raises(KeyError, match="stopped"):
@@ -435,7 +435,7 @@ def test_on_every_accelerator_that_there_is(accelerator: str, tiny: Compose, tmp
     assert results.test_accuracy == correct / 50
 
 
-def test_a_gpu_that_is_not_asked_for_is_no_warning(
+def test_an_unused_gpu_causes_no_warning(
     tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     see_a_gpu(monkeypatch)
@@ -455,7 +455,7 @@ def test_without_a_logger_there_are_no_metrics(tiny: Compose, tmp_path: Path) ->
     assert (tmp_path / "results.json").exists()
 
 
-def test_what_auto_chooses_is_overridden(tiny: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_settings_override_automatic_choices(tiny: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     train(tiny("trainer.memory_format=contiguous_format", "optimizer.fused=false", "trainer.max_epochs=1"), tmp_path)
     assert "Precision 32-true, memory format contiguous_format, optimizer not fused." in caplog.text
@@ -470,11 +470,12 @@ def test_the_network_is_compiled_on_demand(tiny: Compose, tmp_path: Path, monkey
 
 
 @pytest.mark.slow
-def test_compiled_it_trains_to_the_same_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With gradient descent, since Adam takes a full step where a gradient is only rounding; dropout draws otherwise.
+def test_a_compiled_training_gives_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With SGD, since Adam takes a full step even where a gradient is only rounding. Without dropout, which draws
+    other numbers when compiled.
 
-    In a cold process, since ATEN_CPU_CAPABILITY is read once: where it names less than the processor has, torch 2.15
-    compiles max-pooling wrongly, and the process crashes or says "index out of bounds".
+    In a cold process, since ATEN_CPU_CAPABILITY is read once: if it names less than the processor has, torch 2.15
+    compiles max-pooling wrongly, and the process crashes or reports "index out of bounds".
     """
     monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
     words = [*QUICK, "trainer.max_epochs=1", "optimizer=sgd", "model.head.dropout=0"]
@@ -490,8 +491,8 @@ def test_compiled_it_trains_to_the_same_network(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.slow
 @pytest.mark.alone  # on all cores
 @pytest.mark.mnist
-def test_the_fast_experiment_is_fast_and_right(mnist_root: Path, tmp_path: Path) -> None:
-    """A fifth of a percent and three seconds are left for one seed and a busy machine; benchmarks/ measures."""
+def test_the_fast_experiment_is_fast_and_accurate(mnist_root: Path, tmp_path: Path) -> None:
+    """The limits allow 0.2 % for a single seed and 3 s for a busy machine; benchmarks/ has exact measurements."""
     results = train(composed("experiment=fast", f"data.root={mnist_root}", "trainer.accelerator=cpu"), tmp_path)
     assert results.steps == 120
     assert results.test_accuracy >= 0.988
@@ -500,8 +501,8 @@ def test_the_fast_experiment_is_fast_and_right(mnist_root: Path, tmp_path: Path)
 
 @pytest.mark.long
 @pytest.mark.mnist
-def test_the_compact_experiment_is_small_and_right(mnist_root: Path, tmp_path: Path) -> None:
-    """Two tenths of a percent are left for one seed and another processor; the README has five seeds."""
+def test_the_compact_experiment_is_small_and_accurate(mnist_root: Path, tmp_path: Path) -> None:
+    """The limits allow 0.2 % for a single seed and another processor; the README has five seeds."""
     results = train(composed("experiment=compact", f"data.root={mnist_root}", "trainer.accelerator=cpu"), tmp_path)
     assert results.parameters == 70_778
     assert results.dataset["train"] == 60_000
@@ -516,7 +517,7 @@ def test_the_compact_experiment_is_small_and_right(mnist_root: Path, tmp_path: P
 @pytest.mark.long
 @pytest.mark.mnist
 def test_the_accurate_experiment_begins_well(mnist_root: Path, tmp_path: Path) -> None:
-    """With 200 of its 7,504 steps; the README has the figures of all."""
+    """With 200 of its 7,504 steps; the README has the figures of the whole training."""
     words = [f"data.root={mnist_root}", "trainer.accelerator=cpu", "trainer.max_epochs=1"]
     words.append("trainer.limit_train_batches=200")
     results = train(composed("experiment=accurate", *words), tmp_path)
@@ -527,7 +528,7 @@ def test_the_accurate_experiment_begins_well(mnist_root: Path, tmp_path: Path) -
 @pytest.mark.long
 @pytest.mark.mnist
 @pytest.mark.parametrize("accelerator", ["cpu", *gpus()])
-def test_ten_epochs_of_the_articles_network_reach_what_was_promised(
+def test_the_articles_network_reaches_its_accuracy_in_ten_epochs(
     accelerator: str, mnist_root: Path, tmp_path: Path
 ) -> None:
     results = train(composed(f"data.root={mnist_root}", f"trainer.accelerator={accelerator}"), tmp_path)
@@ -537,7 +538,7 @@ def test_ten_epochs_of_the_articles_network_reach_what_was_promised(
 
 
 @pytest.mark.parametrize("package", ["tensorboard", "wandb", "mlflow"])
-def test_a_logger_that_is_not_installed(
+def test_a_logger_that_is_not_installed_is_refused(
     package: str, tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = f"lightning.{'fabric' if package == 'tensorboard' else 'pytorch'}.loggers.{package}"
@@ -560,6 +561,6 @@ def test_debug_presets(preset: str, tiny_mnist: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_digits_are_learned_by_heart(tmp_path: Path) -> None:
+def test_the_overfit_preset_learns_all_of_its_hundred_digits(tmp_path: Path) -> None:
     train(composed("debug=overfit", "model=compact", "trainer.accelerator=cpu"), tmp_path)
     assert Run(tmp_path).read_metrics()[-1]["train/accuracy"] == 1
