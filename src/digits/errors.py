@@ -29,6 +29,10 @@ class RunError(Exception):
     """A valid request failed; the message says why. Commands print it and exit with 1."""
 
 
+class DivergedError(RunError):
+    """The loss is infinite or NaN; the message says when, and what to try."""
+
+
 def message(error: BaseException) -> str:
     """The message that a command prints for an error."""
     if isinstance(error, PermissionError) and error.filename:

@@ -16,13 +16,13 @@ from PIL import Image
 
 import digits
 from digits.cli import app as cli
-from digits.console import evaluation_text
 from digits.data import download as files
 from digits.data import sample, sources
 from digits.data.mnist import MNISTDataModule
 from digits.errors import RunError, UserError
 from digits.evaluation import evaluate as testing
 from digits.evaluation import metrics as evaluation
+from digits.evaluation.text import evaluation_text
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.find import find
 from digits.runs.run import Run
@@ -328,3 +328,23 @@ def test_a_run_is_tested_on_other_data_with_known_classes(sample_run: Path, tiny
     assert (sample_run / "evaluation.json").read_bytes() == before
     with pytest.raises(UserError, match="--data gone is neither a folder of pictures nor one of mnist, fashion"):
         testing.evaluate(find(sample_run), other="gone")
+
+
+def test_pictures_that_trained_the_network_are_refused(sample_run: Path, tmp_path: Path) -> None:
+    """Also if one of the two paths is a link. A checkpoint may name a folder that does not exist here."""
+    images, labels = sample_digits()
+    for name in ("7", "3"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        paper(images[np.flatnonzero(labels == int(name))[0]]).save(tmp_path / f"mine/{name}/0.png")
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    content = torch.load(Run(sample_run).best, weights_only=True)
+    key = MNISTDataModule.CHECKPOINT_HYPER_PARAMS_KEY
+    checkpoints = []
+    for number, root in enumerate([str(tmp_path / "mine"), str(tmp_path / "link"), str(tmp_path / "gone"), "\0", 7]):
+        torch.save({**content, key: {**content[key], "root": root}}, tmp_path / f"{number}.ckpt")
+        checkpoints.append(Checkpoint(tmp_path / f"{number}.ckpt"))
+    for folder in ("mine", "link"):
+        for trained_on_it in checkpoints[:2]:
+            with pytest.raises(UserError, match="the network was trained on these pictures; leave out --data"):
+                testing.other_data(str(tmp_path / folder), [*checkpoints[2:], trained_on_it])
+        assert len(testing.other_data(str(tmp_path / folder), checkpoints[2:]).digits) == 2

@@ -21,12 +21,12 @@ from hydra.core.override_parser.types import QuotedString
 from digits import signals
 from digits.errors import UserError
 from digits.runs.run import Run
-from digits.sweeps import search, space
+from digits.sweeps import best_trial, search, space
 from digits.sweeps.leaderboard import rank
 from digits.sweeps.space import SearchConfig
 from digits.sweeps.study import FILE, importances
 from digits.sweeps.tables import write_importance
-from digits.sweeps.trial import Report
+from digits.sweeps.trial import Report, seeds_of, trainings_of
 from digits.training import train as training
 
 from ..helpers import QUICK, TINY, Forked, composed, restored, run
@@ -214,7 +214,7 @@ def test_a_search_without_a_scheduler_writes_its_plan_and_experiment(
     study = run_search(trials=1, words=(override,))
     assert override.partition("=")[0] in json.loads((tmp_path / "search/sweep.json").read_text())["jobs"]["0"]
     assert (Run(tmp_path / "search/0").read_config() or {})["scheduler"] is None
-    file = search.write_experiment(study, [override], tmp_path / "search")
+    file = best_trial.write_experiment(study, [override], tmp_path / "search")
     assert file is not None
     assert "scheduler: null" in file.read_text()
 
@@ -282,7 +282,7 @@ def test_the_best_trial_is_an_experiment_that_repeats_it(
     words = ["model=strided", "optimizer=sgd", "optimizer.momentum=0.5", "trainer.max_epochs=1", "data.val_size=40"]
     space = {"optimizer.lr": [0.01, 0.02], "model.blocks.0.channels": [4, 6], "trainer.gradient_clip_val": [None, 1.0]}
     study = search.search(SearchConfig(space=space, trials=2), words, tmp_path / "search")
-    path = search.write_experiment(study, words, tmp_path / "search")
+    path = best_trial.write_experiment(study, words, tmp_path / "search")
     assert path
     text = path.read_text()
     assert text.startswith("# @package _global_\n# digits train --config-dir")
@@ -515,12 +515,12 @@ def test_a_search_with_several_seeds_per_trial(
 
     cfg = SearchConfig(space=SPACE, trials=2, seeds=2)
     words = [*[word for word in TINY if "batch_size" not in word and ".lr" not in word], f"data.root={tiny_mnist}"]
-    fresh = search.train_winner(study, cfg, words, tmp_path / "search")
+    fresh = best_trial.train_winner(study, cfg, words, tmp_path / "search")
     assert [each.seed for each in fresh] == [2, 3]
-    text = search.fresh_text(study, 2, fresh)
+    text = best_trial.fresh_text(study, 2, fresh)
     assert f"validation {100 * study.best_value:.2f} % with the 2 seeds that chose it" in text
     monkeypatch.setattr(training, "_train", None)  # nothing is trained again
-    assert search.train_winner(study, cfg, words, tmp_path / "search") == fresh
+    assert best_trial.train_winner(study, cfg, words, tmp_path / "search") == fresh
     assert [len(row.jobs) for row in rank(tmp_path / "search").rows] == [2, 2]  # the fresh runs are not part of it
 
 
@@ -584,6 +584,6 @@ def test_the_seeds_of_a_trial_and_the_numbers_of_its_runs(tmp_path: Path) -> Non
     file.write_text("space: {seed: [0, 1]}\nseeds: 2\n")
     with pytest.raises(UserError, match="seed is in the space"):
         search.read(file)
-    assert search.jobs_of(["seed=7", "a=1"], 2, [7, 8]) == {4: ["a=1", "seed=7"], 5: ["a=1", "seed=8"]}
-    assert search.jobs_of(["a=1"], 2, []) == {2: ["a=1"]}
-    assert search.seeds_of(SearchConfig(seeds=3), ["seed=7"]) == [7, 8, 9]
+    assert trainings_of(["seed=7", "a=1"], 2, [7, 8]) == {4: ["a=1", "seed=7"], 5: ["a=1", "seed=8"]}
+    assert trainings_of(["a=1"], 2, []) == {2: ["a=1"]}
+    assert seeds_of(SearchConfig(seeds=3), ["seed=7"]) == [7, 8, 9]

@@ -14,7 +14,7 @@ from lightning import Callback, Trainer
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from digits.data import MNISTDataModule
-from digits.errors import RunError, UserError
+from digits.errors import DivergedError, RunError, UserError
 from digits.evaluation import evaluate as testing
 from digits.evaluation import robustness
 from digits.model.classifier import DigitClassifier
@@ -24,7 +24,6 @@ from digits.runs.find import find
 from digits.runs.run import Run
 from digits.training import hardware
 from digits.training import train as training
-from digits.training.callbacks import DivergedError
 from digits.training.train import train
 from digits.validation import resolve
 
@@ -293,7 +292,7 @@ def test_a_missing_gpu_is_refused(tiny: Compose, tmp_path: Path) -> None:
             UserError,
             "a: b is damaged\nPut another: there",
         ),
-        ("digits.training.callbacks.DivergedError: the loss is nan", RunError, "the loss is nan"),
+        ("digits.errors.DivergedError: the loss is nan", RunError, "the loss is nan"),
         ("torch.AcceleratorError: CUDA error\n\nCompile with another", RunError, "CUDA error\n\nCompile with another"),
         ("ZeroDivisionError", RunError, "ZeroDivisionError"),
     ],

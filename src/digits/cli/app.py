@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from digits.cli import options as opt
-from digits.console import ScreenHandler, evaluation_text
+from digits.console import ScreenHandler
 from digits.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, UserError
 from digits.signals import Interrupted, importing
 
@@ -131,7 +131,7 @@ def search(
     processes can share it.
     """
     with importing():
-        from digits.sweeps import search, tables
+        from digits.sweeps import best_trial, search, tables
         from digits.sweeps.leaderboard import rank
         from digits.sweeps.study import importances
 
@@ -148,9 +148,9 @@ def search(
     if importance_by_key:
         texts = [f"{key} {100 * fraction:.0f} %" for key, fraction in importance_by_key.items()]
         print(f"Importance after the first epoch: {', '.join(texts)}")
-    if cfg.seeds > 1 and (fresh := search.train_winner(study, cfg, common, output)):
-        print(search.fresh_text(study, cfg.seeds, fresh))
-    if not (experiment := search.write_experiment(study, common, output)):
+    if cfg.seeds > 1 and (fresh := best_trial.train_winner(study, cfg, common, output)):
+        print(best_trial.fresh_text(study, cfg.seeds, fresh))
+    if not (experiment := best_trial.write_experiment(study, common, output)):
         return EXIT_FAILED
     print(f"The best trial as an experiment: {experiment}")
     print(f"  digits train --config-dir {shlex.quote(str(output))} experiment=best")
@@ -176,6 +176,7 @@ def evaluate(
     with importing():
         from digits.evaluation import robustness
         from digits.evaluation.evaluate import measure, open_test
+        from digits.evaluation.text import evaluation_text
         from digits.model.inference import best_device
 
         if robust:

@@ -100,15 +100,15 @@ def pixels_of(trained: Trained, image: Path | None, digit: int | None) -> Image:
     data = Checkpoint(trained.checkpoint).data
     if image is not None:
         return prepared(image, data.prepare)
-    if digit is not None and digit >= len(data.classes):
+    assert digit is not None, "a picture or a class"
+    if digit >= len(data.classes):
         raise UserError(f"--digit {digit}: the network has {len(data.classes)} classes, 0 to {len(data.classes) - 1}.")
     if not data.are_digits:
         evaluation = read(trained.home)
         examples = evaluation.examples if evaluation else []
-        png = next(iter(examples[digit : (digit or 0) + 1]), "")
-        if not png:
+        if digit >= len(examples) or not examples[digit]:
             raise UserError(f"{trained.home} has no example of a class {digit}; name a picture: --image")
-        return image_of(png)
+        return image_of(examples[digit])
     images, labels = sample.load()
     first: Image = images[np.flatnonzero(labels == digit)[0]]
     return first

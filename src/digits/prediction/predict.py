@@ -105,8 +105,8 @@ class DigitReader:
 
         Args:
             picture: An array of shape (28, 28) uint8 is a digit as in MNIST, bright strokes on 0, and is used as it
-                is. A path, a PIL image, or an array of another shape, (height, width) or (height, width, 3) uint8, is a
-                picture in which the digit is found first. Several: a list of any of these, or an array
+                is. A path, a PIL image, or an array of another shape, (height, width) or (height, width, 3 or 4) uint8,
+                is a picture in which the digit is found first. Several: a list of any of these, or an array
                 (batch, 28, 28) uint8 of digits as in MNIST.
 
         Returns:
@@ -129,7 +129,7 @@ class DigitReader:
         """Read a row of digits from left to right, with the separators ``-``, ``/`` and ``.``.
 
         Args:
-            picture: A path, a PIL image, or an array, (height, width) or (height, width, 3) uint8.
+            picture: A path, a PIL image, or an array, (height, width) or (height, width, 3 or 4) uint8.
 
         Raises:
             PictureError: If a file cannot be read as a picture.
@@ -296,5 +296,5 @@ def _check_array(picture: npt.NDArray[Any]) -> None:
     if picture.dtype != np.uint8 or not has_picture_shape or not picture.size:
         raise UserError(
             f"an array of shape {picture.shape} and {picture.dtype} is not a picture: it has to be uint8, (28, 28) "
-            "with bright strokes on 0, or (height, width) or (height, width, 3)."
+            "with bright strokes on 0, or (height, width) or (height, width, 3 or 4)."
         )

@@ -169,19 +169,15 @@ def rank(*sweeps: Path, output: Path | None = None) -> Leaderboard:
     rows: list[Row] = []
     duplicates: dict[str, str] = {}
     for group in groups.values():
-        by_seed = {job.config.get(SEED): job for job in reversed(group) if job.results}
-        finished = [job for job in group if by_seed.get(job.config.get(SEED)) is job]
-        others = [job for job in group if not job.results]
-        duplicates |= {
-            job.name: first.name for job in group if job.results and (first := by_seed[job.config.get(SEED)]) is not job
-        }
-        complete = len(finished) >= group[0].seeds
-        if complete and finished:
-            rows.append(Row(_settings(finished, shows_seed), finished))
-        rows += [
-            Row(_settings([job], shows_seed), [job], complete=False)
-            for job in [*([] if complete else finished), *others]
-        ]
+        if group[0].results:  # then all of them have results, on the same data
+            of_seed = {job.config.get(SEED): job for job in reversed(group)}
+            repeated = {job.name: first.name for job in group if (first := of_seed[job.config.get(SEED)]) is not job}
+            duplicates |= repeated
+            group = [job for job in group if job.name not in repeated]
+            if len(group) >= group[0].seeds:
+                rows.append(Row(_settings(group, shows_seed), group))
+                continue
+        rows += [Row(_settings([job], shows_seed), [job], complete=False) for job in group]
     rows.sort(key=lambda row: order_of(row.done))
     default = sweeps[0] if len(sweeps) == 1 else Path("leaderboard")
     return Leaderboard(output or default, rows, duplicates)

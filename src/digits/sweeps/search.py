@@ -7,16 +7,13 @@ configuration is then trained with fresh seeds.
 
 import json
 import logging
-import shlex
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import filelock
-import hydra
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,23 +21,18 @@ from omegaconf.errors import OmegaConfBaseException
 from digits.config import TrainConfig
 from digits.errors import UserError, first_line
 from digits.locks import Lock
-from digits.overrides import compose, config_directory, initialize_hydra, null_groups_deleted
+from digits.overrides import compose, config_directory
 from digits.runs.files import as_json, save, writing
-from digits.runs.results import Results
-from digits.runs.run import IGNORED_KEYS
 from digits.sweeps import plan, space
 from digits.sweeps.space import SearchConfig
 from digits.sweeps.study import check_installed, open_study, sampler
-from digits.sweeps.trial import run_trial, train_job
-from digits.training.callbacks import DivergedError
+from digits.sweeps.trial import run_trial, seeds_of, trainings_of
 from digits.validation import check_ranges, resolve
 
 if TYPE_CHECKING:
     import optuna
 
 log = logging.getLogger(__name__)
-
-EXPERIMENT, FRESH = "experiment/best.yaml", "fresh"
 
 
 def read(name: Path | str) -> SearchConfig:
@@ -115,92 +107,15 @@ def search(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> "opt
             if trial is None:
                 break
             chosen = space.overrides(trial.params)
-            outcome = _outcome(study, run_trial(trial, jobs_of([*overrides, *chosen], trial.number, seeds), directory))
+            trainings = trainings_of([*overrides, *chosen], trial.number, seeds)
+            outcome = _outcome(study, run_trial(trial, trainings, directory))
             log.info("Trial %d of %d, %s: %s", trial.number + 1, cfg.trials, " ".join(chosen), outcome)
     jobs: dict[int, list[str]] = {}
     for each in study.get_trials():
-        jobs |= jobs_of([*overrides, *space.overrides(each.params)], each.number, seeds)
+        jobs |= trainings_of([*overrides, *space.overrides(each.params)], each.number, seeds)
     begun = {number: words for number, words in jobs.items() if (directory / str(number)).exists()}
     plan.write_plan(directory, begun)
     return study
-
-
-def train_winner(study: "optuna.Study", cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> list[Results]:
-    """Train the best trial's configuration with fresh seeds, as many as a trial has; they took no part in its choice.
-
-    Returns:
-        The results, one per seed, without those that diverged; none while another process still searches, or if no
-        trial has finished.
-    """
-    trials = study.get_trials(deepcopy=False)
-    if any(trial.state.name == "RUNNING" for trial in trials):
-        log.info("Another process still searches; the last one trains the best trial with fresh seeds.")
-        return []
-    if not any(trial.state.name == "COMPLETE" for trial in trials):
-        return []
-    best = study.best_trial
-    fresh = [seed + cfg.seeds for seed in seeds_of(cfg, overrides)]
-    jobs = jobs_of([*overrides, *space.overrides(best.params)], best.number, fresh)
-    log.info("The best trial once more, with the fresh seeds %s", ", ".join(map(str, fresh)))
-    results = []
-    for number, words in jobs.items():
-        try:
-            results.append(train_job(words, directory / FRESH / str(number)))
-        except DivergedError as error:
-            log.warning("%s: %s", words[-1], error)
-    return results
-
-
-def seeds_of(cfg: SearchConfig, overrides: Sequence[str]) -> list[int]:
-    """Consecutive seeds for each trial, from the configuration's own on; none if a trial is a single training."""
-    if cfg.seeds == 1:
-        return []
-    start = compose(*overrides).seed
-    return [start + number for number in range(cfg.seeds)]
-
-
-def jobs_of(overrides: Sequence[str], trial: int, seeds: Sequence[int]) -> dict[int, list[str]]:
-    """The trainings of a trial: the overrides of each, by the number that names its directory."""
-    if not seeds:
-        return {trial: list(overrides)}
-    words = [word for word in overrides if not word.startswith("seed=")]
-    return {trial * len(seeds) + number: [*words, f"seed={seed}"] for number, seed in enumerate(seeds)}
-
-
-def write_experiment(study: "optuna.Study", overrides: Sequence[str], directory: Path) -> Path | None:
-    """Write the best trial as an experiment that repeats it: its choices of groups, and the values that differ.
-
-    Returns:
-        The file; None if no trial has finished.
-    """
-    try:
-        best = [*overrides, *space.overrides(study.best_trial.params)]
-    except ValueError:
-        return None
-    with initialize_hydra():
-        hydra_config = hydra.compose("train", null_groups_deleted(best), return_hydra_config=True).hydra
-    choices = {
-        group: choice
-        for group, choice in hydra_config.runtime.choices.items()
-        if "/" not in group and group not in ("experiment", "debug") and choice
-    }
-    chosen = _plain([f"{group}={choice}" for group, choice in choices.items()])
-    delta = _difference(chosen, _plain(best))
-    defaults = [{f"override /{group}": choice} for group, choice in choices.items()]
-    text = yaml.safe_dump({"defaults": defaults, **delta}, sort_keys=False)
-    head = f"# @package _global_\n# digits train --config-dir {shlex.quote(str(directory))} experiment=best\n"
-    return save(directory / EXPERIMENT, head + text)
-
-
-def fresh_text(study: "optuna.Study", seeds: int, fresh: Sequence[Results]) -> str:
-    """State the best trial's metric with the seeds that chose it, and with the fresh ones."""
-    metrics = [100 * results.metric for results in fresh]
-    tested = statistics.fmean(100 * results.test_accuracy for results in fresh)
-    return (
-        f"Best trial: validation {100 * study.best_value:.2f} % with the {seeds} seeds that chose it, and "
-        f"{statistics.fmean(metrics):.2f} % ({min(metrics):.2f} to {max(metrics):.2f}) with {len(fresh)} fresh ones. "
-        f"Expect the second; its test accuracy is {tested:.2f} %."
-    )
 
 
 def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None:
@@ -275,22 +190,6 @@ def _outcome(study: "optuna.Study", outcome: float | str) -> str:
     except ValueError:
         best = ""
     return (outcome if isinstance(outcome, str) else f"validation {100 * outcome:.2f} %") + best
-
-
-def _plain(overrides: Sequence[str]) -> dict[str, Any]:
-    return asdict(resolve(compose(*overrides)))
-
-
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of a configuration that another one does not have, as nested keys; a list is one value."""
-    changed: dict[str, Any] = {}
-    for name, value in now.items():
-        if isinstance(value, Mapping) and isinstance(before.get(name), Mapping):
-            if inner := _difference(before[name], value, f"{prefix}{name}."):
-                changed[name] = inner
-        elif value != before.get(name) and f"{prefix}{name}" not in IGNORED_KEYS:
-            changed[name] = value
-    return changed
 
 
 def _check_trial(cfg: TrainConfig) -> None:

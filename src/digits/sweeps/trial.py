@@ -11,19 +11,35 @@ from lightning import Callback, LightningModule, Trainer
 
 from digits.console import ScreenHandler
 from digits.data import MNISTDataModule
-from digits.errors import RunError, UserError
+from digits.errors import DivergedError, RunError, UserError
 from digits.overrides import compose
 from digits.runs.results import PRUNED, Results
 from digits.runs.run import Run
 from digits.runs.start_from import pin, siblings
+from digits.sweeps.space import SearchConfig
 from digits.training import train as training
-from digits.training.callbacks import DivergedError
 from digits.validation import resolve
 
 if TYPE_CHECKING:
     import optuna
 
 METRIC = "val/accuracy"
+
+
+def seeds_of(cfg: SearchConfig, overrides: Sequence[str]) -> list[int]:
+    """Consecutive seeds for each trial, from the configuration's own on; none if a trial is a single training."""
+    if cfg.seeds == 1:
+        return []
+    start = compose(*overrides).seed
+    return [start + number for number in range(cfg.seeds)]
+
+
+def trainings_of(overrides: Sequence[str], trial: int, seeds: Sequence[int]) -> dict[int, list[str]]:
+    """The trainings of a trial: the overrides of each, by the number that names its directory."""
+    if not seeds:
+        return {trial: list(overrides)}
+    words = [word for word in overrides if not word.startswith("seed=")]
+    return {trial * len(seeds) + number: [*words, f"seed={seed}"] for number, seed in enumerate(seeds)}
 
 
 class OtherDataError(UserError):

@@ -4,7 +4,6 @@ import logging
 import logging.config
 import math
 import time
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,11 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
-from lightning.pytorch.profilers import PassThroughProfiler
 from omegaconf import OmegaConf
 from torch import Tensor
 
 from digits.console import silence_lightning
-from digits.errors import RunError
+from digits.errors import DivergedError
 from digits.model.inference import be_exact
 from digits.runs.files import rounded
 from digits.runs.rows import write_rows
@@ -25,20 +23,6 @@ from digits.runs.run import Run
 from digits.training.hardware import speed_up
 
 log = logging.getLogger(__name__)
-
-
-class DivergedError(RunError):
-    """The loss is infinite or NaN; the message says when, and what to try."""
-
-
-class NoProfiler(PassThroughProfiler):
-    """Measures nothing, at no cost: Lightning's own enters and leaves a context about sixty times per step."""
-
-    _nothing = nullcontext()
-
-    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
-        """Do nothing."""
-        return self._nothing
 
 
 class Spawned(Callback):

@@ -2,7 +2,6 @@
 
 import datetime
 import logging
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,39 +12,30 @@ from typing import Any, NoReturn
 
 import torch
 from lightning import Callback, seed_everything
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
-from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from digits import processes
-from digits.config import SAMPLE, TrainConfig
-from digits.console import duration, indented, layer_table, lightning_silenced
+from digits.config import TrainConfig
+from digits.console import layer_table, lightning_silenced
 from digits.data import MNISTDataModule
-from digits.errors import EXIT_DONE, RunError, UserError, first_line
+from digits.errors import EXIT_DONE
 from digits.evaluation.evaluate import measure, score
-from digits.evaluation.metrics import interval
 from digits.model.classifier import DigitClassifier
 from digits.model.geometry import layers
-from digits.model.spec import DataSpec
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.results import FINISHED, Results
 from digits.runs.run import Run
 from digits.runs.start_from import pin
-from digits.signals import interruption_of, keyboard_interrupt
+from digits.signals import keyboard_interrupt
 from digits.training import hardware, provenance, thresholds
+from digits.training.process_errors import explained_errors
 from digits.training.resume import latest_checkpoint, read_checkpoint, stopped_early
 from digits.training.start_weights import load_weights
+from digits.training.summary import summary
 from digits.training.trainer import build_trainer
 from digits.validation import resolve
 
 log = logging.getLogger(__name__)
-
-LOST_PEER = re.compile("gloo|NCCL|Connection (reset|closed|refused)", re.IGNORECASE)
-"""What torch says when another process of the training has ended."""
-
-FEW_IMAGES = 1_000  # in the test set; the summary shows the interval of a smaller one
-SHOWN_FILES = ("*.yaml", "*.csv", "*.json", "train.log", "checkpoints/*.ckpt", "profile", "tensorboard", "wandb")
-"""What the summary names in a run directory."""
 
 
 def train(
@@ -145,7 +135,7 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
         with (
             keyboard_interrupt(),
             processes.marked_as_launcher(),
-            _process_errors(trainer.world_size),
+            explained_errors(trainer.world_size),
             _closing_wandb(cfg),
         ):
             trainer.fit(classifier, data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
@@ -203,71 +193,3 @@ def _closing_wandb(cfg: TrainConfig) -> Iterator[None]:
             import wandb
 
             wandb.finish()
-
-
-@contextmanager
-def _process_errors(world_size: int) -> Iterator[None]:
-    """Stop the other processes on an interruption, and explain the errors of processes that Lightning started."""
-    try:
-        yield
-    except BaseException as error:
-        if interruption_of(error):
-            processes.stop_children()
-            raise
-        if isinstance(error, ProcessRaisedException):
-            raise _error_of_spawned(error) from error
-        if isinstance(error, MisconfigurationException):  # such as less than one batch per epoch
-            raise UserError(f"trainer: {first_line(error)}.") from error
-        if "InvalidCxxCompiler" in f"{type(error).__name__} {error}":
-            raise RunError(
-                "trainer.compile=true needs a C++ compiler, and torch finds none: install g++, or leave it out"
-            ) from error
-        lost = isinstance(error, RuntimeError) and world_size > 1 and LOST_PEER.search(str(error))
-        if lost or isinstance(error, ProcessExitedException):
-            raise RunError(
-                "another process of this training has ended; run the same command in the same hydra.run.dir to resume"
-            ) from error
-        raise
-
-
-def _error_of_spawned(error: ProcessRaisedException) -> Exception:
-    """Rebuild the exception of a spawned process from its traceback text, all that torch passes on."""
-    traceback = str(error).rpartition("Traceback (most recent call last):")[2].rstrip()
-    raised = re.search(r"^([\w.]+)(?:: (.+))?\Z", traceback, re.MULTILINE | re.DOTALL)
-    if not raised:
-        return RunError(str(error))
-    name, text = raised.groups()
-    return (UserError if name == f"{UserError.__module__}.UserError" else RunError)(text or name)
-
-
-def summary(results: Results, run: Run, spec: DataSpec) -> str:
-    """What a user reads at the end of a training."""
-    data = results.dataset
-    noun = "digits" if spec.are_digits else "images"
-    files = [str(path.relative_to(run.path)) for pattern in SHOWN_FILES for path in sorted(run.path.glob(pattern))]
-    low, high = interval(results.test_accuracy, data["test"])
-    lines = [
-        "",
-        f"Test accuracy  {100 * results.test_accuracy:.2f} % of {data['test']:,} {noun}, used once, by epoch "
-        f"{results.best_epoch + 1} of {results.epochs}",
-    ]
-    if data["test"] < FEW_IMAGES:
-        lines.append(f"               95 % interval of so few: {100 * low:.1f} to {100 * high:.1f} %")
-    if results.val_accuracy is not None:
-        lines.append(f"Validation     {100 * results.val_accuracy:.2f} %")
-    if results.train_accuracy is not None:
-        lines.append(f"Training set   {100 * results.train_accuracy:.2f} %, as it is and without dropout")
-    lines.append(
-        f"Data set       {data['name']}: {data['train']:,} to train, {data['val']:,} to validate, "
-        f"{data['test']:,} to test"
-    )
-    if data["name"] == SAMPLE:
-        lines.append("               A SAMPLE: these results do not compare with those of all of MNIST.")
-    lines += [
-        f"Time           {duration(results.train_seconds)} training, {duration(results.wall_seconds)} in all",
-        f"Everything is in {run.path}:",
-        *indented(", ".join(files)),
-    ]
-    if results.test_accuracy < (2 if spec.are_digits else 1) / len(spec.classes):
-        lines.append("That is chance: the network has learned nothing. Try another optimizer.lr, or another seed.")
-    return "\n".join(lines)

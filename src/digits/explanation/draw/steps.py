@@ -216,9 +216,9 @@ def layout(steps: list[Step]) -> list[dict[str, Any]]:
     for step in steps:
         arrays = {}
         for name, array in step.arrays.items():
-            half = large and array.dim() > 1
-            arrays[name] = {"at": at, "length": array.numel(), "half": half}
-            at += array.numel() * (2 if half else 4)
+            array = _embedded(array, large)
+            arrays[name] = {"at": at, "length": array.numel(), "half": array.dtype == torch.float16}
+            at += array.nbytes
         descriptions.append(
             {
                 "kind": step.kind,
