@@ -1,7 +1,7 @@
 """The two baselines of digits, in a few lines of plain torch each; both print a line of JSON at the end.
 
-python benchmarks/baselines.py article        the article's loop: torchvision's MNIST, transforms on each image, fp32
-python benchmarks/baselines.py known_recipe   99 % in one epoch: images in memory, a small network, a one-cycle schedule
+python benchmarks/baselines.py article SEED        the article's loop: torchvision's MNIST, transforms per image, fp32
+python benchmarks/baselines.py known_recipe SEED   99 % in one epoch: images in memory, small network, one-cycle
 
 The article tests on images that it trained on, with dropout active; here it is tested as digits is.
 """
@@ -10,11 +10,10 @@ import json
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
-from common import official
+from common import official, write_raw
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
@@ -47,10 +46,7 @@ def article(seed: int, fraction: float = 1.0) -> dict[str, float]:
     """Train for an epoch, or for a fraction of one, from which the time of an epoch is extrapolated."""
     torch.manual_seed(seed)
     with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder) / "MNIST" / "raw"
-        raw.mkdir(parents=True)
-        for name, content in official().contents.items():
-            (raw / name).write_bytes(content)
+        write_raw(folder)
         steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))])
         train_loader = DataLoader(MNIST(folder, train=True, transform=steps), batch_size=200, shuffle=True)
         test_loader = DataLoader(MNIST(folder, train=False, transform=steps), batch_size=200)

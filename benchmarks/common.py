@@ -26,13 +26,26 @@ def official() -> Found:
     return files.obtain(Path(os.environ.get("MNIST_ROOT", "data")))
 
 
+def official_folder() -> Path:
+    """The folder of the official files, as an absolute path."""
+    return next(iter(official().paths.values())).parent.absolute()
+
+
+def write_raw(folder: str) -> None:
+    """Write the official files, decompressed, to where torchvision's MNIST finds them below a folder."""
+    raw = Path(folder) / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, content in official().contents.items():
+        (raw / name).write_bytes(content)
+
+
 @dataclass
 class Process:
     """A finished process.
 
     Attributes:
         wall_seconds: From its start to its end.
-        peak_memory: The most memory that it used, in MB.
+        peak_memory: The most memory that it used, in MiB.
         output: Its standard output.
     """
 
@@ -51,7 +64,9 @@ def run(*command: str) -> Process:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with exit code {process.returncode}")
-    return Process(time.perf_counter() - started, usage.ru_maxrss / (1024 if sys.platform == "linux" else 1e6), output)
+    return Process(
+        time.perf_counter() - started, usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2), output
+    )
 
 
 def last_line(process: Process) -> Any:

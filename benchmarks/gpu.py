@@ -19,7 +19,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from common import QUICK, last_line, machine, official, run, spread, write
+from common import QUICK, last_line, machine, official_folder, run, spread, write
 from lightning import Callback
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -60,7 +60,7 @@ RECIPES = {
 
 def words(recipe: Recipe) -> list[str]:
     """The overrides of a recipe; with --quick, for a few steps only."""
-    root = next(iter(official().paths.values())).parent.absolute()
+    root = official_folder()
     short = [f"trainer.limit_train_batches={WARM_UP + PROFILED + 9}", "trainer.max_epochs=1"] if QUICK else []
     return [*recipe.words, *short, "report=false", f"trainer.accelerator={ACCELERATOR}", f"data.root={root}"]
 

@@ -6,10 +6,9 @@ python benchmarks/loader.py
 import statistics
 import tempfile
 import time
-from pathlib import Path
 
 import torch
-from common import QUICK, machine, official, spread, write
+from common import QUICK, machine, spread, write, write_raw
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import MNIST
@@ -22,12 +21,8 @@ REPEATS = 1 if QUICK else 5
 
 
 def main() -> None:
-    found = official()
     with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder) / "MNIST" / "raw"
-        raw.mkdir(parents=True)
-        for name, content in found.contents.items():
-            (raw / name).write_bytes(content)
+        write_raw(folder)
         steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize((DataSpec.mean,), (DataSpec.std,))])
         theirs = DataLoader(MNIST(folder, train=True, transform=steps), BATCH_SIZE, shuffle=True)
         data = MNISTDataModule(root=folder, batch_size=BATCH_SIZE, val_size=0)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import QUICK, last_line, machine, official, run, spread, write
+from common import QUICK, last_line, machine, official_folder, run, spread, write
 from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -34,7 +34,7 @@ REPEATS = 1 if QUICK else 10
 
 
 def configuration(*words: str) -> DictConfig:
-    root = next(iter(official().paths.values())).parent
+    root = official_folder()
     return compose(*words, "trainer.accelerator=cpu", f"data.root={root}")
 
 

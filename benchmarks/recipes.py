@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common import QUICK, last_line, machine, official, run, spread, write
+from common import QUICK, last_line, machine, official_folder, run, spread, write
 
 
 @dataclass
@@ -51,7 +51,7 @@ def digits(*words: str) -> Callable[[int], tuple[dict[str, float], Any]]:
 
 
 def main() -> None:
-    os.environ["MNIST_ROOT"] = str(next(iter(official().paths.values())).parent.absolute())
+    os.environ["MNIST_ROOT"] = str(official_folder())
     article, known, fast, default = every = (
         Candidate(
             "the article's loop, one epoch", baseline("article", *(["0.15"] if QUICK else [])), 1 if QUICK else 5

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import QUICK, last_line, machine, official, run, write
+from common import QUICK, last_line, machine, official_folder, run, write
 
 from digits.config import DataConfig
 from digits.data import mnist
@@ -33,7 +33,7 @@ def train_on_repeated(times: int) -> dict[str, float]:
         return raw._replace(images=np.tile(raw.images, (times, 1, 1)), labels=np.tile(raw.labels, times))
 
     mnist.read = repeated  # type: ignore[attr-defined]
-    root = next(iter(official().paths.values())).parent
+    root = official_folder()
     words = ["experiment=fast", "trainer.limit_train_batches=1.0", "trainer.accelerator=cpu", f"data.root={root}"]
     cfg = compose(*words)
     with tempfile.TemporaryDirectory() as folder:

@@ -141,9 +141,7 @@ def ends_early(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """A function that makes a command return before it does anything."""
 
     def replace(name: str) -> None:
-        if name in ("train", "train.py"):
-            monkeypatch.setattr(training_command, "run_job", lambda cfg: None)
-        elif name == "sweep":
+        if name in ("train", "train.py", "sweep"):
             monkeypatch.setattr(training_command, "run_job", lambda cfg: None)
             monkeypatch.setattr("digits.sweeps.sweep.Sweep.on_multirun_end", lambda *args, **kwargs: None)
         else:

@@ -47,4 +47,8 @@ def test_the_changelog_has_the_right_format_and_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert versions[1] == project["project"]["version"]
     assert f"\nversion: {versions[1]}\n" in (ROOT / "CITATION.cff").read_text()
-    assert project["dependency-groups"] == {"dev": ["digits[dev]"]}  # the extra has the only list
+
+
+def test_the_development_packages_are_listed_once() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["dependency-groups"] == {"dev": ["digits[dev]"]}  # which is the list of the extra

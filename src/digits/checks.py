@@ -70,11 +70,10 @@ def check_directory(cfg: DictConfig, key: str) -> Path:
     existing = next(path for path in (directory, *directory.parents) if os.path.lexists(path))
     if not existing.is_dir():
         kind = "a link to nothing" if existing.is_symlink() and not existing.exists() else "not a directory"
-        raise UserError(f"the directory {directory} cannot be made: {existing} is {kind}.")
+        raise UserError(f"the directory {directory} cannot be created: {existing} is {kind}.")
     if not os.access(existing, os.W_OK):
-        raise UserError(
-            f"the directory {directory} cannot be {'written' if existing == directory else 'made'}: Permission denied."
-        )
+        action = "written" if existing == directory else "created"
+        raise UserError(f"the directory {directory} cannot be {action}: Permission denied.")
     log = directory / "train.log"
     if log.exists() and not os.access(log, os.W_OK):
         raise UserError(f"{log} cannot be written: Permission denied.")

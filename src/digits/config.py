@@ -32,12 +32,12 @@ class AugmentConfig:
     scale: Annotated[float, Ge(0), Le(1), "largest relative change of size"] = 0.0
     shear: Annotated[float, Ge(0), Le(60), "degrees, largest slant in either direction"] = 0.0
     elastic: Annotated[float, Ge(0), Lt(IMAGE_SIZE), "pixels, standard deviation of the elastic distortion"] = 0.0
-    smoothness: Annotated[float, Ge(1), Le(IMAGE_SIZE), "pixels over which the distortion is alike"] = 4.0
+    smoothness: Annotated[float, Ge(1), Le(IMAGE_SIZE), "pixels over which the distortion is similar"] = 4.0
     thickness: Annotated[float, Ge(0), Le(1), "pixels, largest change of the strokes on each side"] = 0.0
     serif: Annotated[float, Ge(0), Le(1), "fraction of ones and sixes that get a stroke at their upper end"] = 0.0
     erase: Annotated[float, Ge(0), Le(1), "fraction of the images in which a rectangle is erased"] = 0.0
     erased: Annotated[int, Ge(1), Le(IMAGE_SIZE), "pixels, longest side of that rectangle"] = 8
-    final: Annotated[float, Ge(0), Le(1), "fraction of all this that is left in the last epoch"] = 1.0
+    final: Annotated[float, Ge(0), Le(1), "fraction of all these changes in the last epoch"] = 1.0
 
 
 @dataclass

@@ -88,7 +88,7 @@ def compose(*overrides: str) -> DictConfig:
         UserError: If an override is wrong. `digits.train` checks the ranges of the values.
     """
     if not all(isinstance(word, str) for word in overrides):
-        raise UserError("compose takes words and no list: compose(*words).")
+        raise UserError("compose takes single overrides, not a list: compose(*overrides).")
     check_keys(overrides)
     with initialize_hydra(), explaining(overrides):
         return hydra.compose("train", null_groups_deleted(overrides))

@@ -301,10 +301,10 @@ def test_evaluating_another_checkpoint_keeps_the_evaluation_of_the_run(here: Pat
         ("report run", "run/results.json", 0, r"results\.json: Permission denied"),
         ("evaluate run", "run", 0, r"run.* Permission denied"),
         ("data --root run/data", "run", 0o500, r"run/data cannot take the files of MNIST: Permission denied"),
-        ("train data=sample hydra.run.dir=run/new", "run", 0o500, r"run/new cannot be made: Permission denied"),
+        ("train data=sample hydra.run.dir=run/new", "run", 0o500, r"run/new cannot be created: Permission denied"),
         ("train data=sample hydra.run.dir=run", "run", 0o500, r"run cannot be written: Permission denied"),
-        ("train data=sample", ".", 0o500, r"cannot be made: Permission denied"),
-        ("train data=sample -m seed=1", ".", 0o500, r"cannot be made: Permission denied"),
+        ("train data=sample", ".", 0o500, r"cannot be created: Permission denied"),
+        ("train data=sample -m seed=1", ".", 0o500, r"cannot be created: Permission denied"),
         ("train data=sample -m hydra.sweep.dir=run", "run", 0o500, r"run cannot be written: Permission denied"),
         (
             "train data=sample hydra.run.dir=run",
@@ -406,7 +406,6 @@ def test_predict_reads_a_row_of_digits(
         text = record["text"]
     else:
         text = done.stdout.splitlines()[1].split()[0]
-        assert max(map(len, done.stdout.splitlines()[:1])) <= 80
     assert [character for character in text if not character.isdigit()] == ["/", "-"]
     assert len(text) == 10
     assert (tmp_path / "row.jpg.seen.png").exists() == (options == "--show")

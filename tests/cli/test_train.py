@@ -556,11 +556,3 @@ def test_a_terminal_gets_a_progress_bar(tmp_path: Path) -> None:
     assert "Epoch 2/2" in shown.decode()
     assert "━" in shown.decode()
     assert "Test accuracy" in shown.decode()
-
-
-def test_the_data_package_exports_its_data_module() -> None:
-    import digits.data
-
-    assert digits.data.MNISTDataModule.__module__ == "digits.data.mnist"
-    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-        _ = digits.data.nothing

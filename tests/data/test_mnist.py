@@ -111,7 +111,9 @@ def test_processes_get_the_same_images_as_from_distributed_sampler(n: int, world
             assert all(len(batch) == 3 for batch in batches[:-1])
 
 
-@pytest.mark.parametrize(("world", "note"), [(3, "; 1 of 200 come twice an epoch, for equal shares"), (2, "")])
+@pytest.mark.parametrize(
+    ("world", "note"), [(3, "; 1 of 200 are used twice per epoch, so that each process has equally many"), (2, "")]
+)
 def test_images_that_do_not_divide_among_processes_are_logged(
     world: int, note: str, tiny_mnist: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -221,3 +223,11 @@ def test_the_official_split(mnist_root: Path) -> None:
     images = torch.cat([normalise(images, DataSpec()) for images, _ in data.train_dataloader()])
     assert images.mean().item() == pytest.approx(0, abs=0.002)
     assert images.std().item() == pytest.approx(1, abs=0.002)
+
+
+def test_the_data_package_exports_its_data_module() -> None:
+    import digits.data
+
+    assert digits.data.MNISTDataModule.__module__ == "digits.data.mnist"
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = digits.data.nothing

@@ -110,7 +110,6 @@ def test_an_output_that_cannot_be_written_is_refused(sample_run: Path, tmp_path:
         export.export(find(sample_run), tmp_path / "gone/model.onnx")
 
 
-@pytest.mark.slow
 def test_an_8_bit_export_states_its_accuracy(sample_run: Path, exported: tuple[Path, str], tmp_path: Path) -> None:
     summary = export.export(find(sample_run), tmp_path / "small.onnx", int8=True)
     results = Run(sample_run).results

@@ -128,7 +128,7 @@ def test_a_failed_report_does_not_lose_the_results(
     write_report(Run(tmp_path / "run"), results)
     assert results.status == "finished"
     assert Run(tmp_path / "run").results == results
-    assert f"No report: no space. Once that is fixed: digits report {tmp_path / 'run'}" in caplog.text
+    assert f"No report: no space. To write it later: digits report {tmp_path / 'run'}" in caplog.text
 
 
 @pytest.mark.slow

@@ -327,7 +327,7 @@ PHASES = {
     "it trains": (DigitClassifier, "training_step"),
     "it tests": (evaluate, "logits"),
     "it writes the report": (report, "write"),
-    "it writes what came of it": (Run, "write_results"),
+    "it writes its results": (Run, "write_results"),
 }
 SIGNALS = {"Ctrl-C": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 143)}
 TABLES = {**CASES, "Interrupted": [f"{word} while {phase}" for word in SIGNALS for phase in PHASES]}

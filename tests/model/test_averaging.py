@@ -81,7 +81,7 @@ def test_the_average_of_a_64_bit_training_has_64_bits(trained: Callable[..., Rec
         decay = min(0.8, (1 + number) / (10 + number))
         average = {name: decay * value + (1 - decay) * step[name] for name, value in average.items()}
     for name, value in average.items():
-        assert value.dtype == torch.float64
+        assert found[f"network.{name}"].dtype == torch.float64
         assert torch.allclose(found[f"network.{name}"], value, rtol=0, atol=1e-12), name
 
 

@@ -57,7 +57,7 @@ def test_thresholds_are_read_from_the_file(tmp_path: Path) -> None:
     "thresholds", ["[]", "7", '{"probability": 7}', '{"temperature": 0.5}', '{"other": 1}', '{"familiarity": NaN}', "{"]
 )
 def test_invalid_thresholds_are_refused(thresholds: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="names classes or thresholds that are not possible"):
+    with pytest.raises(UserError, match="has impossible classes or thresholds"):
         digits.load(network(tmp_path / "wrong.onnx", thresholds=thresholds))
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import digits
 from digits.data import sample
 from digits.errors import UserError
 from digits.model.spec import READ, UNFAMILIAR, UNSURE, Thresholds
@@ -24,11 +23,6 @@ from digits.preparation.parallel import BATCH_SIZE
 from ..helpers import draw
 
 IMAGES, LABELS = sample.load()
-
-
-@pytest.fixture(scope="module")
-def reader(sample_run: Path) -> DigitReader:
-    return digits.load(sample_run)
 
 
 def read(reader: DigitReader, names: list[str]) -> list[Answer]:
@@ -230,5 +224,5 @@ def test_the_drawing_shows_the_outline_and_removed_lines(lines: bool, reader: Di
     assert (pixels == showing.LINES).all(1).any() == lines
 
 
-def test_nothing_is_drawn_if_nothing_was_read(reader: DigitReader, tmp_path: Path) -> None:
+def test_nothing_is_drawn_if_nothing_was_read() -> None:
     assert showing.show(ANSWERS[1]) is None

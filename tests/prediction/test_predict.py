@@ -25,11 +25,6 @@ from ..helpers import draw
 IMAGES, LABELS = sample.load()
 
 
-@pytest.fixture(scope="module")
-def reader(sample_run: Path) -> DigitReader:
-    return digits.load(sample_run)
-
-
 def test_most_digits_are_read_correctly(reader: DigitReader) -> None:
     answers = reader.probabilities(IMAGES[::5]).argmax(1)
     assert (answers == LABELS[::5]).mean() > 0.9

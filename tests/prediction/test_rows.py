@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import digits
 from digits.data import sample
 from digits.errors import UserError
 from digits.model.spec import DataSpec, Thresholds
@@ -21,11 +20,6 @@ from digits.preparation.opening import PictureError
 from digits.preparation.photo import NoDigitError
 
 IMAGES, LABELS = sample.load()
-
-
-@pytest.fixture(scope="module")
-def reader(sample_run: Path) -> DigitReader:
-    return digits.load(sample_run)
 
 
 def row_of_digits(reader: DigitReader, number: int, seed: int = 0) -> tuple[str, Image.Image]:
@@ -72,7 +66,7 @@ def test_pictures_and_arguments_that_are_not_a_row_are_refused(reader: DigitRead
     with pytest.raises(UserError, match="a picture is an array, a path or a PIL image, not int"):
         reader.read_row(7)  # type: ignore[arg-type]
     whole = DigitReader(reader.outputs, data=DataSpec(prepare="resize"))
-    with pytest.raises(UserError, match="this network reads whole pictures, and no rows"):
+    with pytest.raises(UserError, match="this network reads whole pictures, not rows"):
         whole.read_row(tmp_path / "blank.png")
 
 

@@ -82,7 +82,7 @@ def test_config_results_and_metrics_of_a_run(sweep: Path) -> None:
 
 
 def test_typical_mistakes_in_notebooks_are_explained() -> None:
-    with pytest.raises(UserError, match=r"compose\(\*words\)"):
+    with pytest.raises(UserError, match=r"compose\(\*overrides\)"):
         digits.compose(["data=sample"])  # type: ignore[arg-type]
     with pytest.raises(UserError, match="unknown key optimizer.lrr"):
         digits.compose("optimizer.lrr=1")
@@ -96,8 +96,8 @@ def test_importing_digits_is_fast() -> None:
         started = time.perf_counter()
         subprocess.run([sys.executable, "-c", "pass"], check=True, env=environment())
         between = time.perf_counter()
-        program = "import digits, sys; assert not {'torch', 'pandas', 'hydra'} & sys.modules.keys(); digits.Run"
-        subprocess.run([sys.executable, "-c", program.rpartition(";")[0]], check=True, env=environment())
+        program = "import digits, sys; assert not {'torch', 'pandas', 'hydra'} & sys.modules.keys()"
+        subprocess.run([sys.executable, "-c", program], check=True, env=environment())
         seconds.append(time.perf_counter() - between - (between - started))
     assert min(seconds) < 0.1
 

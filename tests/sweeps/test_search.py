@@ -419,8 +419,6 @@ def test_a_repeatedly_killed_search_ends_like_an_uninterrupted_one(tmp_path: Pat
 def test_a_trial_interrupted_while_values_are_chosen_is_completed(
     sampler: str, run_search: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import optuna
-
     def train(cfg: Any, directory: Path, **_: Any) -> Any:
         return SimpleNamespace(metric=1 / (1 + cfg.optimizer.lr + cfg.label_smoothing))
 
@@ -447,8 +445,6 @@ def test_a_trial_interrupted_while_values_are_chosen_is_completed(
 def test_a_signal_while_a_trial_is_pruned_ends_the_search(
     run_search: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import optuna
-
     def prune(report: Report, *_: Any) -> None:
         report.trial.report(0.5, 1)
         signal.raise_signal(signal.SIGTERM)

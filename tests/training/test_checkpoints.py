@@ -125,7 +125,6 @@ def test_a_signal_saves_at_the_end_of_the_step_and_the_run_resumes(
     tiny: Compose,
     tmp_path: Path,
     at: Any,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)

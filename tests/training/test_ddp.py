@@ -180,9 +180,9 @@ def test_two_processes_cut_off_within_an_epoch_resume_to_the_same_end(others: li
         (signal.SIGTERM, 1, 143),
         (signal.SIGINT, 2, 130),
     ):
-        before = saved_at(last)
+        before = changed_at(last)
         with two_processes(*words, "hydra.run.dir=cut", cwd=tmp_path) as processes:
-            while saved_at(last) in (0, before):  # 0: not there yet, or being replaced
+            while changed_at(last) in (0, before):  # 0: not there yet, or being replaced
                 assert processes[0].poll() is None, processes[0].communicate()
                 time.sleep(0.002)
             for process in processes[:receivers]:
@@ -450,9 +450,7 @@ def has_rank(pid: int, rank: int) -> bool:
     return b"\0LOCAL_RANK=%d\0" % rank in b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
 
 
-def test_processes_of_torchrun_need_a_directory_and_trainer_ddp(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_processes_of_torchrun_need_a_directory_and_trainer_ddp(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4"}.items():
         monkeypatch.setenv(name, value)
     assert processes.launched_externally() == (2, 2)
@@ -496,10 +494,6 @@ def test_the_number_and_rank_of_processes_of_slurm(monkeypatch: pytest.MonkeyPat
     assert not processes.is_first()
     monkeypatch.setenv("SLURM_NTASKS", "1")
     assert processes.launched_externally() is None
-
-
-def saved_at(last: Path) -> int:
-    return changed_at(last)
 
 
 def test_machines_that_do_not_share_the_folder_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

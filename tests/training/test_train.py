@@ -143,7 +143,7 @@ def test_the_default_training_repeats_to_the_bit(model: str, tmp_path: Path) -> 
         "report=false",
     ]
     for name in ("a", "b"):
-        train(composed(*words, "trainer.max_epochs=2", "report=false"), tmp_path / name)
+        train(composed(*words, "trainer.max_epochs=2"), tmp_path / name)
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
     assert repeatable(tmp_path / "a") == repeatable(tmp_path / "b")
 

@@ -74,7 +74,9 @@ Explained = Annotated[
     list[str], typer.Argument(metavar="RUN", help="A run directory, `latest`, a checkpoint; or model=article and such.")
 ]
 ImageFile = Annotated[Path | None, typer.Option("--image", parser=_path, help="A picture of a digit.")]
-Digit = Annotated[int | None, typer.Option("--digit", min=0, help="A digit, or the number of a class, instead.")]
+Digit = Annotated[
+    int | None, typer.Option("--digit", min=0, help="Instead of a picture: a digit, or the number of a class.")
+]
 Augment = Annotated[bool, typer.Option("--augment", help="Draw digits before and after augmentation.")]
 Output = Annotated[
     Path | None, typer.Option(parser=_path, help="The file to write; model.onnx in the run directory by default.")

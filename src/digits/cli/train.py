@@ -153,7 +153,7 @@ def write_report(run: Run, results: Results) -> None:
     except Exception as error:
         if interruption_of(error):
             raise
-        log.warning("No report: %s. Once that is fixed: digits report %s", error, run.path)
+        log.warning("No report: %s. To write it later: digits report %s", error, run.path)
 
 
 def _checked(cfg: DictConfig, sweeping: bool) -> TrainConfig:

@@ -113,7 +113,9 @@ class MNISTDataModule(LightningDataModule):
                 world,
                 self.batch_size,
                 world * self.batch_size,
-                f"; {repeated} of {len(batches.part):,} come twice an epoch, for equal shares" if repeated else "",
+                f"; {repeated} of {len(batches.part):,} are used twice per epoch, so that each process has equally many"
+                if repeated
+                else "",
             )
         return loader
 

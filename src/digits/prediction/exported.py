@@ -79,4 +79,4 @@ def _read_metadata(path: Path, properties: dict[str, str]) -> tuple[DataSpec, Th
         )
         return parse_spec({"classes": classes, "prepare": properties.get("prepare", "photo")}), thresholds
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} names classes or thresholds that are not possible: {first_line(error)}.") from error
+        raise UserError(f"{path} has impossible classes or thresholds: {first_line(error)}.") from error

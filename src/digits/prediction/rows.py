@@ -75,7 +75,7 @@ class Row:
 def check_rows(how: str) -> None:
     """Raise UserError unless a network's pictures are prepared as photos of digits."""
     if how != "photo":
-        raise UserError("this network reads whole pictures, and no rows in them.")
+        raise UserError("this network reads whole pictures, not rows of digits.")
 
 
 def read(reader: "DigitReader", rows: Sequence[Sequence[Character]]) -> list[Row]:

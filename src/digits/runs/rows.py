@@ -39,5 +39,5 @@ def read_rows(path: Path) -> list[dict[str, float]]:
         ):
             raise ValueError("it is not a table of numbers with a column epoch")
     except (OSError, ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read: {error}; delete it to do without it.") from error
+        raise UserError(f"{path} cannot be read: {error}; delete it to continue without it.") from error
     return rows

@@ -63,7 +63,7 @@ def read(sweep: Path) -> dict[str, Mapping[str, str]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UserError(f"{sweep / FILE} cannot be read ({error}); delete it to do without it.") from error
+        raise UserError(f"{sweep / FILE} cannot be read ({error}); delete it to continue without it.") from error
     return {str(name): job for name, job in jobs.items()}
 
 

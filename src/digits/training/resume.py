@@ -32,7 +32,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a training checkpoint.
 
     Raises:
-        UserError: If it is damaged; the message says how to do without it.
+        UserError: If it is damaged; the message says how to continue without it.
     """
     try:
         return _read(path)

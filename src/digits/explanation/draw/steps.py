@@ -160,7 +160,7 @@ def _flatten(layer: nn.Module, shape: tuple[int, ...]) -> Step:
 
 
 def _dropout(layer: nn.Dropout, shape: tuple[int, ...]) -> Step:
-    note = f"In training it sets {100 * layer.p:g} % of the values to 0 at random. In reading it does nothing."
+    note = f"In training it sets {100 * layer.p:g} % of the values to 0 at random. In a prediction it does nothing."
     return Step("dropout", f"Dropout {layer.p:g}", shape, note=note)
 
 

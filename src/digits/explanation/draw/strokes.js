@@ -70,7 +70,7 @@ function rasterContext() {
  */
 function contextOf(canvas, settings) {
   const context = canvas.getContext("2d", settings);
-  if (!context) throw new Error("this browser draws no canvas");
+  if (!context) throw new Error("this browser cannot draw on a canvas");
   return context;
 }
 
