@@ -9,12 +9,12 @@ import torch
 
 from digits.errors import UserError
 from digits.model.familiarity import RatedNetwork, restored
-from digits.model.geometry import GeometryError, Layer, layers
+from digits.model.geometry import Layer, layers
 from digits.model.network import Network, build_network, parse_model
 from digits.model.spec import DataSpec, parse_spec
 
-# Raised by a wrong description of the model, or by wrong weights.
-DAMAGE_ERRORS = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, GeometryError)
+# Raised by a wrong description of the model, such as a GeometryError, or by wrong weights.
+DAMAGE_ERRORS = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
 PARTS = ("state_dict", "hyper_parameters")
 STATISTICS = "familiarity"  # key in the best checkpoint of a finished training
 NETWORK_PREFIX = "network."  # of the names of the network's weights in the classifier

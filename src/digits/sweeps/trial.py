@@ -121,8 +121,9 @@ def run_trial(trial: "optuna.Trial", jobs: Mapping[int, list[str]], directory: P
                 run.write_failure(error)
             trial.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             return f"failed: {' '.join(str(error).split()):.200}"
-    trial.study.tell(trial.number, statistics.fmean(metrics))
-    return statistics.fmean(metrics)
+    mean = statistics.fmean(metrics)
+    trial.study.tell(trial.number, mean)
+    return mean
 
 
 def train_job(overrides: Sequence[str], directory: Path, callbacks: Sequence[Callback] = ()) -> Results:
