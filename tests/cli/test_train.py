@@ -106,8 +106,8 @@ def test_a_started_sweep_keeps_its_planned_jobs_and_may_get_more(
     before = (tmp_path / "sweep/sweep.json").read_bytes()
     for words, message in (
         (["seed=0"], "sweep holds a sweep of 2 jobs, not of 1"),
-        (["seed=0,2"], "sweep holds another sweep: its job 1 is to have seed=1"),
-        (["seed=0,1", "label_smoothing=0"], "its job 1 is to have no label_smoothing"),
+        (["seed=0,2"], "sweep holds another sweep, whose job 1 has seed=1"),
+        (["seed=0,1", "label_smoothing=0"], "whose job 1 does not set label_smoothing"),
     ):
         assert call("-m", *words, "trainer.max_epochs=1", "hydra.sweep.dir=sweep") == 2
         assert message in capsys.readouterr().err

@@ -38,9 +38,10 @@ def check(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
             {key: value for key, value in each.items() if key not in IGNORED_KEYS} for each in (overrides, now[name])
         )
         if expected != given and not (sweep / name / "config.yaml").exists():  # a started job has a config.yaml
-            planned_values = " ".join(f"{key}={value}" for key, value in expected.items() if given.get(key) != value)
-            planned_values = planned_values or "no " + ", ".join(key for key in given if key not in expected)
-            raise UserError(f"{sweep} holds another sweep: its job {name} is to have {planned_values}. {REMEDY}")
+            changed = " ".join(f"{key}={value}" for key, value in expected.items() if given.get(key) != value)
+            added = ", ".join(key for key in given if key not in expected)
+            difference = f"has {changed}" if changed else f"does not set {added}"
+            raise UserError(f"{sweep} holds another sweep, whose job {name} {difference}. {REMEDY}")
 
 
 def by_number(jobs: Sequence[Sequence[str]] | Mapping[int, Sequence[str]]) -> dict[str, dict[str, str]]:
