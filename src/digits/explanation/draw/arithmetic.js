@@ -108,7 +108,9 @@ function baseLine(steps, weights, outputs, classes, place) {
       const power = Math.exp(slide.input[index] - most);
       const all = slide.input.reduce((sum, logit) => sum + Math.exp(logit - most), 0);
       const value = power / all;
-      const text = `e to the power of ${shown(slide.input[index])} less the largest, ${shown(most)}: ${shown(power)}; divided by the sum of all ${classes.length}, ${shown(all)}: ${shown(value)}`;
+      const exponent = `${shown(slide.input[index])} less the largest, ${shown(most)}`;
+      const quotient = `divided by the sum of all ${classes.length}, ${shown(all)}: ${shown(value)}`;
+      const text = `e to the power of ${exponent}: ${shown(power)}; ${quotient}`;
       return { line: { text, value }, regions: [{ step: before, channel: place.channel, y, x, side: 1 }] };
     }
     case "normalise": {
@@ -149,7 +151,8 @@ function productsLine({ step, from, input }, { weight, bias }, place, top, left)
   const sum = products.reduce((total, product) => total + product.sum, 0);
   const value = sum + (bias ? bias[place.channel] : 0);
   const over = channels > 1 ? `sum over ${channels} channels` : "sum of the products";
-  const text = bias ? `${over}: ${shown(sum)} ${added(bias[place.channel])} (bias) = ${shown(value)}` : `${over}: ${shown(value)}`;
+  const total = bias ? `${shown(sum)} ${added(bias[place.channel])} (bias) = ${shown(value)}` : shown(value);
+  const text = `${over}: ${total}`;
   products.sort((a, b) => Math.abs(b.sum) - Math.abs(a.sum));
   return { text, value, products };
 }
@@ -197,7 +200,8 @@ function linearLine(steps, { weight, bias }, outputs, place) {
     product,
   }));
   const value = sum + bias[place.channel];
-  const text = `sum of all ${input.length.toLocaleString("en")} products: ${shown(sum)} ${added(bias[place.channel])} (bias) = ${shown(value)}`;
+  const total = `${shown(sum)} ${added(bias[place.channel])} (bias) = ${shown(value)}`;
+  const text = `sum of all ${input.length.toLocaleString("en")} products: ${total}`;
   const regions = places.map((source) => ({ ...source, side: 1 }));
   return { line: { text, value, terms }, regions };
 }
@@ -233,7 +237,8 @@ function pointwiseLine(step, weights, channel, input) {
     );
     const deviation = Math.sqrt(variance + step.eps);
     const value = ((input - mean) / deviation) * scale + shift;
-    const text = `normalised: (${shown(input)} − ${shown(mean)}) / ${shown(deviation)} · ${shown(scale)} ${added(shift)} = ${shown(value)}`;
+    const standardised = `(${shown(input)} − ${shown(mean)}) / ${shown(deviation)}`;
+    const text = `normalised: ${standardised} · ${shown(scale)} ${added(shift)} = ${shown(value)}`;
     return { text, value };
   }
   const value = ACTIVATIONS[step.function](input);
@@ -248,7 +253,8 @@ function pointwiseLine(step, weights, channel, input) {
 function placeName(steps, { step, channel, y, x }) {
   const [, height, width] = steps[step].shape;
   if (height * width === 1) return `unit ${channel + 1}`;
-  return steps[step].shape[0] === 1 ? `row ${y + 1}, column ${x + 1}` : `map ${channel + 1}, row ${y + 1}, column ${x + 1}`;
+  const inMap = `row ${y + 1}, column ${x + 1}`;
+  return steps[step].shape[0] === 1 ? inMap : `map ${channel + 1}, ${inMap}`;
 }
 
 /**

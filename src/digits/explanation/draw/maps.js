@@ -176,7 +176,8 @@ class Maps {
       const { x, y } = this.corner(channel);
       const [across, down] = [width * this.cell, height * this.cell];
       context.drawImage(image, 0, channel * height, width, height, x, y, across, down);
-      if (this.names.length) context.fillText(this.names[channel], x + Math.max(across, this.nameWidth) / 2, y + down + 13);
+      const middle = x + Math.max(across, this.nameWidth) / 2;
+      if (this.names.length) context.fillText(this.names[channel], middle, y + down + 13);
     }
     for (const region of lit) this.frame(context, region, style.outlineColor, 2);
     if (pointed) this.frame(context, { ...pointed, side: 1 }, style.color, 2);

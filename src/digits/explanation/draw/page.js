@@ -86,9 +86,10 @@ async function showWhy(changes) {
   showDigitOver(canvasById("why"), pixels);
   const name = DATA.classes[answer];
   const most = Math.max(...losses);
+  const effect = `lowers the logit of ${name}, against the best other one, by up to ${shown(most)}`;
   text.textContent =
     most > 0
-      ? `Which pixels mattered: covering the orange ones lowers the logit of ${name}, against the best other one, by up to ${shown(most)}`
+      ? `Which pixels mattered: covering the orange ones ${effect}`
       : `Covering any part makes ${name} more likely`;
 }
 

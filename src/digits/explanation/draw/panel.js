@@ -69,7 +69,8 @@ function productParts(products, kernel, most) {
   const others = products.slice(SHOWN_CHANNELS);
   if (others.length) {
     const sums = others.map(({ channel, sum }) => `${channel + 1}: ${shown(sum)}`).join(", ");
-    parts.push(element("details", "", "", [element("summary", "", `the sums of ${others.length} more channels`), element("p", "", sums)]));
+    const summary = element("summary", "", `the sums of ${others.length} more channels`);
+    parts.push(element("details", "", "", [summary, element("p", "", sums)]));
   }
   return parts;
 }

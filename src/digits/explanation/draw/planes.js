@@ -172,7 +172,8 @@ function roundedToEven(value) {
  * @returns {number}
  */
 function otsu(values) {
-  const [darkest, brightest] = values.reduce((/** @type {number[]} */ [low, high], one) => [Math.min(low, one), Math.max(high, one)], [255, 0]);
+  const darkest = values.reduce((low, one) => Math.min(low, one), 255);
+  const brightest = values.reduce((high, one) => Math.max(high, one), 0);
   if (darkest === brightest) return darkest / 2;
   const step = (brightest - darkest) / 127;
   const counts = new Float64Array(128);

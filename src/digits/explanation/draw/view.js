@@ -45,7 +45,8 @@ function drawLayer(number) {
 }
 
 /**
- * Draws the filters of a step: all of the first convolution, elsewhere the filter of one map, or the weights of one unit.
+ * Draws the filters of a step: all of the first convolution, elsewhere the filter of one map or the weights of one
+ * unit.
  * @param {number} number
  */
 function drawFilters(number) {
@@ -73,10 +74,10 @@ function drawFilters(number) {
   }
   const name = number === DATA.steps.length - 2 ? `class ${DATA.classes[chosen]}` : `unit ${chosen + 1}`;
   const what = step.kind === "linear" ? name : `map ${chosen + 1}`;
-  const inputs = height * width === 1 ? "units" : "maps";
+  const inputs = `${channels.toLocaleString("en")} ${height * width === 1 ? "units" : "maps"}`;
   const text = isFirst
     ? `All ${step.shape[0]} filters`
-    : `The weights of ${what}, for ${channels === 1 ? "its input" : `each of ${channels.toLocaleString("en")} ${inputs}`}`;
+    : `The weights of ${what}, for ${channels === 1 ? "its input" : `each of ${inputs}`}`;
   const caption = filters.querySelector("p");
   if (caption) caption.textContent = `${text}. The strongest colour is ${shown(largest(values))}.`;
   const maps = new Maps({ ...step, kind: "filters", shape }, canvas, []);
@@ -92,7 +93,7 @@ function showPlace() {
   byId("close").hidden = !explained;
   document.body.classList.toggle("panel-open", Boolean(explained));
   if (!state.place || !explained) {
-    const text = state.outputs.length ? "Point at a value of a feature map." : "Draw first; then point at a value of a feature map.";
+    const text = `${state.outputs.length ? "Point" : "Draw first; then point"} at a value of a feature map.`;
     panel.replaceChildren(element("p", "faint", text));
     delete panel.dataset.value;
     return;

@@ -12,7 +12,7 @@ const PAUSE = 300; // milliseconds without a change, after which it is computed
  * @param {Uint8Array} pixels
  * @param {number} answer
  * @param {() => boolean} isCurrent - whether the result is still wanted
- * @returns {Promise<Float64Array | null>} of each pixel, the mean loss of the answer's lead while it was covered, in nats
+ * @returns {Promise<Float64Array | null>} mean loss of the answer's lead while each pixel was covered, in nats
  */
 async function occlusion(steps, weights, pixels, answer, isCurrent) {
   const logits = steps.length - 2; // the step before softmax
