@@ -63,7 +63,7 @@ format: $(VENV)/.installed-dev ## correct the format, and the style where possib
 	$(BIN)/ruff check --fix
 	$(BIN)/python docs/schemas.py
 
-bench: $(VENV)/.installed ## repeat the benchmarks of the CPU in an hour or more; ARGS=--quick: in minutes
+bench: $(VENV)/.installed ## repeat the benchmarks that need no GPU, in an hour or more; ARGS=--quick: in minutes
 	@set -e; for name in recipes prediction loader scale loop augmentation photos sweeps; do $(BIN)/python benchmarks/$$name.py $(ARGS); done
 
 clean: ## remove the environment and the caches; runs and data stay

@@ -23,7 +23,7 @@ NO_TELEMETRY = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "WANDB_ERROR_REPORTING": "false",
 }
-"""Variables that stop onnxruntime, mlflow and wandb from sending data. A user's own value is kept."""
+"""Variables that stop onnxruntime, mlflow and wandb from reporting about the machine. A user's own value is kept."""
 
 
 @contextmanager

@@ -25,7 +25,7 @@ SCHEDULER_SIGNALS = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if
 """Signals by which a scheduler announces the end of a job: Lightning listens to the first, submitit to the second."""
 
 REQUEUE_SECONDS = 60
-"""How long a process waits for its end after its job is resubmitted, which only the job's first process does."""
+"""How long a process waits to be ended after a signal: only the first one of a job submits it again."""
 
 Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 

@@ -231,7 +231,7 @@ def _is_folder(root: object, folder: Path) -> bool:
 
 
 def _untrusted(thresholds: Thresholds, outputs: Tensor, familiarity: Tensor, targets: Tensor) -> Mapping[str, Any]:
-    """Fractions of the correct and of the wrong predictions that are not trusted; None if there are no such ones."""
+    """Fractions of the correct and of the wrong predictions that are not trusted; None for an empty group."""
     doubted = (outputs.softmax(1).amax(1) < thresholds.probability) | (familiarity < thresholds.familiarity)
     correct = outputs.argmax(1) == targets
     parts = {"untrusted_correct": doubted[correct], "untrusted_wrong": doubted[~correct]}

@@ -151,8 +151,8 @@ class DigitReader:
     def predict_images(self, images: Images, averaged: bool = False) -> list[Prediction]:
         """Read digits as in MNIST.
 
-        The probabilities of an unfamiliar image are averaged over it and turned and smaller copies of it, after those
-        of it and of unfamiliar copies are made less certain. A network that reads whole pictures uses no copies.
+        The probabilities of an unfamiliar image are the mean over it and its turned and smaller copies; first, those of
+        the image and of each unfamiliar copy are made less certain. A network that reads whole pictures has no copies.
 
         Args:
             images: (batch, 28, 28) uint8, bright strokes on 0.

@@ -17,7 +17,7 @@ from digits.errors import RunError, UserError
 from digits.preparation import opening, photo
 from digits.signals import STOP_SIGNALS, replace_handlers
 
-BATCH_SIZE = 64  # pictures; one batch is prepared in this process, before others would have started
+BATCH_SIZE = 64  # pictures; this process prepares a single batch itself, before others would have started
 PREFETCH_BATCHES = 32  # prepared ahead of use, in the seconds that a network takes to load
 
 Prepared = tuple[str, Any, UserError | None]

@@ -69,7 +69,8 @@ def _strokes_along(along: Grey) -> npt.NDArray[np.bool_]:
     Args:
         along: The strength at the rows of the line, and beside it, (offsets, width).
     """
-    total = ndimage.median_filter(along.sum(0), STRETCH, mode="nearest")  # between two rows, a line has the same sum
+    # The sum: a line between two rows has the same as one on a row.
+    total = ndimage.median_filter(along.sum(0), STRETCH, mode="nearest")
     return np.asarray(ndimage.binary_dilation(total > MORE_INK * np.median(total), iterations=STRETCH // 2))
 
 

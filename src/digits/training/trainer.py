@@ -78,7 +78,7 @@ def build_trainer(cfg: TrainConfig, run: Run, precision: str, more: Sequence[Cal
     if (launched := processes.launched_externally()) and cfg.trainer.devices == "auto":
         arguments["devices"], arguments["num_nodes"] = launched
     profiler = cfg.trainer.profiler and PROFILERS[cfg.trainer.profiler](dirpath=run.path / "profile", filename="table")
-    for key in ("memory_format", "compile", "profiler"):  # applied elsewhere
+    for key in ("memory_format", "compile", "profiler"):  # not passed to the Trainer as they are
         del arguments[key]
     try:
         return Trainer(
