@@ -80,7 +80,7 @@ def spread(values: Sequence[float], unit: str = "s") -> str:
 
 
 def machine() -> str:
-    """Processor, cores and versions in a line."""
+    """Processor, cores and versions, on one line."""
     found, versions = provenance.hardware(), provenance.versions()
     return (
         f"{found['processor']}, {found['cores']} cores; Python {versions['python']}, torch {versions['torch']}, "

@@ -107,7 +107,7 @@ def main() -> None:
             _save(jpeg(picture, rng), subfolder / f"{number}-{labels[index]}")
         reading = run("-m", "digits", "predict", trained, str(subfolder), "--csv")
         figures["pictures a second, start included"] = MANY / reading.wall_seconds
-        figures["peak memory of the first process, MB"] = reading.peak_memory
+        figures["peak memory of the first process, MiB"] = reading.peak_memory
     print(machine())
     for name, figure in figures.items():
         print(f"{name:<40} {figure:,.0f}" if figure > 1 else f"{name:<40} {100 * figure:.1f} %")

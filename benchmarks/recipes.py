@@ -78,7 +78,7 @@ def main() -> None:
         print(
             f"| {candidate.name} | {statistics.mean(accuracies):.2f} % ({min(accuracies):.2f} to {max(accuracies):.2f})"
             f"{note} | {spread(candidate.of('train_seconds'))} | {spread(candidate.of('wall_seconds'))} "
-            f"| {statistics.median(candidate.of('peak_memory')):,.0f} MB |"
+            f"| {statistics.median(candidate.of('peak_memory')):,.0f} MiB |"
         )
     median = {candidate.name: statistics.median(candidate.of("train_seconds")) for candidate in candidates}
     accuracies = fast.of("test_accuracy")

@@ -53,7 +53,7 @@ def main() -> None:
                 process = run(__file__, str(times))
                 rows[times].append({**last_line(process), "peak_memory": process.peak_memory})
     print(machine())
-    print("| images | images a second | peak memory | growth, of that of the images |\n|---|---|---|---|")
+    print("| images | images a second | peak memory | growth in memory, relative to that of the images |\n|---|---|---|---|")
     smallest = statistics.median(row["peak_memory"] for row in rows[1])
     for measured in rows.values():
         speeds = [row["images"] / row["train_seconds"] for row in measured]
@@ -61,7 +61,7 @@ def main() -> None:
         more = (measured[0]["images"] - rows[1][0]["images"]) * IMAGE / 2**20
         growth = f"{(memory - smallest) / more:.2f}" if more else ""
         spread = f"{statistics.median(speeds):,.0f} ({min(speeds):,.0f} to {max(speeds):,.0f}, n = {len(speeds)})"
-        print(f"| {measured[0]['images']:,.0f} | {spread} | {memory:,.0f} MB | {growth} |")
+        print(f"| {measured[0]['images']:,.0f} | {spread} | {memory:,.0f} MiB | {growth} |")
     write("scale", {str(times): measured for times, measured in rows.items()})
 
 

@@ -44,7 +44,7 @@ def with_other_seeds(row: dict[str, Any], folder: Path) -> float:
 
 
 def launchers(folder: Path) -> dict[str, Any]:
-    """Seconds of a sweep whose jobs run in sequence, and of one whose jobs run at once, in turn."""
+    """Seconds of sweeps whose jobs run one after the other, and of sweeps with parallel jobs; the two take turns."""
     in_sequence, at_once = [], []
     words = ["train.py", "experiment=lr_sweep", *(SHORT if QUICK else [])]
     for number in range(REPEATS):

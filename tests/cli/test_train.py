@@ -502,7 +502,7 @@ def test_digits_data_refuses_unofficial_files_and_keeps_them(tiny_mnist: Path, t
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_digits_data_without_files_or_mirrors(tmp_path: Path) -> None:
+def test_digits_data_without_files_or_mirrors_exits_with_1(tmp_path: Path) -> None:
     done = run_cold("-m", "digits", "data", "--root", "new", "--mirror", "http://127.0.0.1:9/", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith(
@@ -511,7 +511,7 @@ def test_digits_data_without_files_or_mirrors(tmp_path: Path) -> None:
 
 
 @pytest.mark.mnist
-def test_digits_data_on_the_official_files(mnist_root: Path, tmp_path: Path) -> None:
+def test_digits_data_verifies_the_official_files(mnist_root: Path, tmp_path: Path) -> None:
     done = run_cold("-m", "digits", "data", "--root", str(mnist_root), cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout.count("verified") == 4
@@ -519,7 +519,7 @@ def test_digits_data_on_the_official_files(mnist_root: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_digits_leaderboard(call: Callable[..., int], tmp_path: Path) -> None:
+def test_digits_leaderboard_writes_its_files_again(call: Callable[..., int], tmp_path: Path) -> None:
     call("-m", "seed=0,1", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
     (tmp_path / "sweep/leaderboard.md").unlink()
     done = run("-m", "digits", "leaderboard", "sweep", cwd=tmp_path)

@@ -60,7 +60,7 @@ def test_a_damaged_file_is_reported_once(tiny_contents: dict[str, bytes], tmp_pa
 def test_parse_idx() -> None:
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     assert (files.parse_idx(idx(array)) == array).all()
-    assert files.parse_idx(idx(array)).flags.writeable  # torch warns of memory that is not
+    assert files.parse_idx(idx(array)).flags.writeable  # torch warns of an array that is read-only
 
 
 @pytest.mark.parametrize(

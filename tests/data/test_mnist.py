@@ -172,7 +172,7 @@ def test_the_default_validation_size_is_too_large_for_the_sample() -> None:
         MNISTDataModule(name="sample").setup()
 
 
-def test_the_fingerprint_identifies_the_images_and_their_split(tiny_mnist: Path) -> None:
+def test_the_fingerprint_identifies_the_split(tiny_mnist: Path) -> None:
     fingerprint = module(tiny_mnist).description["fingerprint"]
     assert module(tiny_mnist).description["fingerprint"] == fingerprint
     assert module(tiny_mnist, val_size=50).description["fingerprint"] != fingerprint

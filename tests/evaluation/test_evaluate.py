@@ -212,7 +212,9 @@ def test_weights_and_outputs_that_are_not_finite_are_refused(sample_run: Path, t
         testing.evaluate(find(tmp_path / "huge.ckpt"))
 
 
-def test_a_checkpoint_without_its_run(sample_run: Path, tested: evaluation.Evaluation, tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_run_gives_the_same_evaluation(
+    sample_run: Path, tested: evaluation.Evaluation, tmp_path: Path
+) -> None:
     shutil.copy(sample_run / "checkpoints/best.ckpt", tmp_path / "mine.ckpt")
     assert testing.evaluate(find(tmp_path / "mine.ckpt")) == tested
 
@@ -291,9 +293,7 @@ def test_the_checkpoint_is_read_once_and_the_data_are_verified_once(
     assert len([size for size in hashed if size]) == 4  # the four files; the fingerprint's hash starts empty
 
 
-def test_nothing_is_written_into_a_folder_that_a_checkpoint_names(
-    tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_written_into_a_folder_that_a_checkpoint_names(tiny: Compose, tmp_path: Path) -> None:
     """Not even if it has damaged files of the right names: the files in MNIST_ROOT are used instead."""
     results = train(tiny(), tmp_path / "run")
     content = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)

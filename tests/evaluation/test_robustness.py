@@ -57,7 +57,7 @@ def test_noise_has_the_given_strength_and_is_the_same_each_time(images: Images) 
     np.testing.assert_array_equal(robustness.noisy(images, 0.2), robustness.noisy(images, 0.2))
 
 
-def test_inverted(images: Images) -> None:
+def test_inversion_swaps_dark_and_bright_only_at_strength_1(images: Images) -> None:
     np.testing.assert_array_equal(robustness.inverted(images, 1), 255 - images)
     np.testing.assert_array_equal(robustness.inverted(images, 0), images)
 

@@ -67,7 +67,7 @@ def write_checkpoint(path: Path, model: dict[str, Any], data: dict[str, Any] | N
 
 @pytest.fixture
 def opened(browser: "Browser") -> Iterator[Callable[..., "Page"]]:
-    """Opens pages; at the end, none may have written to the console or loaded anything but itself."""
+    """A function that opens pages; at the end, none may have written to the console or loaded anything but itself."""
     contexts, messages = [], []
 
     def open_page(file: Path, **options: Any) -> "Page":
@@ -547,7 +547,9 @@ LOOK = """() => {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1400])
 @pytest.mark.parametrize("ratio", [1, 3])
-def test_the_page_fits(page_file: Path, opened: Callable[..., "Page"], scheme: str, width: int, ratio: int) -> None:
+def test_the_page_fits_the_window_in_light_and_dark(
+    page_file: Path, opened: Callable[..., "Page"], scheme: str, width: int, ratio: int
+) -> None:
     options = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme, "device_scale_factor": ratio}
     page = opened(page_file, **options)
     draw_seven(page)

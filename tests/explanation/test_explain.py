@@ -64,7 +64,7 @@ def test_the_importance_of_all_pixels_adds_up_to_the_change_of_the_logit(network
     assert not importance[SEVEN == 0].any()  # these pixels are black in both images
 
 
-def test_the_table_of_layers(sample_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_prints_the_table_of_layers(sample_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command.explain([str(sample_run)], None, None, augment=False)
     assert "  ⌊(28 + 2·2 − 1·(5 − 1) − 1) / 1⌋ + 1 = 28" in capsys.readouterr().out.splitlines()
     command.explain(["model=article"], None, None, augment=False)
@@ -98,7 +98,7 @@ def test_the_drawings_of_a_network_without_convolution() -> None:
 
 
 @pytest.mark.parametrize("model", ["article", "compact", "strided", "unpadded"])
-def test_the_path_of_sizes(model: str) -> None:
+def test_the_title_of_the_drawing_shows_the_path_of_sizes(model: str) -> None:
     description = resolve(composed(f"model={model}")).model
     network = Network(description.blocks, description.head).eval()
     sizes = next(figure for name, figure in explanation.figures(network, SEVEN) if name == "sizes")

@@ -280,7 +280,7 @@ def place(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def type_in(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Runs a command in this process, which has imported torch; without a network or a GPU."""
+    """A function that runs a command in this process, which has imported torch; without a network or a GPU."""
     monkeypatch.chdir(place)
     monkeypatch.delenv("MNIST_ROOT", raising=False)
     for accelerator in (CUDAAccelerator, MPSAccelerator):
@@ -347,7 +347,10 @@ def test_wrong_input(command: str, type_in: Callable[..., Done], place: Path) ->
     left = {path.relative_to(place) for path in set(place.rglob("*")) - before}
     shutil.rmtree(place / "new", ignore_errors=True)
     shutil.rmtree(place / "outputs", ignore_errors=True)
-    assert {path.parts[0] for path in left if path.name not in LEFT} <= {"new", "outputs"}  # which contain train.log
+    assert {path.parts[0] for path in left if path.name not in LEFT} <= {
+        "new",
+        "outputs",
+    }  # otherwise, only directories of runs are left
     check_row(command, done.returncode, done.stderr)
 
 

@@ -21,7 +21,7 @@ NETWORK = ["model.blocks=[{channels: 4, kernel_size: 3, normalisation: batch}]",
 
 
 class Recorder(Callback):
-    """Records the weights and statistics of the network: as trained, at every step, and as validated.
+    """Records the weights and statistics of the network after each training step and each validation batch.
 
     It is the first callback, so it sees a step before the average includes it.
     """

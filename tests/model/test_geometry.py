@@ -49,7 +49,7 @@ STACKS = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # torch warns that this is slow
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # it pads a copy
 @pytest.mark.parametrize(("blocks", "head"), STACKS)
 def test_layers_agree_with_the_network(blocks: list[Block], head: Head) -> None:
     table = layers(blocks, head)

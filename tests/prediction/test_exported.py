@@ -40,7 +40,7 @@ def network(path: Path, familiarity: str | None = None, **about: str) -> Path:
     return path
 
 
-def test_a_file_without_familiarity(tmp_path: Path) -> None:
+def test_a_file_without_familiarity_has_the_default_thresholds(tmp_path: Path) -> None:
     reader = digits.load(network(tmp_path / "old.onnx"))
     assert reader.thresholds == Thresholds()
     assert [(each.status, each.familiarity) for each in reader.predict_images(IMAGES)] == [("unsure", 0)] * 3

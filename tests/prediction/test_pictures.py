@@ -52,7 +52,9 @@ def test_pictures_are_found_once_in_files_patterns_and_folders(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("word", ["empty", "*.tiff"])
-def test_a_folder_or_a_pattern_without_pictures(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_or_a_pattern_without_pictures_is_refused(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     with pytest.raises(UserError, match="has no pictures; their names end with .png"):

@@ -157,6 +157,7 @@ def test_rows_as_json_csv_and_a_table(capsys: pytest.CaptureFixture[str]) -> Non
             write(answer)
     header, one_line, other_line = capsys.readouterr().out.splitlines()
     assert header.split() == ["row", "probability", "picture"]
+    assert len(header) <= 80
     assert one_line.split() == ["7-", "90.00", "%", "a.png"]
     assert other_line.split() == ["–", "b.png", "(blank:", "nothing)"]
 

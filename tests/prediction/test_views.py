@@ -14,7 +14,7 @@ from digits.prediction.views import views
 IMAGES, _ = sample.load()
 
 
-def test_turned_and_smaller_copies() -> None:
+def test_views_are_nine_turned_or_smaller_copies() -> None:
     copies = views(IMAGES[:3])
     assert len(copies) == 9  # besides the images themselves
     assert not any(np.array_equal(copy, IMAGES[:3]) for copy in copies)

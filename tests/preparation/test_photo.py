@@ -63,7 +63,7 @@ def test_ink_and_paper_of_any_colour(ink: tuple[int, int, int], colour: tuple[in
     assert difference(photo.digit(paper(ink=ink, colour=colour)), photo.digit(paper())) < 8
 
 
-def test_a_shadow_over_half_the_paper() -> None:
+def test_a_shadow_over_half_the_paper_is_ignored() -> None:
     pixels = np.array(paper()).astype(float)
     pixels[:, 130:] *= 0.6
     pixels *= np.linspace(1, 0.7, HEIGHT)[:, None, None]
@@ -77,7 +77,7 @@ def test_a_small_digit_in_a_large_picture_is_found() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
-def test_every_format(kind: str, tmp_path: Path) -> None:
+def test_pictures_of_every_format_are_read(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"seven.{kind.lower()}"
     path.write_bytes(encoded(paper(), kind))
     assert difference(photo.digit(opening.read(path)), photo.digit(paper())) < 3
@@ -85,7 +85,7 @@ def test_every_format(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
-def test_every_mode(mode: str) -> None:
+def test_pictures_of_every_mode_are_read(mode: str) -> None:
     grey = np.array(paper().convert("L"))
     if mode == "I;16":
         picture = Image.fromarray(grey.astype("u2") * 257)

@@ -194,13 +194,13 @@ def test_a_speck_on_clean_paper_is_not_a_row(size: tuple[int, int]) -> None:
         cut(picture)
 
 
-def test_a_tight_crop_with_a_hyphen() -> None:
+def test_a_hyphen_in_a_tight_crop_is_a_separator() -> None:
     picture, edges = written("12-05")
     tight = picture.crop((LEFT - 10, TOP + 4, edges[-1][1] + 10, TOP + HEIGHT - 4))
     assert separators(cut(tight)) == "dd-dd"
 
 
-def test_boxes_of_a_large_picture_in_memory() -> None:
+def test_boxes_are_in_pixels_of_a_large_picture_in_memory() -> None:
     picture, edges = written("27182")
     large = picture.resize((6300, 1190), Image.Resampling.BICUBIC)
     for character, (left, right) in zip(cut(large), edges, strict=True):
@@ -208,7 +208,7 @@ def test_boxes_of_a_large_picture_in_memory() -> None:
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG", "PNG"])
-def test_boxes_of_a_turned_picture(kind: str) -> None:
+def test_boxes_fit_a_picture_that_its_exif_tag_turns(kind: str) -> None:
     picture, edges = written("27182")
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees

@@ -22,7 +22,7 @@ def test_a_run_directory_and_its_checkpoints_are_found(sample_run: Path) -> None
     assert last.finished_run()[0].path == sample_run
 
 
-def test_a_checkpoint_in_the_root_folder(sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_home_of_a_checkpoint_in_the_root_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "is_file", lambda _: True)
     assert find("/mine.ckpt").home == Path("/")
 

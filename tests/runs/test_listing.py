@@ -104,7 +104,7 @@ def test_a_run_without_read_permission_is_listed_as_failed(folder: Path, monkeyp
     assert len(list_runs()) == 4
 
 
-def test_links_to_runs_are_followed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_to_runs_are_followed(folder: Path, tmp_path: Path) -> None:
     """Each run is listed once, and a circle of links ends. ``.hydra`` also has a config.yaml, but is not a run."""
     elsewhere = tmp_path / "elsewhere"
     (folder / "outputs/day/a").rename(elsewhere)

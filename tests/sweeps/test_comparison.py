@@ -46,7 +46,7 @@ def test_networks_half_a_point_apart_are_distinguished(errors: tuple[float, floa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("paired", [True, False])
-def test_configurations_are_distinguished_over_seeds(paired: bool) -> None:
+def test_only_configurations_that_differ_are_distinguished_over_seeds(paired: bool) -> None:
     """Five seeds, deviation 0.1 points: equal ones are seldom distinguished, those half a point apart are often."""
     rng = np.random.default_rng(0)
     others = range(5) if paired else range(5, 10)

@@ -266,7 +266,7 @@ def test_a_trial_of_incompatible_values_has_failed(run_search: Callable[..., Any
     }
 
 
-def test_a_key_that_only_one_of_the_choices_has_is_refused(run_search: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_key_that_only_one_of_the_choices_has_is_refused(tmp_path: Path) -> None:
     space = {"model": ["article", "mlp"], "model.blocks.0.channels": [4, 8]}
     words = [word for word in TINY if not word.startswith("model")]
     cfg = SearchConfig(space=space, trials=6, pruner="none", sampler="random")
@@ -276,7 +276,7 @@ def test_a_key_that_only_one_of_the_choices_has_is_refused(run_search: Callable[
 
 @pytest.mark.slow
 def test_the_best_trial_is_an_experiment_that_repeats_it(
-    run_search: Callable[..., Any], tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_ROOT", str(tiny_mnist))
     words = ["model=strided", "optimizer=sgd", "optimizer.momentum=0.5", "trainer.max_epochs=1", "data.val_size=40"]

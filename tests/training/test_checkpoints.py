@@ -66,7 +66,7 @@ class ActionAt(Callback):
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes the next training call a function at the end of a step."""
+    """A function that makes the next training call a function at the end of a step."""
     build = training.build_trainer
 
     def at(step: int, action: Any) -> None:
@@ -197,7 +197,7 @@ def test_an_interruption_hidden_by_another_error_stops_other_processes(
     assert stopped
 
 
-class AtTheEnd(Callback):
+class TerminateAtTheEnd(Callback):
     """Sends SIGTERM to its process after everything has been saved."""
 
     def on_train_end(self, *args: Any) -> None:
@@ -207,7 +207,7 @@ class AtTheEnd(Callback):
 def test_a_signal_after_the_last_save_still_stops_the_run(tiny: Compose, tmp_path: Path) -> None:
     train(tiny(), tmp_path / "whole")
     with restored(), pytest.raises(SystemExit) as ended, exit_codes():
-        train(tiny(), tmp_path / "cut", callbacks=[AtTheEnd()])
+        train(tiny(), tmp_path / "cut", callbacks=[TerminateAtTheEnd()])
     assert ended.value.code == 143
     assert not Run(tmp_path / "cut").results_file.exists()
     train(tiny(), tmp_path / "cut")
@@ -331,7 +331,7 @@ def test_a_run_directory_that_was_moved_resumes(tiny: Compose, tmp_path: Path, a
     assert_same_runs(tmp_path / "whole", tmp_path / "elsewhere")
 
 
-def test_a_full_disk_loses_nothing(tiny: Compose, tmp_path: Path, at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_loses_nothing(tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(tiny(), tmp_path / "whole")
     cfg = tiny("callbacks.checkpoint.every_n_steps=3")
     save = torch.save

@@ -151,7 +151,7 @@ def test_a_job_with_two_processes_saves_when_the_sweep_is_terminated(tmp_path: P
 
 
 @pytest.mark.long
-def test_jobs_at_once_with_two_processes_each_that_diverge(tmp_path: Path) -> None:
+def test_parallel_jobs_of_two_processes_that_diverge_are_reported(tmp_path: Path) -> None:
     diverging = ["optimizer=sgd", "scheduler=none", "optimizer.lr=1e30", "seed=0,1", "hydra.sweep.dir=diverged"]
     done = run_cold(TRAIN, *SPAWNING_SWEEP, *diverging, "hydra/launcher=joblib", cwd=tmp_path, timeout=300)
     assert done.returncode == 1
@@ -220,7 +220,7 @@ def test_lightnings_second_process_ends_with_the_first(
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert 0 < torch.load(last, weights_only=True)["global_step"] < 1000
-    if number != signal.SIGTERM:  # this would take too long in the shorter one
+    if number != signal.SIGTERM:  # resuming takes too long for the SIGTERM case, which CI runs
         for name in ("cut", "whole"):
             assert run(TRAIN, *words, f"hydra.run.dir={name}", cwd=tmp_path).returncode == 0
         assert_same_ends(tmp_path / "whole", tmp_path / "cut")
@@ -472,7 +472,7 @@ def test_several_machines_need_a_launcher() -> None:
 @pytest.mark.parametrize(("job", "devices", "refused"), [
     ("train", "2", True), ("train", "'0,1'", True), ("train", "1", False), ("interactive", "2", False),
 ])  # fmt: skip
-def test_one_process_of_slurm_for_several_devices(
+def test_srun_with_one_process_for_several_devices_is_refused(
     job: str, devices: str, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"STEP_ID": "0", "NTASKS": "1", "JOB_NAME": job}.items():

@@ -64,7 +64,7 @@ def test_latest_is_resolved_once_per_run(
     best = str(source / "checkpoints/best.ckpt")
     assert results_of(tmp_path / "outputs/next")["start_from"]["checkpoint"] == best
     capsys.readouterr()
-    shutil.rmtree(source)  # a run that has begun does not need it
+    shutil.rmtree(source)  # a finished run does not need it
     assert call_main(command.main, words) == 0
     assert "Finished before" in capsys.readouterr().out
     words[-1] = "hydra.run.dir=outputs/third"

@@ -43,7 +43,7 @@ def data_of_sample(val_size: int) -> MNISTDataModule:
 
 @pytest.mark.parametrize("val_size", [1_000, 0])
 def test_the_thresholds_flag_the_intended_fractions(val_size: int, sample_run: Path) -> None:
-    """Of correct predictions of validation digits or, without any, of training digits that the estimate leaves out."""
+    """Fractions of the correct predictions: of validation digits, or else of training digits outside the estimate."""
     network = Checkpoint(sample_run / "checkpoints/best.ckpt").network()
     data = data_of_sample(val_size)
     rated = thresholds.derive(network, data, CPU)

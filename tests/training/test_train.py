@@ -385,7 +385,7 @@ def test_the_best_epoch_by_validation_loss(tiny: Compose, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
-def test_other_precisions(tiny: Compose, tmp_path: Path, precision: str) -> None:
+def test_a_training_in_bf16_or_64_bits_finishes(tiny: Compose, tmp_path: Path, precision: str) -> None:
     results = train(tiny(f"trainer.precision={precision}", "trainer.max_epochs=1"), tmp_path)
     assert results.precision == precision
     assert results.test_loss < 3
@@ -442,7 +442,7 @@ def test_an_unused_gpu_causes_no_warning(
     assert not [warning for warning in recwarn if "GPU" in str(warning.message)]
 
 
-def test_tensorboard(tiny: Compose, tmp_path: Path) -> None:
+def test_the_tensorboard_logger_writes_events_and_metrics(tiny: Compose, tmp_path: Path) -> None:
     train(tiny("logger=tensorboard", "trainer.max_epochs=1"), tmp_path)
     assert list((tmp_path / "tensorboard").glob("events.*"))
     assert (tmp_path / "metrics.csv").exists()
@@ -552,7 +552,9 @@ def test_a_logger_that_is_not_installed_is_refused(
 
 
 @pytest.mark.parametrize("preset", ["fast", "profile"])
-def test_debug_presets(preset: str, tiny_mnist: Path, tmp_path: Path) -> None:
+def test_debug_presets_limit_the_steps_and_only_profile_writes_a_table(
+    preset: str, tiny_mnist: Path, tmp_path: Path
+) -> None:
     words = [word for word in TINY if not word.startswith(("trainer.max_epochs", "trainer.log", "report"))]
     results = train(composed(*words, f"data.root={tiny_mnist}", f"debug={preset}", "report=false"), tmp_path)
     assert results.steps == {"fast": 1, "profile": 10}[preset]
