@@ -53,7 +53,8 @@ def main() -> None:
                 process = run(__file__, str(times))
                 rows[times].append({**last_line(process), "peak_memory": process.peak_memory})
     print(machine())
-    print("| images | images a second | peak memory | growth in memory, relative to that of the images |\n|---|---|---|---|")
+    print("| images | images a second | peak memory | growth in memory, relative to that of the images |")
+    print("|---|---|---|---|")
     smallest = statistics.median(row["peak_memory"] for row in rows[1])
     for measured in rows.values():
         speeds = [row["images"] / row["train_seconds"] for row in measured]
