@@ -95,11 +95,11 @@ def pixels_of(trained: Trained, image: Path | None, digit: int | None) -> Image:
     Raises:
         UserError: If the picture cannot be read, or has no digit; or the run has no such example.
     """
-    from digits.prediction.predict import prepared  # imports slowly, and the report does not need it
+    from digits.preparation import inputs  # imports slowly, and the report does not need it
 
     data = Checkpoint(trained.checkpoint).data
     if image is not None:
-        return prepared(image, data.prepare)
+        return inputs.prepare(image, data.prepare)
     assert digit is not None, "a picture or a class"
     if digit >= len(data.classes):
         raise UserError(f"--digit {digit}: the network has {len(data.classes)} classes, 0 to {len(data.classes) - 1}.")

@@ -1,7 +1,6 @@
 """Reads digits with a trained network. Imports torch only for networks that torch computes."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -15,7 +14,7 @@ from digits.model.geometry import IMAGE_SIZE
 from digits.model.spec import DIGITS, READ, DataSpec, Thresholds
 from digits.prediction.exported import Floats, Images, Loaded, Outputs, read_onnx
 from digits.prediction.views import views
-from digits.preparation import opening, photo
+from digits.preparation import inputs, photo
 
 if TYPE_CHECKING:
     from digits.prediction.rows import Row
@@ -118,12 +117,11 @@ class DigitReader:
             UserError: If an array has another shape or type.
         """
         if isinstance(picture, list | tuple):
-            return (
-                self.predict_images(np.stack([prepared(one, self.data.prepare) for one in picture])) if picture else []
-            )
+            images = [inputs.prepare(each, self.data.prepare) for each in picture]
+            return self.predict_images(np.stack(images)) if images else []
         if isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.shape[1:] == (IMAGE_SIZE, IMAGE_SIZE):
             return self.predict_images(picture)
-        return self.predict_images(prepared(picture, self.data.prepare)[None])[0]
+        return self.predict_images(inputs.prepare(picture, self.data.prepare)[None])[0]
 
     def read_row(self, picture: Image.Image | Path | str | npt.NDArray[np.uint8]) -> "Row":
         """Read a row of digits from left to right, with the separators ``-``, ``/`` and ``.``.
@@ -137,15 +135,9 @@ class DigitReader:
             UserError: If an array has another shape or type, or the network reads whole pictures.
         """
         from digits.prediction import rows
-        from digits.preparation import characters
 
         rows.check_rows(self.data.prepare)
-        if isinstance(picture, str | Path):
-            with _named(picture):
-                found = characters.prepare(Path(picture))
-        else:
-            found = characters.characters(_as_picture(picture))
-        (row,) = rows.read(self, [found])
+        (row,) = rows.read(self, [inputs.prepare_row(picture)])
         return row
 
     def predict_images(self, images: Images, averaged: bool = False) -> list[Prediction]:
@@ -251,50 +243,3 @@ def _torch(checkpoint: Path) -> Loaded:
             return logits.softmax(1).numpy(), familiarity.numpy()
 
     return compute, network.data, network.thresholds
-
-
-def prepared(picture: Any, how: str = "photo") -> Images:
-    """Prepare one picture, (28, 28) uint8; accepts and raises the same as `DigitReader.predict`.
-
-    Args:
-        picture: An array of this shape is returned as it is.
-        how: One of `photo.PREPARATIONS`.
-    """
-    if isinstance(picture, np.ndarray) and picture.shape == (IMAGE_SIZE, IMAGE_SIZE) and picture.dtype == np.uint8:
-        return picture
-    if isinstance(picture, str | Path):
-        with _named(picture):
-            return photo.prepare(Path(picture), how)
-    return photo.PREPARATIONS[how](_as_picture(picture))
-
-
-@contextmanager
-def _named(picture: str | Path) -> Iterator[None]:
-    """Put the name of a file before the message of an error."""
-    try:
-        yield
-    except (opening.PictureError, photo.NoDigitError) as error:
-        raise type(error)(f"{picture}: {error}") from error
-
-
-def _as_picture(picture: Any) -> Image.Image:
-    """An array or a PIL image as a PIL image.
-
-    Raises:
-        UserError: If it is something else, or an array of another shape or type.
-    """
-    if isinstance(picture, np.ndarray):
-        _check_array(picture)
-        return Image.fromarray(picture)
-    if not isinstance(picture, Image.Image):
-        raise UserError(f"a picture is an array, a path or a PIL image, not {type(picture).__name__}.")
-    return picture
-
-
-def _check_array(picture: npt.NDArray[Any]) -> None:
-    has_picture_shape = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (3, 4))
-    if picture.dtype != np.uint8 or not has_picture_shape or not picture.size:
-        raise UserError(
-            f"an array of shape {picture.shape} and {picture.dtype} is not a picture: it has to be uint8, (28, 28) "
-            "with bright strokes on 0, or (height, width) or (height, width, 3 or 4)."
-        )
