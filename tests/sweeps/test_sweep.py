@@ -21,7 +21,8 @@ import pytest
 
 from digits.errors import UserError
 from digits.runs.run import Run
-from digits.sweeps import job_processes, sweep
+from digits.sweeps import job_processes
+from digits.sweeps.progress import Progress
 
 from ..helpers import QUICK, TRAIN, Forked, children, environment, run, run_cold, start_cold, wait_for
 
@@ -307,7 +308,7 @@ def test_a_retried_job_is_reported_only_when_it_ends_again(tmp_path: Path, capsy
     for run_ in runs:
         run_.path.mkdir()
         run_.write_failure(ValueError("the loss is nan"))
-    progress = sweep.Progress(["", "seed=1"], runs, open_jobs=[0, 1], at_once=2)
+    progress = Progress(["", "seed=1"], runs, open_jobs=[0, 1], at_once=2)
     runs[1].results_file.unlink()
     progress._look()
     assert capsys.readouterr().out == ""
