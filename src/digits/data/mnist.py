@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from digits.config import DataConfig
 from digits.data.augmentation import Augmentation
 from digits.data.batches import Batch, Batches, Digits, HeldOut, Loader, Parts, move
-from digits.data.reading import Array, number_of, read, stratified
+from digits.data.reading import Array, Raw, number_of, read, stratified
 from digits.errors import UserError
 from digits.model.spec import DataSpec
 from digits.runs.results import Dataset
@@ -192,28 +192,41 @@ class MNISTDataModule(LightningDataModule):
         """The training, validation and test images; read once per process."""
         if self._parts is None:
             raw = read(self._source)
-            val_size = number_of(raw.val_size, len(raw.labels))
-            if val_size >= len(raw.labels):
-                raise UserError(f"data.val_size={raw.val_size} leaves nothing of {len(raw.labels)} images to train on.")
-            train, val = map(torch.from_numpy, stratified(raw.labels, val_size, self._source.split_seed))
-            images, labels = torch.from_numpy(raw.images), torch.from_numpy(raw.labels).long()
-            test_images, test_labels = torch.from_numpy(raw.test_images), torch.from_numpy(raw.test_labels).long()
-            test = Digits(test_images, test_labels, torch.arange(len(test_labels)))
-            parts = (Digits(images, labels, train), Digits(images, labels, val), test)
-            if self.name == "folder" and (lost := set(raw.labels.tolist()) - set(raw.labels[train.numpy()].tolist())):
-                raise UserError(
-                    f"data.val_size={raw.val_size} takes all training pictures of {raw.classes[min(lost)]}."
-                )
-            self._description = Dataset(
-                name=raw.name, train=len(train), val=len(val), test=len(test), fingerprint=fingerprint(parts)
-            )
-            if self.name == "folder" and (repeats := -(-MIN_EPOCH // len(train))) > 1:
-                log.info("An epoch takes each of the %d training pictures %d times.", len(train), repeats)
-                parts = (Digits(images, labels, train.repeat(repeats)), *parts[1:])
+            parts = split(raw, self._source.split_seed)
+            train, val, test = map(len, parts)
+            self._description = Dataset(name=raw.name, train=train, val=val, test=test, fingerprint=fingerprint(parts))
             if self.name not in ("mnist", "sample"):
                 self._spec = DataSpec(raw.classes, *_statistics(raw.images), self._source.prepare)
-            self._parts = parts
+            self._parts = self._repeated(parts) if self.name == "folder" else parts
         return self._parts
+
+    def _repeated(self, parts: Parts) -> Parts:
+        """Repeat the training pictures of a small folder, so that an epoch has enough of them."""
+        train, val, test = parts
+        lost = set(range(len(self._spec.classes))) - set(train.labels[train.members].tolist())
+        if lost:
+            raise UserError(
+                f"data.val_size={self._source.val_size} takes all training pictures of {self._spec.classes[min(lost)]}."
+            )
+        if (repeats := -(-MIN_EPOCH // len(train))) > 1:
+            log.info("An epoch takes each of the %d training pictures %d times.", len(train), repeats)
+        return Digits(train.images, train.labels, train.members.repeat(repeats)), val, test
+
+
+def split(raw: Raw, seed: int) -> Parts:
+    """Split a data set into training, validation and test images.
+
+    Raises:
+        UserError: If no images are left to train on.
+    """
+    val_size = number_of(raw.val_size, len(raw.labels))
+    if val_size >= len(raw.labels):
+        raise UserError(f"data.val_size={raw.val_size} leaves nothing of {len(raw.labels)} images to train on.")
+    train, val = map(torch.from_numpy, stratified(raw.labels, val_size, seed))
+    images, labels = torch.from_numpy(raw.images), torch.from_numpy(raw.labels).long()
+    test_images, test_labels = torch.from_numpy(raw.test_images), torch.from_numpy(raw.test_labels).long()
+    test = Digits(test_images, test_labels, torch.arange(len(test_labels)))
+    return Digits(images, labels, train), Digits(images, labels, val), test
 
 
 def _statistics(images: Array) -> tuple[float, float]:
