@@ -114,7 +114,7 @@ def other_data(word: str, checkpoints: Sequence[Checkpoint]) -> HeldOut:
     ]
     if Path(word).is_dir():
         pictures = folder.read(Path(word), spec.prepare)
-        if not pictures.test.any() and any(_is_folder(each.get("root"), Path(word)) for each in trained_on):
+        if not pictures.test.any() and any(_is_same(Path(word), each.get("root")) for each in trained_on):
             raise UserError(f"--data {word}: the network was trained on these pictures; leave out --data.")
         members = np.flatnonzero(pictures.test) if pictures.test.any() else np.arange(len(pictures.labels))
         images, labels = torch.from_numpy(pictures.images), torch.from_numpy(pictures.labels).long()
@@ -222,10 +222,10 @@ def data_of(checkpoint: Checkpoint) -> MNISTDataModule:
     return data
 
 
-def _is_folder(root: object, folder: Path) -> bool:
-    """Whether the ``data.root`` that a checkpoint names is a folder, perhaps by another path."""
+def _is_same(directory: Path, root: object) -> bool:
+    """Whether the ``data.root`` in a checkpoint is this directory, perhaps by another path."""
     try:
-        return isinstance(root, str) and folder.samefile(root)
+        return isinstance(root, str) and directory.samefile(root)
     except (OSError, ValueError):  # it does not exist here, or is not a path
         return False
 
