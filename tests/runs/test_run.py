@@ -57,7 +57,6 @@ def test_another_configuration_is_refused_and_the_keys_named(tmp_path: Path) -> 
 def test_only_unfinished_files_of_the_run_are_removed(tmp_path: Path) -> None:
     foreign = [
         tmp_path / ".notes.2024",
-        unfinished(tmp_path / "notes"),
         tmp_path / ".config.yaml.backup",
         tmp_path / "results.json.1",
     ]
@@ -234,28 +233,6 @@ def test_differences_between_configurations() -> None:
     other = {"a": {"b": 1, "c": [1, 3]}, "d": [{"e": 1}, {"e": 2}]}
     assert differences([one, one]) == {}
     assert differences([one, other]) == {"a.c": ([1, 2], [1, 3]), "d.1.e": (None, 2)}
-
-
-def test_a_directory_of_another_version_is_refused(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    run.write_config(cfg())
-    run.config_file.write_text(run.config_file.read_text() + "overfitting: false\n")
-    with pytest.raises(UserError, match="another version of digits .it has the key overfitting., and cannot"):
-        run.check(cfg())
-
-
-def test_keys_that_an_older_version_lacks_have_their_defaults(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    run.write_config(cfg("data/augment=affine"))
-    content = yaml.safe_load(run.config_file.read_text())
-    for node, key in ((content, "label_smoothing"), (content["trainer"], "deterministic"), (content, "callbacks"),
-                      (content["model"]["head"], "dropout")):  # fmt: skip
-        del node[key]
-    del content["model"]["blocks"][0]["pool"], content["model"]["blocks"][0]["dilation"]
-    run.config_file.write_text(yaml.safe_dump(content))
-    run.check(cfg("data/augment=affine", "model.head.dropout=0.0"))
-    with pytest.raises(UserError, match=r"label_smoothing is 0.0 there and 0.1 here\."):
-        run.check(cfg("data/augment=affine", "model.head.dropout=0.0", "label_smoothing=0.1"))
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])

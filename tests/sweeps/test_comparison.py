@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digits.runs.predictions import Predictions, read_predictions
+from digits.evaluation.metrics import Predictions, read_predictions
 from digits.runs.run import Run
 from digits.sweeps.comparison import ALPHA, Comparison, compare_neighbours, holm, image_test, seed_test
 from digits.sweeps.leaderboard import rank
@@ -168,8 +168,9 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
 
 
 def test_predictions_are_read_back_unchanged(tmp_path: Path) -> None:
-    kept = Predictions(["a,b", '"', "ä"], ["ä", "a,b", ""])
-    assert read_predictions(kept.write(tmp_path).parent) == kept
+    kept = Predictions(("a,b", '"', "ä"), ("ä", "a,b", ""))
+    kept.write(tmp_path)
+    assert read_predictions(tmp_path) == kept
     assert read_predictions(tmp_path / "gone") is None
 
 

@@ -1,12 +1,13 @@
-"""The content of ``evaluation.json``: metrics of the test, per digit, and the worst mistakes."""
+"""The content of ``evaluation.json`` and ``predictions.csv``: metrics of the test, the worst mistakes, all answers."""
 
 import base64
+import csv
 import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,9 @@ from digits.errors import UserError
 from digits.model.geometry import IMAGE_SIZE
 from digits.model.spec import DIGITS
 from digits.runs.files import Count, Fraction, NonNegative, as_json, parsed, rounded, save
-from digits.runs.predictions import Predictions
 
 FILE = "evaluation.json"
+PREDICTIONS_FILE = "predictions.csv"
 Z95 = 1.959964  # standard normal quantile of a 95 % interval
 
 
@@ -116,6 +117,31 @@ class Evaluation:
         path = save(folder / FILE, as_json(content))
         Predictions(*classes).write(folder)
         return path
+
+
+class Predictions(NamedTuple):
+    """The labels and predictions of all test images, as names of classes, in the order of the test set."""
+
+    labels: Sequence[str]
+    predictions: Sequence[str]
+
+    def write(self, folder: Path) -> None:
+        """Write ``predictions.csv``: a row per image, the first one for image 0."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["label", "prediction"])
+        writer.writerows(zip(self.labels, self.predictions, strict=True))
+        save(folder / PREDICTIONS_FILE, text.getvalue())
+
+
+def read_predictions(folder: Path) -> Predictions | None:
+    """Read ``predictions.csv`` in a run directory; None without the file, or if it is not one that a test writes."""
+    try:
+        _, *rows = csv.reader(io.StringIO((folder / PREDICTIONS_FILE).read_text(encoding="utf-8")))
+        labels, predictions = zip(*rows, strict=True)
+    except (OSError, ValueError, csv.Error):
+        return None
+    return Predictions(labels, predictions)
 
 
 def interval(accuracy: float, images: int) -> tuple[float, float]:

@@ -2,17 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from digits.errors import UserError
 from digits.model.spec import READ, UNFAMILIAR, UNSURE
+from digits.prediction.predict import DigitReader, Prediction
 from digits.preparation.characters import Box, Character
-
-if TYPE_CHECKING:
-    from digits.prediction.predict import DigitReader, Prediction
 
 # Two digits are read instead of one if both are more familiar by this many nats; chosen with experiment=compact.
 ADVANTAGE = 5.0
@@ -33,7 +30,7 @@ class Symbol:
 
     text: str
     box: Box
-    prediction: "Prediction | None"
+    prediction: Prediction | None
     image: npt.NDArray[np.uint8] | None = field(compare=False)
     is_at_edge: bool = False
 
@@ -56,7 +53,7 @@ class Row:
         return "".join(symbol.text for symbol in self.symbols)
 
     @property
-    def predictions(self) -> "list[Prediction]":
+    def predictions(self) -> list[Prediction]:
         """The predictions of its digits."""
         return [symbol.prediction for symbol in self.symbols if symbol.prediction]
 
@@ -79,7 +76,7 @@ def check_rows(how: str) -> None:
         raise UserError("this network reads whole pictures, not rows of digits.")
 
 
-def read(reader: "DigitReader", rows: Sequence[Sequence[Character]]) -> list[Row]:
+def read(reader: DigitReader, rows: Sequence[Sequence[Character]]) -> list[Row]:
     """Read prepared rows, all digits together."""
     digits = list(_digits(character for row in rows for character in row))
     if not digits:
@@ -98,7 +95,7 @@ def _digits(characters: Iterable[Character]) -> Iterator[Character]:
         yield from _digits(character.halves)
 
 
-def _row(characters: Sequence[Character], predicted: dict[int, "Prediction"]) -> Row:
+def _row(characters: Sequence[Character], predicted: dict[int, Prediction]) -> Row:
     symbols = [symbol for character in characters for symbol in _symbols(character, predicted)]
     height = float(np.median([symbol.box[3] - symbol.box[1] for symbol in symbols if symbol.prediction]))
     notes = []
@@ -112,7 +109,7 @@ def _row(characters: Sequence[Character], predicted: dict[int, "Prediction"]) ->
     return Row(tuple(symbols), "; ".join(notes))
 
 
-def _symbols(character: Character, predicted: dict[int, "Prediction"]) -> list[Symbol]:
+def _symbols(character: Character, predicted: dict[int, Prediction]) -> list[Symbol]:
     """A character as one symbol, or as those of its halves if they are much more familiar."""
     if character.image is None:
         return [Symbol(character.separator, character.box, None, None)]

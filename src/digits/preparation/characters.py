@@ -81,10 +81,10 @@ def characters(picture: Image.Image, size: tuple[int, int] | None = None) -> lis
         separator = _separator(row, ink, spans[number], np.delete(spans, number, axis=0))
         if separator is not None and (found or separator != "."):  # a dot before the first character is dirt
             found.append((ink, separator))
-    slant = _slant([ink for ink, separator in found if not separator])
-    if all(separator for _, separator in found):
+    digits = [ink for ink, separator in found if not separator]
+    if not digits:
         raise BlankError(segmentation.NOTHING)
-    return list(_characters(row, found, scale, slant))
+    return list(_characters(row, found, scale, _slant(digits)))
 
 
 def _characters(
@@ -147,7 +147,7 @@ def _slant(digits: Sequence[Ink]) -> float:
     for ink in digits:
         y, x = np.nonzero(ink.mask[ink.box])
         slopes.append(float(((x - x.mean()) * (y - y.mean())).mean() / max(y.var(), 1)))
-    return float((np.mean(slopes) - SLOPE) * len(slopes) / (len(slopes) + SURE)) if slopes else 0.0
+    return float((np.mean(slopes) - SLOPE) * len(slopes) / (len(slopes) + SURE))
 
 
 def _sheared(image: npt.NDArray[np.uint8], slant: float) -> npt.NDArray[np.uint8]:
@@ -170,7 +170,6 @@ def _character(row: RowInk, ink: Ink, scale: tuple[float, float], slant: float, 
 
 def _halves(row: RowInk, ink: Ink) -> Iterator[Ink]:
     """Cut wide ink at the column with the least ink near its middle, if that is thin."""
-    rows, columns = ink.box
     inside = ink.mask[ink.box]
     wide = inside.shape[1]
     if wide <= WIDE * row.height:
@@ -180,7 +179,6 @@ def _halves(row: RowInk, ink: Ink) -> Iterator[Ink]:
     cut = first + int(np.argmin(amounts[first:last]))
     if amounts[cut] > THINNEST * row.stroke:
         return
-    for part in (slice(columns.start, columns.start + cut), slice(columns.start + cut, columns.stop)):
-        mask = np.zeros_like(ink.mask)
-        mask[rows, part] = ink.mask[rows, part]
-        yield Ink(ink.strength, mask)
+    is_left = np.arange(ink.mask.shape[1]) < ink.box[1].start + cut
+    yield Ink(ink.strength, ink.mask & is_left)
+    yield Ink(ink.strength, ink.mask & ~is_left)

@@ -54,18 +54,14 @@ def _named(picture: str | Path) -> Iterator[None]:
 
 def _as_picture(picture: Any) -> Image.Image:
     """An array or a PIL image as a PIL image."""
-    if isinstance(picture, np.ndarray):
-        _check_array(picture)
-        return Image.fromarray(picture)
-    if not isinstance(picture, Image.Image):
+    if isinstance(picture, Image.Image):
+        return picture
+    if not isinstance(picture, np.ndarray):
         raise UserError(f"a picture is an array, a path or a PIL image, not {type(picture).__name__}.")
-    return picture
-
-
-def _check_array(picture: npt.NDArray[Any]) -> None:
     has_picture_shape = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (3, 4))
     if picture.dtype != np.uint8 or not has_picture_shape or not picture.size:
         raise UserError(
             f"an array of shape {picture.shape} and {picture.dtype} is not a picture: it has to be uint8, (28, 28) "
             "with bright strokes on 0, or (height, width) or (height, width, 3 or 4)."
         )
+    return Image.fromarray(picture)

@@ -41,7 +41,7 @@ def read(source: Path | bytes, size: int = 3 * paper.WORKING_SIZE) -> Image.Imag
     with _opened(source) as picture:
         if picture.format in ("JPEG", "MPO"):
             picture.draft(picture.mode, (size, size))  # decodes a large picture smaller
-        return _upright(picture)
+        return upright(picture)
 
 
 def size_of(source: Path | bytes) -> tuple[int, int]:
@@ -92,17 +92,13 @@ def in_folder(folder: Path) -> Iterator[str]:
                 yield os.path.join(place, name)
 
 
+@_failures()
 def upright(picture: Image.Image) -> Image.Image:
     """Convert a picture to mode L or RGB, upright as in a viewer, and no larger than useful.
 
     Raises:
         PictureError: If the file of a PIL image is damaged.
     """
-    with _failures():
-        return _upright(picture)
-
-
-def _upright(picture: Image.Image) -> Image.Image:
     if picture.mode in ("La", "RGBa"):  # premultiplied alpha, which Pillow converts to few modes only
         picture = picture.convert(picture.mode.upper())
     if max(picture.size) >= 2 * USEFUL_SIZE and picture.mode in ("L", "RGB", "RGBA", "LA", "CMYK", "I", "F"):

@@ -1,6 +1,5 @@
 """Measures how far each pixel of a picture stands out from the paper, for any colours and any lighting."""
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -134,7 +133,6 @@ def _light(coarse: Grey) -> Grey:
     return (factors @ _surface(coarse.shape)[0]).reshape(coarse.shape).astype(np.float32)
 
 
-@functools.lru_cache(maxsize=16)
 def _surface(shape: tuple[int, int]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Terms of a quadratic surface, (6, pixels), and the weight of each pixel, (pixels,)."""
     height, width = shape
@@ -189,6 +187,12 @@ def box_of(mask: Mask) -> tuple[slice, slice]:
     """The rows and columns of the smallest box around ink."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def stroke_of(mask: Mask) -> float:
+    """The mean width of the strokes, in pixels."""
+    outline = mask & ~ndimage.binary_erosion(mask)
+    return float(2 * mask.sum() / outline.sum())
 
 
 def border(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -89,11 +89,6 @@ def find(picture: Image.Image) -> Found:
     return found
 
 
-def image_of(ink: segmentation.Ink) -> npt.NDArray[np.uint8]:
-    """Scale and place ink as in MNIST, (28, 28) uint8."""
-    return _centred(_boxed(ink))
-
-
 def _find_roughly(picture: Image.Image) -> Found:
     """Find the digit in a picture, or in the sheet of paper on a table that it shows."""
     grey = paper.grey_of(picture)
@@ -146,17 +141,22 @@ def prepare(source: Path | bytes, how: str) -> npt.NDArray[np.uint8]:
     return PREPARATIONS[how](opening.read(source))
 
 
-def _boxed(found: segmentation.Ink) -> npt.NDArray[np.uint8]:
-    """Scale the digit to 20 pixels on its longer side, with strokes of full brightness and at least MNIST's width."""
+def image_of(found: segmentation.Ink) -> npt.NDArray[np.uint8]:
+    """Scale and place ink as in MNIST, (28, 28) uint8.
+
+    The longer side has 20 pixels, the strokes have full brightness and at least MNIST's width.
+    """
     rows, columns = found.box
     mask = found.mask[rows, columns]
     full = paper.quantile(found.strength[found.mask], 0.6)
-    around = ndimage.binary_dilation(np.pad(mask, 1), np.ones((3, 3)))[1:-1, 1:-1]
-    values = found.strength[rows, columns] * around / full
+    values = found.strength[rows, columns] * ndimage.binary_dilation(mask, paper.EIGHT) / full
     values = (values / _relative_strength(values, mask)).clip(0, 1)
-    if mask.shape[1] > SINGLE * _stroke(mask):
-        values, mask = _widened(values, mask)
-    stroke, scale = _stroke(mask), BOX / max(mask.shape)
+    height, width = mask.shape
+    if width > SINGLE * paper.stroke_of(mask):  # before the strokes are made thicker, so that loops stay open
+        wide = max(width, round(NARROW * height))
+        wider = np.arange(wide) * width // wide
+        values, mask = values[:, wider], mask[:, wider]
+    stroke, scale = paper.stroke_of(mask), BOX / max(mask.shape)
     if stroke * scale < MIN_STROKE:
         dilation_side = max(1, round(MIN_STROKE / scale - stroke)) | 1
         values = ndimage.grey_dilation(np.pad(values, dilation_side // 2), dilation_side)
@@ -164,23 +164,7 @@ def _boxed(found: segmentation.Ink) -> npt.NDArray[np.uint8]:
     scale = BOX / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = Image.fromarray((255 * values).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    return np.asarray(small)
-
-
-def _stroke(mask: npt.NDArray[np.bool_]) -> float:
-    """The mean width of the strokes, in pixels."""
-    outline = mask & ~ndimage.binary_erosion(mask)
-    return float(2 * mask.sum() / max(outline.sum(), 1))
-
-
-def _widened(
-    values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Widen a digit that is narrower than MNIST's, before its strokes are made thicker, so that loops stay open."""
-    height, width = mask.shape
-    wide = max(width, round(NARROW * height))
-    columns = np.arange(wide) * width // wide
-    return values[:, columns], mask[:, columns]
+    return _centred(np.asarray(small))
 
 
 def _relative_strength(values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:

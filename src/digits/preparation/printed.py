@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from digits.preparation.paper import EIGHT, Grey, Mask, border, quantile
+from digits.preparation.paper import EIGHT, Grey, Mask, border, quantile, stroke_of
 
 Line = tuple[int, int]  # its rows at the left and the right edge
 
@@ -81,9 +81,7 @@ def _parallel(ink: Mask) -> list[Line]:
     left, right = (_middles(end, MAX_THICKNESS * max(ink.shape)) for end in ends)
     if min(len(left), len(right)) < 2:
         return []
-    thick = ink.copy()
-    thick[1:] |= ink[:-1]
-    thick[:-1] |= ink[1:]
+    thick = ndimage.maximum_filter1d(ink, 3, axis=0)
     found = []
     for start in left:
         near = [stop for stop in right if abs(start - stop) <= MAX_SLOPE * width]
@@ -92,7 +90,7 @@ def _parallel(ink: Mask) -> list[Line]:
         if best is not None and covered[best] >= COVERED:
             found.append((start, best))
     slopes = np.array([stop - start for start, stop in found])
-    alike = abs(slopes[:, None] - slopes) <= PARALLEL * width if found else np.zeros((0, 0))
+    alike = abs(slopes[:, None] - slopes) <= PARALLEL * width
     return [line for line, others in zip(found, alike.sum(1), strict=True) if others > 1]  # more than itself
 
 
@@ -136,8 +134,7 @@ def is_printed(found: Mask, ink: Mask, strength: Grey) -> bool:
     if not has_many_lines(ink):
         return False
     edge = border(ink)
-    outline = found & ~ndimage.binary_erosion(found)
-    thickness, usual = 2 * found.sum() / outline.sum() - 1, np.median(np.diff(_spans(edge)))
+    thickness, usual = stroke_of(found) - 1, np.median(np.diff(_spans(edge)))
     sides = np.ptp(np.argwhere(found), axis=0) + 1  # pixels of its height and width
     if sides.max() > FULL * max(found.shape) and sides.min() < STRAIGHT * max(usual, 1):
         return True

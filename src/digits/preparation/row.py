@@ -82,15 +82,16 @@ def find(grey: Grey) -> RowInk:
         raise NoDigitError(f"more than {MOST} pieces of ink: not a row of digits")
     if height < segmentation.MIN_SIZE:
         raise BlankError(segmentation.TOO_SMALL)
-    _refuse_several_rows(spans[tall], height)
+    first, last, left, right = spans[tall].T
+    overlap = np.minimum(right[:, None], right) - np.maximum(left[:, None], left)
+    if ((first[:, None] - last > SPECK * height) & (overlap > 0)).any():  # a tall piece lies below another
+        raise NoDigitError(SEVERAL_ROWS)
     slope, start = _middle(spans[tall])
     away = abs(spans[:, :2].mean(1) - start - slope * spans[:, 2:].mean(1)) / height
     is_level = (heights > TALL * height) & (heights < TALLEST * height) & (away < LEVEL)
     at_edge = ~inside & is_level & (widths < WIDE_AT_EDGE * heights)
     kept = np.flatnonzero((inside & (away <= 1) & (np.maximum(heights, widths) >= SPECK * height)) | at_edge)
-    outline = mask & ~ndimage.binary_erosion(mask)
-    stroke = 2 * float(mask.sum()) / max(int(outline.sum()), 1)
-    return RowInk(strength, pieces, spans, kept.tolist(), height, (slope, start), stroke)
+    return RowInk(strength, pieces, spans, kept.tolist(), height, (slope, start), paper.stroke_of(mask))
 
 
 def _inside(spans: Spans, shape: tuple[int, ...]) -> Mask:
@@ -120,14 +121,6 @@ def _ink(grey: Grey) -> tuple[Grey, Mask]:
     nearby = ndimage.uniform_filter(ndimage.maximum_filter(smooth, side), side)
     mask = smooth > np.clip(LOCAL * nearby, min(max(1.5 * lowest, FAINTEST * full), threshold), threshold)
     return strength, mask & ~printed.lines(mask, strength)
-
-
-def _refuse_several_rows(tall: Spans, height: float) -> None:
-    """Raise NoDigitError if a tall piece lies below another."""
-    overlap = np.minimum(tall[:, None, 3], tall[:, 3]) - np.maximum(tall[:, None, 2], tall[:, 2])
-    gap = tall[:, None, 0] - tall[:, 1]
-    if ((gap > SPECK * height) & (overlap > 0)).any():
-        raise NoDigitError(SEVERAL_ROWS)
 
 
 def _middle(tall: Spans) -> tuple[float, float]:

@@ -1,9 +1,9 @@
 """Separates a digit's ink from the paper; refuses a picture that has no digit, or several."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from digits.errors import UserError
@@ -86,15 +86,14 @@ def find_filling(grey: Grey, spread: float = strokes.CLEAR) -> Ink | None:
 
 
 def _find(grey: Grey, near: Mask | None = None) -> Ink:
-    found = _ink(grey)
-    mask = _digit_of(found.ink if near is None else found.ink & near)
-    if near is None and printed.is_printed(mask, found.with_lines, found.strength):
+    found, with_lines = _ink(grey)
+    mask = _digit_of(found.mask if near is None else found.mask & near)
+    if near is None and printed.is_printed(mask, with_lines, found.strength):
         raise BlankError("blank: nothing but printed lines")
     if not strokes.are_strokes(found.strength, mask):
         raise BlankError("blank: a shadow, a stain, a line or a speck, but no strokes of a pen")
-    if not found.lines.any():
-        return Ink(found.strength, mask, steps=found.steps)
-    return Ink(np.where(found.lines, np.float32(0), found.strength), mask, found.lines, found.steps)
+    strength = found.strength if found.removed is None else np.where(found.removed, np.float32(0), found.strength)
+    return Ink(strength, mask, found.removed, found.steps)
 
 
 def _is_like_border(grey: Grey, mask: Mask) -> bool:
@@ -103,26 +102,8 @@ def _is_like_border(grey: Grey, mask: Mask) -> bool:
     return abs(border - ink) < 0.5 * abs(ink - rest)
 
 
-class _Separated(NamedTuple):
-    """Ink and paper.
-
-    Attributes:
-        strength: How far each pixel stands out from the paper.
-        ink: The ink, without what is printed.
-        lines: The printed lines that are as dark as ink.
-        with_lines: The ink and all printed lines.
-        steps: What was done, for people.
-    """
-
-    strength: Grey
-    ink: Mask
-    lines: Mask
-    with_lines: Mask
-    steps: tuple[str, ...]
-
-
-def _ink(grey: Grey) -> _Separated:
-    """Separate ink from paper."""
+def _ink(grey: Grey) -> tuple[Ink, Mask]:
+    """Separate ink from paper; returns the ink without what is printed, and the mask of the ink with all lines."""
     strength = paper.stands_out(grey)
     smooth, lowest, threshold, _ = threshold_of(strength)
     strong = smooth > threshold
@@ -130,16 +111,14 @@ def _ink(grey: Grey) -> _Separated:
     with_lines = smooth > max(lowest, FAINT_LINES * threshold)
     inside = printed.inside_box(smooth > lowest)
     if inside is not None and (strong & inside).any():
-        ink = _joined(strong & inside, faint & inside)
-        return _Separated(strength, ink, np.zeros_like(strong), with_lines, ("without the printed box",))
+        joined = _joined(strong & inside, faint & inside)
+        return Ink(strength, joined, steps=("without the printed box",)), with_lines
     lines = printed.lines(strong, strength)
     strong &= ~lines
+    joined = strong if printed.has_many_lines(with_lines) else _joined(strong, faint)
     steps: tuple[str, ...] = ("without the printed lines",) if lines.any() else ()
-    if printed.has_many_lines(with_lines):
-        return _Separated(strength, strong, lines, with_lines, steps)
-    joined = _joined(strong, faint)
     steps += ("faint strokes added",) if (joined & ~strong).any() else ()
-    return _Separated(strength, joined, lines, with_lines, steps)
+    return Ink(strength, joined, lines if lines.any() else None, steps), with_lines
 
 
 def threshold_of(strength: Grey) -> tuple[Grey, float, float, float]:
@@ -157,19 +136,12 @@ def threshold_of(strength: Grey) -> tuple[Grey, float, float, float]:
     noise = paper.NORMAL * quantile(np.abs(strength[::2, ::2]), 0.5)
     smooth = paper.smoothed(strength) if noise > 1 else strength
     lowest = max(MIN_CONTRAST / 2, 2.5 * noise)
-    threshold, full = _threshold(smooth[smooth > lowest])
+    values = smooth[smooth > lowest]
+    threshold = paper.otsu(values) if values.size else np.inf
+    full = float(values[values > threshold].mean()) if values.max(initial=0) > threshold else 0.0
     if full < max(MIN_CONTRAST, MIN_SIGNAL_TO_NOISE * noise):
         raise BlankError(NOTHING)
-    return smooth, lowest, threshold, full
-
-
-def _threshold(values: Grey) -> tuple[float, float]:
-    """The threshold between paper and ink, and the mean of the ink, from the pixels that stand out."""
-    threshold = paper.otsu(values) if values.size else np.inf
-    if values.max(initial=0) <= threshold:
-        return threshold, 0.0
-    full = float(values[values > threshold].mean())
-    return min(threshold, 0.55 * full), full  # where only ink stands out, Otsu's threshold would divide the ink
+    return smooth, lowest, min(threshold, 0.55 * full), full  # if only ink stands out, Otsu's threshold would divide it
 
 
 def _joined(strong: Mask, faint: Mask) -> Mask:
@@ -178,29 +150,27 @@ def _joined(strong: Mask, faint: Mask) -> Mask:
     Faint ink at the picture's border, or larger than the strong ink, is a line or a shadow.
     """
     further = faint & ~ndimage.binary_dilation(strong, iterations=2 if max(strong.shape) > SMALL else 1)
-    if not further.any() or not strong.any():
+    if not further.any():
         return strong
-    height, width = strong.shape
-    size = max(max(_sides(place)) for place in ndimage.find_objects(ndimage.label(strong, EIGHT)[0]))
-    pieces, count = ndimage.label(further, EIGHT)
-    belongs = np.zeros(count + 1, dtype=bool)
-    for number, place in enumerate(ndimage.find_objects(pieces), 1):
-        rows, columns = place
-        inside = rows.start > 0 and columns.start > 0 and rows.stop < height and columns.stop < width
-        belongs[number] = inside and SMALLEST_FAINT * size < max(_sides(place)) < LARGEST_FAINT * size
-    further &= belongs[pieces]
+    starts, stops = _corners(ndimage.label(strong, EIGHT)[0])
+    size = (stops - starts).max(initial=0)
+    pieces = ndimage.label(further, EIGHT)[0]
+    starts, stops = _corners(pieces)
+    sides = (stops - starts).max(1)
+    fits = (sides > SMALLEST_FAINT * size) & (sides < LARGEST_FAINT * size)
+    belongs = fits & ((starts > 0) & (stops < strong.shape)).all(1)
+    further &= np.append(False, belongs)[pieces]
     if belongs.sum() > FEW_FAINT and further.sum() > MOST_FAINT * strong.sum():
         return strong
     both = strong | (faint & ndimage.binary_dilation(further, iterations=3))
-    pieces, count = ndimage.label(both, EIGHT)
-    belongs = np.zeros(count + 1, dtype=bool)
-    belongs[pieces[strong]] = True
-    return np.asarray(both & belongs[pieces])
+    return np.asarray(ndimage.binary_propagation(strong, EIGHT, both))
 
 
-def _sides(place: tuple[slice, slice]) -> tuple[int, int]:
-    rows, columns = place
-    return rows.stop - rows.start, columns.stop - columns.start
+def _corners(pieces: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The first row and column of each piece, (pieces, 2), and those after the last."""
+    places = ndimage.find_objects(pieces)
+    corners = np.array([[(part.start, part.stop) for part in place] for place in places], np.int64).reshape(-1, 2, 2)
+    return corners[..., 0], corners[..., 1]
 
 
 def _digit_of(mask: Mask) -> Mask:
@@ -212,31 +182,18 @@ def _digit_of(mask: Mask) -> Mask:
     pieces, count = ndimage.label(mask, EIGHT)
     if not count:
         raise BlankError(NOTHING)
-    areas = np.bincount(pieces.ravel(), minlength=count + 1)
-    areas[0] = 0
-    boxes = ndimage.find_objects(pieces)
-    spans = np.array([(r.start, r.stop, c.start, c.stop) for r, c in boxes])
-    height, width = mask.shape
-    at_edge = (spans[:, 0] == 0) | (spans[:, 1] == height) | (spans[:, 2] == 0) | (spans[:, 3] == width)
-    inside = areas[1:] * ~at_edge
+    areas = np.bincount(pieces[mask])[1:]
+    starts, stops = _corners(pieces)
+    inside = areas * ((starts > 0) & (stops < mask.shape)).all(1)
     if inside.max() > 0.1 * areas.max():  # if there are other pieces, those at the edge are a shadow or a table
-        areas[1:] = inside
-    heights, widths = spans[:, 1] - spans[:, 0], spans[:, 3] - spans[:, 2]
-    sizes = np.maximum(heights, widths)
-    main = int(np.argmax(areas[1:] * sizes))
-    keep = [main]
-    size = sizes[main]
-    for other in np.flatnonzero(areas[1:] > max(0.004 * areas[main + 1], 3)).tolist():
-        if other == main:
-            continue
-        gap_y = max(spans[other, 0] - spans[main, 1], spans[main, 0] - spans[other, 1])
-        gap_x = max(spans[other, 2] - spans[main, 3], spans[main, 2] - spans[other, 3])
-        gap = max(gap_x, gap_y)
-        tall = min(heights[other], heights[main]) > 0.6 * max(heights[other], heights[main])
-        if tall and areas[other + 1] > 0.25 * areas[main + 1] and gap > 0.1 * size:
-            raise NoDigitError("several digits: read them as a row (--row), or cut the others off")
-        if gap < 0.2 * size and areas[other + 1] > 0.02 * areas[main + 1]:
-            keep.append(other)
-    chosen = np.zeros(count + 1, dtype=bool)
-    chosen[np.array(keep) + 1] = True
-    return np.asarray(chosen[pieces])
+        areas = inside
+    sides = stops - starts
+    main = np.argmax(areas * sides.max(1))
+    size, heights = sides[main].max(), sides[:, 0]
+    gaps = np.maximum(starts - stops[main], starts[main] - stops).max(1)
+    is_tall = np.minimum(heights, heights[main]) > 0.6 * np.maximum(heights, heights[main])
+    if (is_tall & (areas > max(0.25 * areas[main], 3)) & (gaps > 0.1 * size)).any():
+        raise NoDigitError("several digits: read them as a row (--row), or cut the others off")
+    keep = (areas > max(0.02 * areas[main], 3)) & (gaps < 0.2 * size)
+    keep[main] = True
+    return np.asarray(np.append(False, keep)[pieces])

@@ -78,9 +78,8 @@ def filling(grey: Grey, spread: float = CLEAR) -> tuple[Grey, Mask] | None:
         return None
     strength: Grey = ((grey - np.float32(paper)) * np.float32(np.sign(full - paper))).clip(0, None)
     ink = strength > quantile(strength, 0.98) / 2
-    pieces, count = ndimage.label(ink, EIGHT)
-    areas = np.bincount(pieces.ravel(), minlength=count + 1)
-    areas[0] = 0
+    pieces, _ = ndimage.label(ink, EIGHT)
+    areas = np.bincount(pieces[ink])  # that of the paper, the first one, is 0
     return strength, np.asarray((areas > SPECK * areas.max())[pieces])
 
 

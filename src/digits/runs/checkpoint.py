@@ -2,6 +2,8 @@
 
 import pickle
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,6 @@ from digits.model.geometry import Layer, layers
 from digits.model.network import Network, build_network, parse_model
 from digits.model.spec import DataSpec, parse_spec
 
-# Raised by a wrong description of the model, such as a GeometryError, or by wrong weights.
-DAMAGE_ERRORS = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
 PARTS = ("state_dict", "hyper_parameters")
 STATISTICS = "familiarity"  # key in the best checkpoint of a finished training
 NETWORK_PREFIX = "network."  # of the names of the network's weights in the classifier
@@ -45,10 +45,8 @@ class Checkpoint:
         Raises:
             UserError: If they are not possible.
         """
-        try:
+        with self._refusing():
             return parse_spec(self.content["hyper_parameters"].get("data"))
-        except DAMAGE_ERRORS as error:
-            raise self._not_ours(error) from error
 
     def layers(self) -> list[Layer]:
         """The layers of its network.
@@ -56,10 +54,8 @@ class Checkpoint:
         Raises:
             UserError: If they cannot be built.
         """
-        try:
+        with self._refusing():
             return layers(*parse_model(self.content["hyper_parameters"]["model"]), len(self.data.classes))
-        except DAMAGE_ERRORS as error:
-            raise self._not_ours(error) from error
 
     def network(self) -> Network:
         """Its trained network in evaluation mode, float32, on the CPU.
@@ -68,7 +64,7 @@ class Checkpoint:
             UserError: If it cannot be built.
         """
         parameters = self.content["hyper_parameters"]
-        try:
+        with self._refusing():
             with torch.device("meta"):  # takes no memory, whatever sizes a file claims
                 network = build_network(parameters["model"], parameters.get("data"))
             weights = {
@@ -82,8 +78,6 @@ class Checkpoint:
                     raise RuntimeError(f"{name} claims more values than there are")
                 if not weight.isfinite().all():
                     raise RuntimeError(f"{name} has values that are not finite")
-        except DAMAGE_ERRORS as error:
-            raise self._not_ours(error) from error
         return network.eval().float().to(memory_format=torch.channels_last)
 
     def rated(self) -> RatedNetwork:
@@ -93,14 +87,17 @@ class Checkpoint:
             UserError: If it cannot be built.
         """
         network = self.network()
-        try:
+        with self._refusing():
             return restored(network, self.content.get(STATISTICS)).eval()
-        except DAMAGE_ERRORS as error:
-            raise self._not_ours(error) from error
 
-    def _not_ours(self, error: Exception) -> UserError:
-        reason = " ".join(str(error).split())
-        return UserError(f"{self.path} is not a checkpoint of this version's networks: {reason:.200}")
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Refuse a wrong description of the model, which raises a GeometryError for example, or wrong weights."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{self.path} is not a checkpoint of this version's networks: {reason:.200}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

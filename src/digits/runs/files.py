@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,8 +15,8 @@ from annotated_types import Interval
 
 from digits.errors import UserError
 
-UNFINISHED_FILE = re.compile(r"\.(.+)\.[0-9a-f]{16}")
-"""The name of a file that is being written: its final name, and a random number."""
+UNFINISHED_FILES = ".*." + 16 * "[0-9a-f]"
+"""Pattern of the names of files that are being written: the final name, and a random number."""
 
 
 def rounded(value: SupportsFloat) -> float:

@@ -2,7 +2,7 @@
 
 import datetime
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,8 @@ def find(source: str | Path) -> Trained:
         return Trained(path, run.path if path.resolve() == run.best.resolve() else path.parent, run)
     if str(source) == LATEST:
         return find(_latest())
-    raise UserError(f"there is no run directory or checkpoint {path}.{_hint_at_latest()}")
+    hint = " `latest` is the newest finished one." if _newest_first(map(Path, SEARCHED)) else ""
+    raise UserError(f"there is no run directory or checkpoint {path}.{hint}")
 
 
 def find_each(sources: Sequence[str]) -> list[Trained]:
@@ -96,36 +97,36 @@ def find_each(sources: Sequence[str]) -> list[Trained]:
 
 def _latest() -> Path:
     """The finished run with the newest results."""
-    newest_first = sorted(_results_files(), key=changed_at, reverse=True)
-    for file in newest_first:
+    for run in _newest_first(map(Path, SEARCHED)):
         try:
-            if Run(file.parent).results:
-                return file.parent
+            if run.results:
+                return run.path
         except UserError:
             continue
     raise UserError(f"there is no finished run under {' or '.join(SEARCHED)} here; name one, or train: digits train")
 
 
-def _results_files() -> list[Path]:
-    return [path / "results.json" for folder in SEARCHED for path in run_directories(Path(folder), ["results.json"])]
-
-
-def run_directories(folder: Path, names: Sequence[str] = RUN_FILES) -> list[Path]:
-    """Folders that have one of these files, in a folder and below it. Follows links, and lists each folder once."""
+def run_directories(folder: Path) -> list[Path]:
+    """The runs in a folder and below it. Follows links, and lists each run once."""
     found: dict[Path, Path] = {}
     entered: set[Path] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if name != ".hydra")
         if (real := Path(place).resolve()) in entered:  # links may form a circle
             folders.clear()
-        elif any(name in files for name in names):
+        elif any(name in files for name in RUN_FILES):
             found.setdefault(real, Path(place))
         entered.add(real)
     return sorted(found.values())
 
 
-def _hint_at_latest() -> str:
-    return " `latest` is the newest finished one." if _results_files() else ""
+def _newest_first(folders: Iterable[Path]) -> list[Run]:
+    runs = [Run(path) for folder in folders for path in run_directories(folder)]
+    return sorted(runs, key=_written_at, reverse=True)
+
+
+def _written_at(run: Run) -> int:
+    return changed_at(run.results_file) or changed_at(run.config_file)
 
 
 def _not_finished(run: Run) -> str:
@@ -138,7 +139,7 @@ def _not_finished(run: Run) -> str:
         return f"{run.path} has not finished its first epoch."
     if run.results_file.exists():
         return f"{run.results_file} was not written by digits: its status is {printable(state)}."
-    jobs = run_directories(run.path, ["results.json"])
+    jobs = run_directories(run.path)
     hint = f" There are runs below it, such as {jobs[0]}." if jobs else ""
     return f"{run.path} is not a run directory.{hint}"
 
@@ -179,21 +180,14 @@ def list_runs(folders: Sequence[Path] = (), tag: str | None = None) -> list[Entr
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"the folder {folder} does not exist.")
-    entries = [entry for folder in (folders or map(Path, SEARCHED)) for entry in _entries(folder)]
-    chosen = [entry for entry in entries if tag is None or tag in entry.tags]
-    return sorted(chosen, key=lambda entry: entry.time, reverse=True)
+    entries = [_entry(run) for run in _newest_first(folders or map(Path, SEARCHED))]
+    return [entry for entry in entries if tag is None or tag in entry.tags]
 
 
-def _entries(folder: Path) -> Iterator[Entry]:
-    for path in run_directories(folder):
-        run = Run(path)
-        time = datetime.datetime.fromtimestamp((changed_at(run.results_file) or changed_at(run.config_file)) / 1e9)
-        try:
-            config, (results, status) = run.read_config() or {}, run.outcome()
-        except (UserError, OSError) as error:
-            message = f"{error.filename} cannot be read: {error.strerror}" if isinstance(error, OSError) else error
-            yield Entry(run.path, time, f"{FAILED}: {message}", None, {}, [], "")
-            continue
-        tags = config.get("tags")
-        words = tags if isinstance(tags, list) else []
-        yield Entry(run.path, time, status, results, config, words, str(config.get("notes") or ""))
+def _entry(run: Run) -> Entry:
+    time = datetime.datetime.fromtimestamp(_written_at(run) / 1e9)
+    try:
+        config, (results, status) = run.read_config() or {}, run.outcome()
+    except (UserError, OSError) as error:
+        config, results, status = {}, None, f"{FAILED}: {error}"
+    return Entry(run.path, time, status, results, config, config.get("tags") or [], str(config.get("notes") or ""))

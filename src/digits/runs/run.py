@@ -13,8 +13,8 @@ import yaml
 from digits.config import TrainConfig
 from digits.errors import UserError, shown
 from digits.locks import Lock
-from digits.runs.differences import differences, with_defaults
-from digits.runs.files import UNFINISHED_FILE, PlainLoader, as_json, parsed, write
+from digits.runs.differences import differences
+from digits.runs.files import UNFINISHED_FILES, PlainLoader, as_json, parsed, write
 from digits.runs.results import FAILED, FINISHED, PRUNED, UNFINISHED, Results, Status
 from digits.runs.rows import read_rows
 from digits.signals import interruption_of
@@ -36,17 +36,6 @@ IGNORED_KEYS = (
     "report",
     "tags",
     "notes",
-)
-# Files that a killed training may leave incomplete, under a temporary name.
-OWN_FILES = (
-    "config.yaml",
-    "metrics.csv",
-    "predictions.csv",
-    "evaluation.json",
-    "results.json",
-    "index.html",
-    "best.ckpt",
-    "last.ckpt",
 )
 
 
@@ -163,20 +152,15 @@ class Run:
         Raises:
             UserError: If it does; the message names the keys that differ.
         """
-        before, now = with_defaults(self.read_config(), cfg), asdict(cfg)
+        before = self.read_config()
         if before is None:
             if self.last.exists() or self.previous.exists() or self.results:
                 raise UserError(f"{self.path} holds a run without its config.yaml; choose another hydra.run.dir.")
             return
-        if unknown := before.keys() - now.keys():
-            raise UserError(
-                f"{self.path} was written by another version of digits (it has the key {min(unknown)}), and cannot be "
-                "resumed; choose another hydra.run.dir."
-            )
         ignored = set(IGNORED_KEYS)
         if cfg.data.name == "folder":
             ignored.remove("data.root")  # official files are the same everywhere, but two folders are two data sets
-        changes = {key: values for key, values in differences([before, now]).items() if key not in ignored}
+        changes = {key: values for key, values in differences([before, asdict(cfg)]).items() if key not in ignored}
         if changes:
             texts = [f"{key} is {shown(then)} there and {shown(today)} here" for key, (then, today) in changes.items()]
             more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
@@ -203,7 +187,11 @@ class Run:
         lock = Lock(self.path / ".lock")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._hold(lock, wait)
+            if wait and self.is_locked():
+                log.info("Another process is training in %s: waiting for it to end.", self.path)
+            lock.acquire(timeout=-1 if wait else 0)
+        except filelock.Timeout as error:
+            raise UserError(f"another process is training in {self.path}; choose another hydra.run.dir.") from error
         except OSError as error:
             raise UserError(f"{self.path} cannot be written: {error.strerror}.") from error
         try:
@@ -224,26 +212,15 @@ class Run:
 
     def is_locked(self) -> bool:
         """Whether another process is training in the directory."""
-        lock = Lock(self.path / ".lock")
-        if not Path(lock.lock_file).exists():
+        if not (self.path / ".lock").exists():
             return False
         try:
-            lock.acquire(timeout=0)
+            with Lock(self.path / ".lock").acquire(timeout=0):
+                return False
         except filelock.Timeout:
             return True
         except OSError:  # not readable: the training will report it
             return False
-        lock.release()
-        return False
-
-    def _hold(self, lock: Lock, wait: bool) -> None:
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            if not wait:
-                raise UserError(f"another process is training in {self.path}; choose another hydra.run.dir.") from error
-            log.info("Another process is training in %s: waiting for it to end.", self.path)
-            lock.acquire()
 
     def write_config(self, cfg: TrainConfig) -> None:
         """Write ``config.yaml``: from now on the directory belongs to this configuration."""
@@ -272,8 +249,5 @@ class Run:
     def _tidy(self) -> None:
         """Remove incomplete files of a training that was killed."""
         for folder in (self.path, self.checkpoints, self.epochs, self.path / "report", self.path / "draw"):
-            for file in folder.glob(".*"):
-                unfinished = UNFINISHED_FILE.fullmatch(file.name)
-                is_own = unfinished and (unfinished[1] in OWN_FILES or folder == self.epochs)
-                if is_own and file.is_file():
-                    file.unlink(missing_ok=True)
+            for file in folder.glob(UNFINISHED_FILES):
+                file.unlink(missing_ok=True)

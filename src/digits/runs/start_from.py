@@ -56,13 +56,6 @@ def _may_mean(checkpoint: Path, source: str) -> bool:
 
 
 def checksum(checkpoint: Path) -> str:
-    """The SHA-256 of a file.
-
-    Raises:
-        UserError: If it cannot be read.
-    """
-    try:
-        with checkpoint.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise UserError(f"start_from={checkpoint}: the file does not exist any more.") from error
+    """The SHA-256 of a file."""
+    with checkpoint.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

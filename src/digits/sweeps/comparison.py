@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from digits.runs.predictions import Predictions
+from digits.evaluation.metrics import Predictions
 
 if TYPE_CHECKING:
     from digits.sweeps.leaderboard import Row

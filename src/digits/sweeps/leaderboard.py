@@ -9,9 +9,8 @@ from pathlib import Path
 
 from digits.config import SAMPLE
 from digits.errors import UserError
-from digits.evaluation.metrics import interval
+from digits.evaluation.metrics import Predictions, interval, read_predictions
 from digits.runs.files import rounded
-from digits.runs.predictions import Predictions, read_predictions
 from digits.runs.results import FINISHED, PRUNED, Results
 from digits.sweeps.collect import SEED, Job, collect, columns_of
 from digits.sweeps.comparison import Comparison, compare_neighbours
@@ -78,10 +77,7 @@ class Row:
     @cached_property
     def predictions(self) -> Predictions | None:
         """The predictions of its best job; None if they are missing, unreadable or incomplete."""
-        try:
-            kept = read_predictions(self.best.run.path)
-        except UserError:
-            return None
+        kept = read_predictions(self.best.run.path)
         return kept if kept and len(kept.labels) == self.done[0].dataset["test"] else None
 
     def interval(self) -> tuple[float, float]:

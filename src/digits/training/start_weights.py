@@ -25,9 +25,9 @@ def load_weights(network: Network, cfg: TrainConfig) -> None:
         UserError: If the checkpoint has changed, no layer fits, or ``freeze`` would keep random weights.
     """
     path = Path(str(cfg.start_from))
-    if checksum(path) != cfg.start_sha256:
+    if not path.exists() or checksum(path) != cfg.start_sha256:
         raise UserError(
-            f"start_from={path} has changed since this run began; start a new run in another hydra.run.dir."
+            f"start_from={path} has changed or gone since this run began; start a new run in another hydra.run.dir."
         )
     origin = Checkpoint(path).network()
     theirs = _layers(origin)
