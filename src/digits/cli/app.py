@@ -148,10 +148,10 @@ def search(
     if importance_by_key:
         texts = [f"{key} {100 * fraction:.0f} %" for key, fraction in importance_by_key.items()]
         print(f"Importance after the first epoch: {', '.join(texts)}")
-    if cfg.seeds > 1 and (fresh := best_trial.train_winner(study, cfg, common, output)):
-        print(best_trial.fresh_text(study, cfg.seeds, fresh))
     if not (experiment := best_trial.write_experiment(study, common, output)):
         return EXIT_FAILED
+    if cfg.seeds > 1 and (fresh := best_trial.train_winner(study, cfg, common, output)):
+        print(best_trial.fresh_text(study, cfg.seeds, fresh))
     print(f"The best trial as an experiment: {experiment}")
     print(f"  digits train --config-dir {shlex.quote(str(output))} experiment=best")
     return EXIT_DONE

@@ -1,4 +1,4 @@
-"""The file ``metrics.csv``: a row per epoch."""
+"""Tables as CSV, such as ``metrics.csv``: a row per epoch."""
 
 import csv
 import io
@@ -6,19 +6,25 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from digits.errors import UserError
 from digits.runs.files import write
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Write the metrics of each epoch; a metric that an epoch lacks is an empty cell."""
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Format rows as CSV with a header; a value that a row lacks is an empty cell."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write(path, text.getvalue())
+    return text.getvalue()
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write the metrics of each epoch."""
+    write(path, as_csv(rows))
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:

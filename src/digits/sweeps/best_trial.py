@@ -33,14 +33,10 @@ def train_winner(study: "optuna.Study", cfg: SearchConfig, overrides: Sequence[s
     """Train the best trial's configuration with fresh seeds, as many as a trial has; they took no part in its choice.
 
     Returns:
-        The results, one per seed, without those that diverged; none while another process still searches, or if no
-        trial has finished.
+        The results, one per seed, without those that diverged; none while another process still searches.
     """
-    trials = study.get_trials(deepcopy=False)
-    if any(trial.state.name == "RUNNING" for trial in trials):
+    if any(trial.state.name == "RUNNING" for trial in study.get_trials(deepcopy=False)):
         log.info("Another process still searches; the last one trains the best trial with fresh seeds.")
-        return []
-    if not any(trial.state.name == "COMPLETE" for trial in trials):
         return []
     best = study.best_trial
     fresh = [seed + cfg.seeds for seed in seeds_of(cfg, overrides)]

@@ -111,21 +111,15 @@ def _find(sweep: Path, prefix: str) -> list[Job]:
     if _is_run(sweep):
         return [Job(prefix.rstrip("/"), Run(sweep), {}, *_read(Run(sweep)), single=True)]
     planned, seeds = plan.read(sweep), plan.seeds_per_trial(sweep)
-    runs = {path.name: Run(path) for path in sweep.glob("*/") if not path.name.startswith(".")}
-    started = {name: run for name, run in runs.items() if run.config_file.exists() or run.results_file.exists()}
-    missing = {name: Run(sweep / name) for name in planned if name not in started}
-    if not started and not missing:
+    started = {path.name for path in sweep.glob("[!.]*/") if _is_run(path)}
+    jobs = []
+    for name in sorted({*started, *planned}, key=_natural):
+        run = Run(sweep / name)
+        state = _read(run) if name in started else ({}, None, MISSING)
+        jobs.append(Job(f"{prefix}{name}", run, planned.get(name, {}), *state, seeds=seeds))
+    if not jobs:
         raise UserError(f"{sweep} has no job of a sweep.")
-    return [
-        Job(
-            f"{prefix}{name}",
-            run,
-            planned.get(name, {}),
-            *(_read(run) if name in started else ({}, None, MISSING)),
-            seeds=seeds,
-        )
-        for name, run in sorted({**started, **missing}.items(), key=lambda item: _natural(item[0]))
-    ]
+    return jobs
 
 
 def _read(run: Run) -> tuple[dict[str, Any], Results | None, str]:

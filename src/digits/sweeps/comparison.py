@@ -10,7 +10,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 ALPHA = 0.05  # significance level: largest probability that luck alone makes any of the rows differ
 POWER = 0.8  # probability that as many seeds as `seeds_needed` show the difference
 MOST_SEEDS = 1_000
-EXACT_BELOW = 25  # images that only one network reads; with fewer, McNemar's exact test is used
 
 
-@dataclass(frozen=True)
+@dataclass
 class Comparison:
     """A row and the next one.
 
@@ -90,15 +89,11 @@ def compare_neighbours(rows: Sequence["Row"]) -> list[Comparison]:
         if first.done[0].dataset["fingerprint"] == second.done[0].dataset["fingerprint"]
     ]
     tests = sum(_have_seeds(first, second) for _, first, second in pairs)
-    found = [
-        _with_image_test(_with_seed_test(rank, first, second, tests), first, second) for rank, first, second in pairs
-    ]
-    of_seeds = holm([each.seeds_p for each in found])
-    of_images = holm([each.images_p for each in found])
-    return [
-        replace(each, seeds_p=seeds_p, images_p=images_p)
-        for each, seeds_p, images_p in zip(found, of_seeds, of_images, strict=True)
-    ]
+    found = [_compare(rank, first, second, tests) for rank, first, second in pairs]
+    of_seeds, of_images = holm([each.seeds_p for each in found]), holm([each.images_p for each in found])
+    for each, seeds_p, images_p in zip(found, of_seeds, of_images, strict=True):
+        each.seeds_p, each.images_p = seeds_p, images_p
+    return found
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
@@ -118,14 +113,18 @@ def _have_seeds(first: "Row", second: "Row") -> bool:
     return seeds > 1 and first.done[0].dataset == second.done[0].dataset
 
 
-def _with_seed_test(rank: int, first: "Row", second: "Row", tests: int) -> Comparison:
+def _compare(rank: int, first: "Row", second: "Row", tests: int) -> Comparison:
+    """Both tests of two rows, as far as they are possible, before Holm's correction."""
     dataset = first.done[0].dataset
     compared = Comparison(rank, min(len(first.done), len(second.done)), dataset["test"])
-    if not _have_seeds(first, second):
-        return compared
-    metrics = [{results.seed: results.metric for results in row.done} for row in (first, second)]
-    p, needed = seed_test(metrics[0], metrics[1], 1 / (dataset["val"] or dataset["test"]), ALPHA / tests)
-    return replace(compared, seeds_p=p, seeds_needed=needed)
+    if _have_seeds(first, second):
+        one, other = ({results.seed: results.metric for results in row.done} for row in (first, second))
+        step = 1 / (dataset["val"] or dataset["test"])
+        compared.seeds_p, compared.seeds_needed = seed_test(one, other, step, ALPHA / tests)
+    if first.predictions and second.predictions and first.predictions.labels == second.predictions.labels:
+        found = image_test(first.predictions, second.predictions)
+        compared.only_first, compared.only_second, compared.images_p = found
+    return compared
 
 
 def seed_test(
@@ -168,28 +167,18 @@ def seed_test(
     return float(p), int(enough[0]) if len(enough) else None
 
 
-def _with_image_test(compared: Comparison, first: "Row", second: "Row") -> Comparison:
-    one, other = first.predictions, second.predictions
-    if one is None or other is None or one.labels != other.labels:
-        return compared
-    only_first, only_second, p = image_test(one, other)
-    return replace(compared, images=len(one.labels), only_first=only_first, only_second=only_second, images_p=p)
-
-
 def image_test(first: Predictions, second: Predictions) -> tuple[int, int, float]:
-    """McNemar's test of two networks on the same images.
+    """McNemar's exact test of two networks on the same images.
 
     Returns:
         How many images only the first network reads, how many only the second, and the p value.
     """
-    from mlxtend.evaluate import mcnemar, mcnemar_table
+    from scipy.stats import binomtest
 
-    table = mcnemar_table(*map(np.asarray, (first.labels, first.predictions, second.predictions)))
-    only_first, only_second = int(table[0, 1]), int(table[1, 0])
-    if only_first == only_second:
-        return only_first, only_second, 1.0  # no difference; without any such image, mlxtend divides by zero
-    _, p = mcnemar(table, exact=only_first + only_second < EXACT_BELOW)
-    return only_first, only_second, float(p)
+    right, also = (np.asarray(each.predictions) == np.asarray(first.labels) for each in (first, second))
+    only_first, only_second = int(np.sum(right & ~also)), int(np.sum(also & ~right))
+    different = only_first + only_second
+    return only_first, only_second, float(binomtest(only_first, different).pvalue) if different else 1.0
 
 
 def _p(value: float) -> str:

@@ -1,7 +1,6 @@
 """Runs as pandas tables, for scripts and notebooks."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,8 +94,7 @@ def _settings(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 def _metrics(results: Results | None) -> dict[str, Any]:
     if results is None:
         return {}
-    content = asdict(results)
-    return {DATASET: results.dataset["name"], **{name: content[name] for name in METRICS}}
+    return {DATASET: results.dataset["name"], **{name: getattr(results, name) for name in METRICS}}
 
 
 def _frame(columns: list[str], rows: list[dict[str, Any]]) -> "DataFrame":

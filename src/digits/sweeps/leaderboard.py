@@ -32,10 +32,6 @@ class SeedStats:
     min: float
     max: float
 
-    def __format__(self, form: str) -> str:
-        """The mean, and the standard deviation where there is one: ``0.9912 ± 0.0004``."""
-        return f"{self.mean:{form}}" if self.std is None else f"{self.mean:{form}} ± {self.std:{form}}"
-
 
 @dataclass(frozen=True)
 class Row:
@@ -123,11 +119,6 @@ class Leaderboard:
     def comparisons(self) -> list[Comparison]:
         """Whether each row that has a result differs from the next one by more than luck."""
         return compare_neighbours(self.ranked)
-
-    @cached_property
-    def without_predictions(self) -> list[Path]:
-        """The best run of each row that lacks predictions of its test images; ``digits evaluate`` writes them."""
-        return [row.best.run.path for row in self.ranked if row.predictions is None] if self.comparisons else []
 
     @property
     def failures(self) -> int:

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from digits.errors import UserError
-from digits.runs.files import as_json, write
+from digits.runs.files import as_json, parsed, write
 from digits.runs.run import IGNORED_KEYS
 
 FILE = "sweep.json"
 SEARCH_FILE = "search.json"  # the settings with which a search began
 REMEDY = "Choose another hydra.sweep.dir, or use the original values."
+Jobs = dict[str, dict[int, dict[str, str]]]  # the content of a plan
 
 
 def write_plan(sweep: Path, jobs: Sequence[Sequence[str]] | Mapping[int, Sequence[str]]) -> None:
@@ -57,13 +58,10 @@ def read(sweep: Path) -> dict[str, Mapping[str, str]]:
         UserError: If the file is not one that a sweep writes.
     """
     try:
-        jobs = json.loads((sweep / FILE).read_text(encoding="utf-8"))["jobs"]
-        texts = [text for name, job in jobs.items() for text in (name if name.isdecimal() else None, *job.values())]
-        if not all(isinstance(text, str) for text in texts):
-            raise ValueError("a job is a number with overrides")
+        jobs = parsed(Jobs, (sweep / FILE).read_text(encoding="utf-8")).get("jobs", {})
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{sweep / FILE} cannot be read ({error}); delete it to continue without it.") from error
     return {str(name): job for name, job in jobs.items()}
 

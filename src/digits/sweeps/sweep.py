@@ -35,9 +35,8 @@ class Sweep(Callback):
     def __init__(self) -> None:
         self.jobs: list[list[str]] = []
         self._process = os.getpid()
-        self._planned = False
         self._open: list[int] = []  # numbers of the jobs that had no result at the start
-        self._began = 0.0
+        self._began = 0.0  # until the sweep is planned
         self._progress: Progress | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -65,7 +64,6 @@ class Sweep(Callback):
         self._open = [number for number, run in enumerate(runs) if not outcome(run)[1]]
         if _launcher(config) != "BasicLauncher" and config.hydra.launcher.get("n_jobs") != 1:
             self._progress = self._report(config.hydra.launcher, runs)
-        self._planned = True
         self._began = time.monotonic()
 
     @exit_on_error()
@@ -95,7 +93,7 @@ class Sweep(Callback):
     @exit_on_error()
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print and write the leaderboard. Exit with 1 if a job has no result."""
-        if not self._planned:
+        if not self._began:
             return  # the sweep was refused; Hydra 1.4 calls this anyway
         from digits.sweeps.leaderboard import rank
         from digits.sweeps.tables import print_table, write_files

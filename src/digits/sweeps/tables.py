@@ -1,7 +1,5 @@
 """The output of a leaderboard: tables, CSV, JSON, plots, and a copy of the best run."""
 
-import csv
-import io
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +13,7 @@ from digits.explanation import plots
 from digits.explanation.drawing import png
 from digits.runs.files import as_json, save, unfinished, writing
 from digits.runs.results import METRICS
+from digits.runs.rows import as_csv
 from digits.sweeps.collect import SEED
 from digits.sweeps.figures import figures, short, validated
 from digits.sweeps.leaderboard import Leaderboard, Row, SeedStats
@@ -52,7 +51,7 @@ def write_files(board: Leaderboard) -> list[Path]:
     header, *body = cells(board)
     lines = [_markdown(header), _markdown(["---"] * len(header)), *map(_markdown, body)]
     files: dict[str, str | bytes] = {
-        "leaderboard.csv": _csv([_flat(record) for record in records(board)]),
+        "leaderboard.csv": as_csv([_flat(record) for record in records(board)]),
         "leaderboard.md": "\n".join(
             [*lines, *(f"\n{note}" for note in [*map(_sampling, board.ranked[:1]), *_compared(board), *_notes(board)])]
         )
@@ -140,10 +139,10 @@ def cells(board: Leaderboard) -> list[list[str]]:
 
 
 def _cell(spread: SeedStats | None, form: str) -> str:
-    """Format a metric, with its standard deviation if the format has four decimals."""
+    """Format a metric, with its standard deviation if the format has four decimals: ``0.9912 ± 0.0004``."""
     if spread is None:
         return ""
-    return f"{spread if form == '.4f' else spread.mean:{form}}"
+    return f"{spread.mean:{form}}" + (f" ± {spread.std:.4f}" if form == ".4f" and spread.std is not None else "")
 
 
 def records(board: Leaderboard) -> Iterator[dict[str, Any]]:
@@ -179,7 +178,8 @@ def _notes(board: Leaderboard) -> list[str]:
         notes.append(BY_TEST)
     if any(each.images_p is not None and each.seeds_p is None for each in board.comparisons):
         notes.append(ONE_SEED)
-    if lacking := board.without_predictions:
+    lacking = [row.best.run.path for row in board.ranked if row.predictions is None]
+    if lacking and board.comparisons:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         notes.append(f"{lacking[0]}{more} cannot be compared by test images: digits evaluate {lacking[0]}")
     notes += [
@@ -215,16 +215,6 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
         else:
             row[key] = " ".join(value) if isinstance(value, list) else value
     return row
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    last = [name for name in ("jobs", "seeds", "status") if any(name in row for row in rows)]
-    columns = dict.fromkeys(column for row in rows for column in row if column not in last)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*columns, *last], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _markdown(cells: Iterable[str]) -> str:
