@@ -235,6 +235,14 @@ def test_differences_between_configurations() -> None:
     assert differences([one, other]) == {"a.c": ([1, 2], [1, 3]), "d.1.e": (None, 2)}
 
 
+def test_a_directory_of_another_version_is_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write_config(cfg())
+    run.config_file.write_text(run.config_file.read_text() + "overfitting: false\n")
+    with pytest.raises(UserError, match="another version of digits .it has the key overfitting., and cannot"):
+        run.check(cfg())
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
 def test_a_file_system_without_locks_is_refused(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:

@@ -189,5 +189,6 @@ def _entry(run: Run) -> Entry:
     try:
         config, (results, status) = run.read_config() or {}, run.outcome()
     except (UserError, OSError) as error:
-        config, results, status = {}, None, f"{FAILED}: {error}"
+        message = f"{error.filename} cannot be read: {error.strerror}" if isinstance(error, OSError) else error
+        config, results, status = {}, None, f"{FAILED}: {message}"
     return Entry(run.path, time, status, results, config, config.get("tags") or [], str(config.get("notes") or ""))

@@ -152,15 +152,20 @@ class Run:
         Raises:
             UserError: If it does; the message names the keys that differ.
         """
-        before = self.read_config()
+        before, now = self.read_config(), asdict(cfg)
         if before is None:
             if self.last.exists() or self.previous.exists() or self.results:
                 raise UserError(f"{self.path} holds a run without its config.yaml; choose another hydra.run.dir.")
             return
+        if unknown := before.keys() - now.keys():
+            raise UserError(
+                f"{self.path} was written by another version of digits (it has the key {min(unknown)}), and cannot be "
+                "resumed; choose another hydra.run.dir."
+            )
         ignored = set(IGNORED_KEYS)
         if cfg.data.name == "folder":
             ignored.remove("data.root")  # official files are the same everywhere, but two folders are two data sets
-        changes = {key: values for key, values in differences([before, asdict(cfg)]).items() if key not in ignored}
+        changes = {key: values for key, values in differences([before, now]).items() if key not in ignored}
         if changes:
             texts = [f"{key} is {shown(then)} there and {shown(today)} here" for key, (then, today) in changes.items()]
             more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""

@@ -27,7 +27,7 @@ def load_weights(network: Network, cfg: TrainConfig) -> None:
     path = Path(str(cfg.start_from))
     if not path.exists() or checksum(path) != cfg.start_sha256:
         raise UserError(
-            f"start_from={path} has changed or gone since this run began; start a new run in another hydra.run.dir."
+            f"start_from={path} has changed since this run began, or is gone; start a new run in another hydra.run.dir."
         )
     origin = Checkpoint(path).network()
     theirs = _layers(origin)
