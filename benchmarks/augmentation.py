@@ -11,8 +11,9 @@ import torch
 from common import QUICK, machine, spread, write
 from loop import configuration, plain_step
 
-from digits.data import MNISTDataModule
+from digits.config import DataConfig
 from digits.data.augmentation import Augmentation
+from digits.data.mnist import MNISTDataModule
 from digits.training import hardware as device
 from digits.validation import resolve
 
@@ -27,11 +28,15 @@ def main() -> None:
     print(machine())
     device.speed_up()
     cfg = resolve(configuration("model=compact"))
-    data = MNISTDataModule(root=cfg.data.root, batch_size=cfg.data.batch_size)
+    data = MNISTDataModule(DataConfig(root=cfg.data.root, batch_size=cfg.data.batch_size))
     data.setup()
     digits: Any = data.train_dataloader().dataset
     _, step = plain_step(cfg)
-    augmentations = {name: Augmentation(**configuration(*words).data.augment) for name, words in CHOICES.items()}
+    augmentations = {
+        name: Augmentation(augment)
+        for name, words in CHOICES.items()
+        if (augment := resolve(configuration(*words)).data.augment)
+    }
     times: dict[str, list[float]] = {name: [] for name in ("step", *augmentations)}
     order: Any = torch.randperm(len(digits.members))
     for chosen in order.split(cfg.data.batch_size)[: WARM_UP + STEPS]:

@@ -25,8 +25,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 
-from digits.data import MNISTDataModule
 from digits.data.batches import move
+from digits.data.mnist import MNISTDataModule
 from digits.model.network import build_network
 from digits.overrides import compose
 from digits.training.train import train
@@ -104,9 +104,7 @@ def plain(name: str) -> dict[str, Any]:
     """Time a training in plain torch: augmentation, network, loss, optimizer, linear schedule, moving average."""
     cfg = resolve(compose(*words(RECIPES[name])))
     torch.manual_seed(cfg.seed)
-    data = MNISTDataModule(
-        root=cfg.data.root, val_size=cfg.data.val_size, augment=asdict(cfg.data.augment) if cfg.data.augment else None
-    )
+    data = MNISTDataModule(cfg.data)
     data.setup()
     part = move((data.training_set(), data.validation_set(), data.test_set()), DEVICE)[0]
     images, labels = part.images[part.members], part.labels[part.members]

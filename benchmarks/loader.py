@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
-from digits.data import MNISTDataModule
+from digits.config import DataConfig
+from digits.data.mnist import MNISTDataModule
 from digits.model.spec import DataSpec
 
 BATCH_SIZE = 200
@@ -25,7 +26,7 @@ def main() -> None:
         write_raw(folder)
         steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize((DataSpec.mean,), (DataSpec.std,))])
         theirs = DataLoader(MNIST(folder, train=True, transform=steps), BATCH_SIZE, shuffle=True)
-        data = MNISTDataModule(root=folder, batch_size=BATCH_SIZE, val_size=0)
+        data = MNISTDataModule(DataConfig(root=folder, batch_size=BATCH_SIZE, val_size=0))
         data.setup()
         ours = data.train_dataloader()
 

@@ -22,8 +22,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from digits.config import TrainConfig
-from digits.data import MNISTDataModule
+from digits.config import DataConfig, TrainConfig
+from digits.data.mnist import MNISTDataModule
 from digits.model.network import build_network
 from digits.overrides import compose
 from digits.training import hardware as device
@@ -62,7 +62,7 @@ def bare_loop() -> float:
     """Seconds of the training in plain torch: the same tensors, network, optimizer, schedule and arithmetic."""
     cfg = resolve(configuration("experiment=fast"))
     torch.manual_seed(cfg.seed)
-    data = MNISTDataModule(root=cfg.data.root, val_size=cfg.data.val_size)
+    data = MNISTDataModule(DataConfig(root=cfg.data.root, val_size=cfg.data.val_size))
     data.setup()
     digits: Any = data.train_dataloader().dataset
     images, labels = digits.images[digits.members], digits.labels[digits.members]

@@ -25,7 +25,7 @@ Metric = Annotated[str, OneOf("val/accuracy", "val/loss"), "metric"]
 
 @dataclass
 class AugmentConfig:
-    """Arguments of `digits.data.augmentation.Augmentation`."""
+    """How much of each change `digits.data.augmentation.Augmentation` makes."""
 
     rotation: Annotated[float, Ge(0), Le(180), "degrees, largest angle in either direction"] = 0.0
     shift: Annotated[float, Ge(0), Lt(IMAGE_SIZE), "pixels, largest shift along each axis"] = 0.0
@@ -42,7 +42,7 @@ class AugmentConfig:
 
 @dataclass
 class DataConfig:
-    """Arguments of `digits.data.MNISTDataModule`."""
+    """The data of a training, for `digits.data.mnist.MNISTDataModule`."""
 
     name: Annotated[str, OneOf("mnist", "sample", "fashion", "kmnist", "folder"), "data set"] = "mnist"
     root: Annotated[str, "folder with the files, or for them; for name=folder, with a folder of pictures per class"] = (

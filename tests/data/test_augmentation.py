@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from digits.config import AugmentConfig
 from digits.data.augmentation import Augmentation
 
 CHANGES: list[dict[str, Any]] = [
@@ -42,12 +43,12 @@ def centre(images: Tensor) -> Tensor:
 
 def test_the_default_augmentation_changes_nothing() -> None:
     images = torch.randint(0, 256, (8, 28, 28), dtype=torch.uint8, generator=generator())
-    assert torch.allclose(Augmentation()(images), images.float(), atol=0.02)
+    assert torch.allclose(Augmentation(AugmentConfig())(images), images.float(), atol=0.02)
 
 
 @pytest.mark.parametrize("strength", CHANGES)
 def test_each_image_changes_in_its_own_way_and_a_seed_repeats_it(strength: dict[str, Any]) -> None:
-    augmentation, images = Augmentation(**strength), digits() + 40
+    augmentation, images = Augmentation(AugmentConfig(**strength)), digits() + 40
     changed = augmentation(images, generator())
     assert changed.shape == (64, 28, 28)
     assert changed.dtype == torch.float32
@@ -61,7 +62,7 @@ def test_each_image_changes_in_its_own_way_and_a_seed_repeats_it(strength: dict[
 def test_thickness_blends_in_strokes_one_pixel_thicker_or_thinner() -> None:
     images = torch.zeros(500, 28, 28, dtype=torch.uint8)
     images[:, 5:20, 12:15] = 200  # three pixels wide
-    changed = Augmentation(thickness=1)(images, generator())
+    changed = Augmentation(AugmentConfig(thickness=1))(images, generator())
     beside, edge, middle = (changed[:, 12, column] for column in (11, 12, 13))
     thicker = beside > 1
     assert 200 < thicker.sum() < 300
@@ -70,7 +71,7 @@ def test_thickness_blends_in_strokes_one_pixel_thicker_or_thinner() -> None:
     assert torch.allclose(middle, torch.tensor(200.0), atol=0.1)  # the middle does not change
     assert beside.max() > 195
     assert edge.min() < 5
-    half = Augmentation(thickness=1)(images, generator(), strength=0.5)
+    half = Augmentation(AugmentConfig(thickness=1))(images, generator(), strength=0.5)
     assert half[:, 12, 11].max() <= 100.1
     assert half[:, 12, 12].min() >= 99.9
 
@@ -86,45 +87,47 @@ def six(n: int) -> Tensor:
 
 def test_a_six_gets_a_hook_to_the_right() -> None:
     images = six(200)
-    changed = Augmentation(serif=1)(images, generator())
+    changed = Augmentation(AugmentConfig(serif=1))(images, generator())
     added = changed > images.float() + 1
     assert (added.sum((1, 2)) > 4).all()  # pixels
     assert not added[:, 10:].any()  # only at the upper end
     assert not added[:, :, :8].any()  # not on the left; the round end of the stroke reaches column 8
     assert added[:, :, 15].any(1).all()
     for other in (images.flip(1), images.rot90(1, (1, 2))):  # upside down, and on its side
-        assert torch.allclose(Augmentation(serif=1)(other, generator()), other.float(), atol=0.1)
+        assert torch.allclose(Augmentation(AugmentConfig(serif=1))(other, generator()), other.float(), atol=0.1)
     wide = images.clone()
     wide[:, 4:8, 9:19] = 255  # it already has a bar
-    assert torch.allclose(Augmentation(serif=1)(wide, generator()), wide.float(), atol=0.1)
+    assert torch.allclose(Augmentation(AugmentConfig(serif=1))(wide, generator()), wide.float(), atol=0.1)
 
 
 def test_a_slim_upright_stroke_gets_a_serif_and_a_wide_one_does_not() -> None:
     one, other = (torch.zeros(200, 28, 28, dtype=torch.uint8) for _ in range(2))
     one[:, 4:24, 13:16] = 255
     other[:, 4:24, 8:20] = 255
-    changed = Augmentation(serif=1)(one, generator())
+    changed = Augmentation(AugmentConfig(serif=1))(one, generator())
     added = (changed > one.float() + 1).float()
     assert (added.sum((1, 2)) > 4).all()  # pixels
     rows, columns = (added.any(axis).float() for axis in (2, 1))
     assert rows[:, 15:].sum() == 0  # only at the upper end
     assert columns[:, 17:].sum() == 0  # not on the right; the round end of the stroke reaches column 16
     assert (changed >= one - 0.1).all()
-    assert torch.allclose(Augmentation(serif=1)(other, generator()), other.float(), atol=0.1)
-    some = (Augmentation(serif=1)(one, generator(), strength=0.3) > one.float() + 1).any((1, 2)).sum()
+    assert torch.allclose(Augmentation(AugmentConfig(serif=1))(other, generator()), other.float(), atol=0.1)
+    some = (Augmentation(AugmentConfig(serif=1))(one, generator(), strength=0.3) > one.float() + 1).any((1, 2)).sum()
     assert 40 < some < 80  # of 200
-    assert torch.allclose(Augmentation(serif=1)(torch.zeros_like(one), generator()), torch.zeros(200, 28, 28))
+    assert torch.allclose(
+        Augmentation(AugmentConfig(serif=1))(torch.zeros_like(one), generator()), torch.zeros(200, 28, 28)
+    )
 
 
 def test_a_shift_is_uniform_up_to_the_given_number_of_pixels() -> None:
-    moved = centre(Augmentation(shift=3)(digits(500), generator())) - centre(digits(1))
+    moved = centre(Augmentation(AugmentConfig(shift=3))(digits(500), generator())) - centre(digits(1))
     assert 2.9 < moved.abs().max() <= 3.001
     assert moved.mean(0).abs().max() < 0.2
     assert torch.allclose(moved.std(0), torch.full((2,), 6 / math.sqrt(12), dtype=torch.double), atol=0.1)  # uniform
 
 
 def test_a_rotation_turns_around_the_middle_by_up_to_the_given_angle() -> None:
-    before, after = centre(digits(1)), centre(Augmentation(rotation=30)(digits(500), generator()))
+    before, after = centre(digits(1)), centre(Augmentation(AugmentConfig(rotation=30))(digits(500), generator()))
     turned = torch.atan2(after[:, 1], after[:, 0]) - torch.atan2(before[:, 1], before[:, 0])
     assert math.radians(29) < turned.abs().max() < math.radians(31)
     assert torch.allclose(after.norm(dim=1), before.norm(dim=1).expand(500), atol=0.05)
@@ -133,7 +136,7 @@ def test_a_rotation_turns_around_the_middle_by_up_to_the_given_angle() -> None:
 def test_width_and_height_scale_independently_within_the_bounds() -> None:
     square = torch.zeros(500, 28, 28, dtype=torch.uint8)
     square[:, 8:20, 8:20] = 255
-    changed = Augmentation(scale=0.25)(square, generator()) / 255
+    changed = Augmentation(AugmentConfig(scale=0.25))(square, generator()) / 255
     widths, heights = (changed.sum(axis).max(1).values / 12 for axis in (2, 1))
     for factors in (widths, heights):
         assert 0.79 < factors.min() < 0.82
@@ -144,7 +147,7 @@ def test_width_and_height_scale_independently_within_the_bounds() -> None:
 def test_a_slant_moves_each_row_in_proportion_to_its_height() -> None:
     column = torch.zeros(300, 28, 28, dtype=torch.uint8)
     column[:, 4:24, 13:15] = 255
-    slanted = Augmentation(shear=20)(column, generator())
+    slanted = Augmentation(AugmentConfig(shear=20))(column, generator())
     axis = torch.arange(28) - 13.5
     middles = (slanted * axis).sum(2) / slanted.sum(2).clamp(min=1)
     assert middles[:, 6].abs().max() == pytest.approx(7.5 * math.tan(math.radians(20)), abs=0.15)
@@ -153,7 +156,7 @@ def test_a_slant_moves_each_row_in_proportion_to_its_height() -> None:
 
 @pytest.mark.parametrize("smoothness", [2.0, 4.0, 9.0])
 def test_elastic_displacements_are_equally_strong_everywhere_and_smooth(smoothness: float) -> None:
-    augmentation = Augmentation(elastic=1.5, smoothness=smoothness)
+    augmentation = Augmentation(AugmentConfig(elastic=1.5, smoothness=smoothness))
     coefficients = augmentation._coefficients(4000, generator(), 1)
     affine = torch.eye(3)[:2].expand(4000, 2, 3)
     assert torch.allclose(coefficients[:, :, :3], affine)
@@ -165,7 +168,7 @@ def test_elastic_displacements_are_equally_strong_everywhere_and_smooth(smoothne
 
 def test_a_rectangle_is_erased_from_the_given_fraction_of_images() -> None:
     images = torch.full((2000, 28, 28), 255, dtype=torch.uint8)
-    covered = Augmentation(erase=0.4, erased=10)(images, generator()) < 100
+    covered = Augmentation(AugmentConfig(erase=0.4, erased=10))(images, generator()) < 100
     covered[:, [0, -1]] = covered[:, :, [0, -1]] = False  # the edge is not checked
     rows, columns = covered.any(2), covered.any(1)
     assert torch.equal(covered, rows.unsqueeze(2) & columns.unsqueeze(1))  # a rectangle
@@ -174,24 +177,24 @@ def test_a_rectangle_is_erased_from_the_given_fraction_of_images() -> None:
 
 
 def test_strength_falls_linearly_to_its_final_value() -> None:
-    augmentation = Augmentation(rotation=10, final=0.2)
+    augmentation = Augmentation(AugmentConfig(rotation=10, final=0.2))
     assert [augmentation.strength(epoch, 5) for epoch in range(5)] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2])
     assert augmentation.strength(0, 1) == 1
-    assert Augmentation(rotation=10).strength(4, 5) == 1
+    assert Augmentation(AugmentConfig(rotation=10)).strength(4, 5) == 1
 
 
 def test_strength_scales_the_changes() -> None:
-    augmentation = Augmentation(**{name: value for change in CHANGES for name, value in change.items()})
+    augmentation = Augmentation(AugmentConfig(**{name: value for change in CHANGES for name, value in change.items()}))
     images = torch.randint(0, 256, (64, 28, 28), dtype=torch.uint8, generator=generator())
     assert torch.allclose(augmentation(images, generator(), strength=0), images.float(), atol=0.02)
-    half = Augmentation(rotation=10, shift=1.5, shear=7.5, elastic=0.5)
-    whole = Augmentation(rotation=20, shift=3, shear=15, elastic=1)
+    half = Augmentation(AugmentConfig(rotation=10, shift=1.5, shear=7.5, elastic=0.5))
+    whole = Augmentation(AugmentConfig(rotation=20, shift=3, shear=15, elastic=1))
     assert torch.allclose(whole(images, generator(), strength=0.5), half(images, generator()), atol=0.02)
 
 
 def test_augmentation_computes_on_the_device_of_the_images() -> None:
     """The meta device stands in for any other device."""
     images = torch.zeros(5, 28, 28, dtype=torch.uint8, device="meta")
-    changed = Augmentation(rotation=10, elastic=1, erase=0.5)(images)
+    changed = Augmentation(AugmentConfig(rotation=10, elastic=1, erase=0.5))(images)
     assert changed.device.type == "meta"
     assert changed.shape == (5, 28, 28)

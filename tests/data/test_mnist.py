@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler, TensorDataset
 
+from digits.config import AugmentConfig, DataConfig
 from digits.data import download as files
 from digits.data.batches import Batches, Digits, move
 from digits.data.mnist import MNISTDataModule, stratified
@@ -21,8 +22,8 @@ from digits.model.spec import DataSpec
 from ..helpers import digits_like
 
 
-def module(root: Path, **arguments: object) -> MNISTDataModule:
-    data = MNISTDataModule(root=str(root), **{"batch_size": 32, "val_size": 40, **arguments})
+def module(root: Path, seed: int = 0, **arguments: Any) -> MNISTDataModule:
+    data = MNISTDataModule(DataConfig(root=str(root), **{"batch_size": 32, "val_size": 40, **arguments}), seed)
     data.setup()
     return data
 
@@ -70,7 +71,7 @@ def test_the_order_is_a_function_of_seed_and_epoch(tiny_mnist: Path) -> None:
 
 def test_only_training_images_are_augmented(tiny_mnist: Path) -> None:
     """Each step and each process draw another augmentation; the same step repeats the same one."""
-    data = module(tiny_mnist, augment={"rotation": 20, "final": 0.0}, seed=1)
+    data = module(tiny_mnist, augment=AugmentConfig(rotation=20, final=0.0), seed=1)
     progress = SimpleNamespace(current=SimpleNamespace(ready=0))
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
     trainer = SimpleNamespace(training=True, current_epoch=0, max_epochs=3, global_rank=0, fit_loop=loop)
@@ -111,18 +112,15 @@ def test_processes_get_the_same_images_as_from_distributed_sampler(n: int, world
             assert all(len(batch) == 3 for batch in batches[:-1])
 
 
-@pytest.mark.parametrize(
-    ("world", "note"), [(3, "; 1 of 200 are used twice per epoch, so that each process has equally many"), (2, "")]
-)
-def test_images_that_do_not_divide_among_processes_are_logged(
-    world: int, note: str, tiny_mnist: Path, caplog: pytest.LogCaptureFixture
+def test_the_images_of_a_step_with_several_processes_are_logged(
+    tiny_mnist: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    data = MNISTDataModule(root=str(tiny_mnist), batch_size=8, val_size=40)
+    data = MNISTDataModule(DataConfig(root=str(tiny_mnist), batch_size=8, val_size=40))
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
-    data.trainer = SimpleNamespace(strategy=strategy, world_size=world, global_rank=0)  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(strategy=strategy, world_size=3, global_rank=0)  # type: ignore[assignment]
     data.train_dataloader()
-    assert caplog.messages[-1] == f"{world} processes with batches of 8: {world * 8} images a step{note}."
+    assert caplog.messages[-1] == "3 processes with batches of 8: 24 images a step."
 
 
 def test_batches_lie_on_the_device_that_computes() -> None:
@@ -169,7 +167,7 @@ def test_a_validation_set_as_large_as_the_training_set_is_refused(tiny_mnist: Pa
 
 def test_the_default_validation_size_is_too_large_for_the_sample() -> None:
     with pytest.raises(UserError, match="leaves nothing of 4500"):
-        MNISTDataModule(name="sample").setup()
+        MNISTDataModule(DataConfig("sample")).setup()
 
 
 def test_the_fingerprint_identifies_the_split(tiny_mnist: Path) -> None:
@@ -223,11 +221,3 @@ def test_the_official_split(mnist_root: Path) -> None:
     images = torch.cat([normalise(images, DataSpec()) for images, _ in data.train_dataloader()])
     assert images.mean().item() == pytest.approx(0, abs=0.002)
     assert images.std().item() == pytest.approx(1, abs=0.002)
-
-
-def test_the_data_package_exports_its_data_module() -> None:
-    import digits.data
-
-    assert digits.data.MNISTDataModule.__module__ == "digits.data.mnist"
-    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-        _ = digits.data.nothing

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.data import MNISTDataModule, download, sources
+from digits.config import DataConfig
+from digits.data import download, sources
+from digits.data.mnist import MNISTDataModule
 from digits.errors import RunError, UserError
 from digits.evaluation.evaluate import evaluate
 from digits.model.spec import DataSpec
@@ -93,7 +95,7 @@ def test_a_run_on_another_data_set_is_trained_and_tested(
     evaluation = evaluate(find(tmp_path / "run"))
     assert tuple(evaluation.classes) == source.classes
     assert evaluation.test_accuracy == results.test_accuracy
-    data = MNISTDataModule(name, str(root), val_size=40)
+    data = MNISTDataModule(DataConfig(name, str(root), val_size=40))
     images, _ = digits_like(240, 1)
     expected = DataSpec(source.classes, round(images.mean() / 255, 4), round(images.std() / 255, 4))
     assert data.spec == expected
@@ -106,7 +108,9 @@ def test_a_run_on_another_data_set_is_trained_and_tested(
 
 
 def test_missing_files_of_another_data_set_are_an_error_offline(tmp_path: Path) -> None:
-    data = MNISTDataModule("fashion", str(tmp_path), mirrors=["http://127.0.0.1:9/"])  # no sample replaces it
+    data = MNISTDataModule(
+        DataConfig("fashion", str(tmp_path), mirrors=["http://127.0.0.1:9/"])
+    )  # no sample replaces it
     with pytest.raises(RunError, match=r"Fashion-MNIST is not in data\.root=.* Put the four files there or set data\."):
         data.setup()
 

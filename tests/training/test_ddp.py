@@ -27,7 +27,7 @@ from digits.runs.checkpoint import Checkpoint
 from digits.runs.files import changed_at
 from digits.runs.run import Run
 from digits.training.checkpoints import Checkpoints
-from digits.validation import resolve
+from digits.validation import parse_data, resolve
 
 from ..helpers import (
     QUICK,
@@ -235,7 +235,7 @@ def test_two_processes_validate_the_average_that_is_saved(tmp_path: Path) -> Non
     here = Run(tmp_path / "run")
     config = here.read_config()
     assert config
-    data = MNISTDataModule(**config["data"])
+    data = MNISTDataModule(parse_data(config["data"]))
     with torch.inference_mode():
         batches = [(Checkpoint(here.best).network()(images), labels) for images, labels in data.val_dataloader()]
     loss = cross_entropy(*(torch.cat(parts) for parts in zip(*batches, strict=True)))

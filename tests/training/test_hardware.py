@@ -91,7 +91,7 @@ def test_a_step_on_a_gpu_uses_no_tensor_of_another_device(words: list[str], monk
     cfg = resolve(composed(*words))
     images, labels = (torch.from_numpy(part) for part in digits_like(40, seed=0))
     here = Digits(images, labels.long(), torch.arange(40))
-    data = MNISTDataModule(augment=cfg.data.augment and asdict(cfg.data.augment))
+    data = MNISTDataModule(cfg.data)
     data.trainer = SimpleNamespace(training=True, current_epoch=1, max_epochs=3)  # type: ignore[assignment]
     monkeypatch.setattr(data, "_generator", lambda *_: None)  # a missing GPU has no generator
     classifier = DigitClassifier(asdict(cfg.model), asdict(cfg.optimizer))

@@ -10,8 +10,9 @@ import torch
 from PIL import Image, ImageDraw
 
 import digits
-from digits.data import MNISTDataModule
+from digits.config import DataConfig
 from digits.data.batches import Digits
+from digits.data.mnist import MNISTDataModule
 from digits.errors import RunError
 from digits.evaluation import metrics
 from digits.model.familiarity import RatedNetwork
@@ -36,7 +37,7 @@ def flagged(rated: RatedNetwork, images: torch.Tensor, labels: torch.Tensor) -> 
 
 
 def data_of_sample(val_size: int) -> MNISTDataModule:
-    data = MNISTDataModule("sample", Path("data"), val_size=val_size)
+    data = MNISTDataModule(DataConfig("sample", val_size=val_size))
     data.setup()
     return data
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ import torch
 from lightning import Callback, Trainer
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from digits.data import MNISTDataModule
+from digits.config import DataConfig
+from digits.data.mnist import MNISTDataModule
 from digits.errors import DivergedError, RunError, UserError
 from digits.evaluation import evaluate as testing
 from digits.evaluation import robustness
@@ -106,7 +106,7 @@ def test_the_training_accuracy_is_measured_without_augmentation(
 ) -> None:
     caplog.set_level(logging.INFO)
     results = train(tiny("evaluate_train=true", "data/augment=affine", "optimizer.lr=0.01"), tmp_path)
-    data = MNISTDataModule(**asdict(resolve(tiny()).data))
+    data = MNISTDataModule(resolve(tiny()).data)
     images, labels = data.training_set()[torch.arange(200)]
     network = Checkpoint(tmp_path / "checkpoints/best.ckpt").network()
     with torch.no_grad():
@@ -428,7 +428,7 @@ def test_a_training_on_every_available_accelerator(accelerator: str, tiny: Compo
     assert results.test_accuracy > 0.2  # chance is 0.1
     best = tmp_path / "checkpoints/best.ckpt"
     classifier = DigitClassifier.load_from_checkpoint(best, map_location="cpu", weights_only=True).eval()
-    data = MNISTDataModule(root=cfg.data.root, val_size=40)
+    data = MNISTDataModule(DataConfig(root=cfg.data.root, val_size=40))
     data.setup()
     correct = sum(int((classifier(images).argmax(1) == labels).sum()) for images, labels in data.test_dataloader())
     assert results.test_accuracy == correct / 50

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
+from digits.config import AugmentConfig
 from digits.model.geometry import IMAGE_SIZE
 
 HALF_INK = 127  # of 255; brighter pixels belong to a stroke
@@ -26,47 +27,21 @@ class Augmentation:
     product: the coefficients of each image times these functions.
 
     Args:
-        rotation: Largest angle, in degrees.
-        shift: Largest shift along each axis, in pixels.
-        scale: Largest relative change of width and, independently, of height: 0.1 for 1/1.1 to 1.1.
-        shear: Largest slant, in degrees.
-        elastic: Standard deviation of the elastic displacement along each axis, in pixels.
-        smoothness: Standard deviation of a bump, in pixels; the displacement is similar over this distance.
-        thickness: Largest change of the strokes' thickness, as a fraction of one pixel on each side.
-        serif: Fraction of the ones and sixes that get a stroke at their upper end, which many people write and MNIST
-            rarely shows: on a 1 down to the left, on a 6 to the right. Ones and sixes are recognised by their shape, so
-            that some other digits get such a stroke too.
-        erase: Fraction of images in which a rectangle is erased (Zhong et al., 2020,
-            https://arxiv.org/abs/1708.04896).
-        erased: Longest side of that rectangle, in pixels.
-        final: Fraction of all these changes in the last epoch, so that training ends with more natural digits.
+        cfg: How much of each change.
     """
 
-    def __init__(
-        self,
-        rotation: float = 0.0,
-        shift: float = 0.0,
-        scale: float = 0.0,
-        shear: float = 0.0,
-        elastic: float = 0.0,
-        smoothness: float = 4.0,
-        thickness: float = 0.0,
-        serif: float = 0.0,
-        erase: float = 0.0,
-        erased: int = 8,
-        final: float = 1.0,
-    ) -> None:
-        self.rotation = math.radians(rotation)
-        self.shift = shift / HALF
-        self.scale = math.log1p(scale)
-        self.shear = math.radians(shear)
-        self.elastic = elastic / HALF
-        self.thickness = thickness
-        self.serif = serif
-        self.erase = erase
-        self.erased = erased
-        self.final = final
-        self._functions = _functions(smoothness, bumps=elastic > 0)
+    def __init__(self, cfg: AugmentConfig) -> None:
+        self.rotation = math.radians(cfg.rotation)
+        self.shift = cfg.shift / HALF
+        self.scale = math.log1p(cfg.scale)
+        self.shear = math.radians(cfg.shear)
+        self.elastic = cfg.elastic / HALF
+        self.thickness = cfg.thickness
+        self.serif = cfg.serif
+        self.erase = cfg.erase
+        self.erased = cfg.erased
+        self.final = cfg.final
+        self._functions = _functions(cfg.smoothness, bumps=cfg.elastic > 0)
 
     def strength(self, epoch: int, epochs: int) -> float:
         """Strength in an epoch, counted from 0: it falls linearly from 1 in the first epoch to `final` in the last."""
@@ -117,7 +92,11 @@ class Augmentation:
         return images + amounts * (_largest_around(grows) - grows)
 
     def _add_serifs(self, images: Tensor, generator: torch.Generator | None, strength: float) -> Tensor:
-        """Draw a stroke at the upper end of some digits: on a 1 down to the left, on a 6 to the right; uint8."""
+        """Draw a stroke at the upper end of some digits: on a 1 down to the left, on a 6 to the right; uint8.
+
+        Many people write such strokes, and MNIST rarely shows them. Ones and sixes are recognised by their shape, so
+        that some other digits get a stroke too.
+        """
         random = torch.rand(4, len(images), generator=generator, device=images.device)
         axis = torch.arange(IMAGE_SIZE, device=images.device)
         ink = images > HALF_INK
@@ -145,7 +124,7 @@ class Augmentation:
         return torch.maximum(images, stroke.to(images.dtype))
 
     def _erase(self, images: Tensor, generator: torch.Generator | None, strength: float) -> Tensor:
-        """Erase a rectangle in some of the images."""
+        """Erase a rectangle in some of the images (Zhong et al., 2020, https://arxiv.org/abs/1708.04896)."""
         random = torch.rand(5, len(images), 1, generator=generator, device=images.device)
         pixels = torch.arange(IMAGE_SIZE, device=images.device) + 0.5
         rows, columns = (

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -80,11 +80,6 @@ class Batches(Sampler[Tensor]):
         self.served = 0
         self.skipped = 0
 
-    @property
-    def repeated(self) -> int:
-        """Number of images used twice per epoch, so that each process gets equally many."""
-        return -len(self.part) % self.world
-
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, which determines the order. Lightning calls this."""
         self.epoch = epoch
@@ -95,7 +90,7 @@ class Batches(Sampler[Tensor]):
         else:
             order = torch.arange(len(self.part))
         if self.world > 1:
-            total = len(self.part) + self.repeated
+            total = math.ceil(len(order) / self.world) * self.world  # a few images twice, so that all get equally many
             order = order[torch.arange(self.rank, total, self.world) % len(order)]
         # Move all indices to the device at once: moving those of a batch would wait for the batch before. A generator,
         # because Lightning sets the epoch after it creates the iterator, and before it asks for the first batch.
@@ -115,10 +110,10 @@ class Loader(DataLoader[Batch]):
 
     sampler: Batches
 
-    def __init__(self, part: Digits, batches: Batches) -> None:
+    def __init__(self, batches: Batches) -> None:
         # Without a generator of its own, each epoch would draw a random number from the one that dropout uses, and
         # Lightning starts the epoch in which a run resumes at another moment.
-        super().__init__(part, None, sampler=batches, collate_fn=_unchanged, generator=torch.Generator())
+        super().__init__(batches.part, None, sampler=batches, generator=torch.Generator())
 
     def state_dict(self) -> dict[str, int]:
         """Number of batches served in this epoch."""
@@ -138,7 +133,3 @@ def move(parts: Parts, device: torch.device) -> Parts:
         Digits(images, labels, val.members.to(device)),
         Digits(test.images.to(device), test.labels.to(device), test.members.to(device)),
     )
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch

@@ -1,15 +1,13 @@
 """A folder of pictures, with a subfolder for each class: prepared once, and kept in a cache file in the folder."""
 
 import functools
-import io
 import itertools
 import json
 import logging
-import re
 import sys
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from digits.errors import UserError
 from digits.model.geometry import IMAGE_SIZE
 from digits.model.spec import MAX_CLASSES
 from digits.preparation import opening, parallel, photo
-from digits.runs.files import changed_at, write
+from digits.runs.files import atomic, changed_at, natural
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +28,6 @@ PARTS = (TRAIN, TEST, "val", "valid", "validation")  # folder names that cannot 
 MAX_SKIPPED = 0.1  # fraction of the pictures; more are an error
 NAMED = 5  # skipped pictures that a message names
 VERSION = 2  # of the cache file; a change of the preparation needs a new version
-DTYPES = (np.dtype(np.uint8), np.dtype(np.uint8), np.dtype(np.bool_))  # images, labels, test
-# Raised by a damaged cache file.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,6 @@ class Pictures:
         images: (n, 28, 28) uint8.
         labels: (n,) uint8, indices of classes.
         test: (n,) bool, whether each belongs to the folder ``test``; all false without one.
-        names: The file of each picture, relative to the folder.
         skipped: The pictures that cannot be used, and why.
     """
 
@@ -52,18 +46,7 @@ class Pictures:
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.uint8]
     test: npt.NDArray[np.bool_]
-    names: tuple[str, ...]
     skipped: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class _Listing:
-    """The classes and files of a folder, listed without opening a picture: it changes if a picture changes."""
-
-    version: int
-    how: str
-    classes: list[str]
-    files: list[list[Any]]  # name, index of the class, whether it is in `test`, size, time of change in nanoseconds
 
 
 def read(root: Path, how: str, keep: bool = True) -> Pictures:
@@ -85,7 +68,9 @@ def read(root: Path, how: str, keep: bool = True) -> Pictures:
         _check(root, pictures)
         try:
             if keep:
-                write(cache, _packed(pictures, listing))
+                with atomic(cache) as file:
+                    about = np.array(json.dumps({**listing, "skipped": pictures.skipped}))
+                    np.savez(file, about=about, images=pictures.images, labels=pictures.labels, test=pictures.test)
         except OSError as error:
             log.info("The prepared pictures are not kept: %s: %s.", cache, error.strerror or error)
     if pictures.skipped:
@@ -95,7 +80,8 @@ def read(root: Path, how: str, keep: bool = True) -> Pictures:
     return pictures
 
 
-def _list(root: Path, how: str) -> _Listing:
+def _list(root: Path, how: str) -> dict[str, Any]:
+    """The classes and files of a folder, listed without opening a picture: it changes if a picture changes."""
     if not root.is_dir():
         raise UserError(f"data.root={root} is not a folder; it has to have a folder of pictures for each class.")
     names = _folders(root)
@@ -118,7 +104,7 @@ def _list(root: Path, how: str) -> _Listing:
     if (others := _folders(parts[-1])) != classes:
         different = sorted(set(others) ^ set(classes))
         raise UserError(f"{root / TRAIN} and {TEST} have to have the same classes; {different[0]} is in one of them.")
-    files: list[list[Any]] = []
+    files = []  # name, index of the class, whether it is in `test`, size, time of change in nanoseconds
     for part in parts:
         for label, name in enumerate(classes):
             found = list(opening.in_folder(part / name))
@@ -128,53 +114,38 @@ def _list(root: Path, how: str) -> _Listing:
                 size = path.stat().st_size if path.exists() else 0  # a broken link is skipped later
                 facts = [label, divided and part.name == TEST, size, changed_at(path)]
                 files.append([path.relative_to(root).as_posix(), *facts])
-    return _Listing(VERSION, how, classes, files)
+    return {"version": VERSION, "how": how, "classes": classes, "files": files}
 
 
 def _folders(folder: Path) -> list[str]:
     names = [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return sorted(names, key=_natural)
+    return sorted(names, key=natural)
 
 
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    """Sort key by which 9 comes before 10."""
-    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
-
-
-def _prepare(root: Path, listing: _Listing) -> Pictures:
-    facts = {str(root / name): (name, label, test) for name, label, test, *_ in listing.files}
-    images: list[npt.NDArray[np.uint8]] = []
-    labels: list[int] = []
-    tests: list[bool] = []
-    names: list[str] = []
+def _prepare(root: Path, listing: Mapping[str, Any]) -> Pictures:
+    facts = {str(root / name): (name, label, test) for name, label, test, *_ in listing["files"]}
+    kept: dict[bytes, tuple[str, int, bool]] = {}  # of each different image: name, class, whether in the folder `test`
     skipped = {}
-    places: dict[bytes, int] = {}  # position of each different image
-    with parallel.prepare(list(facts), functools.partial(photo.prepare, how=listing.how)) as batches:
+    with parallel.prepare(list(facts), functools.partial(photo.prepare, how=listing["how"])) as batches:
         each = itertools.chain.from_iterable(batches)
         for path, image, error in tracked(each, "Preparing pictures", len(facts), shows_progress(sys.stderr)):
             name, label, test = facts[path]
             if image is None:
                 skipped[name] = str(error)
                 continue
-            place = places.setdefault(image.tobytes(), len(images))
-            if place == len(images):
-                images.append(image)
-                labels.append(label)
-                tests.append(test)
-                names.append(name)
-            elif labels[place] != label:
+            first, first_label, first_test = kept.setdefault(image.tobytes(), (name, label, test))
+            if first_label != label:
                 raise UserError(
-                    f"{root / names[place]} and {root / name} look the same at 28×28 pixels, and are in two classes."
+                    f"{root / first} and {root / name} look the same at 28×28 pixels, and are in two classes."
                 )
-            else:
-                tests[place] = tests[place] or test  # an image is never in both parts
-                log.info("%s looks the same at 28×28 pixels as %s, which is used.", name, names[place])
+            if first != name:
+                kept[image.tobytes()] = (first, label, first_test or test)  # an image is never in both parts
+                log.info("%s looks the same at 28×28 pixels as %s, which is used.", name, first)
     return Pictures(
-        tuple(listing.classes),
-        np.array(images, dtype=np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE),
-        np.array(labels, dtype=np.uint8),
-        np.array(tests, dtype=bool),
-        tuple(names),
+        tuple(listing["classes"]),
+        np.frombuffer(bytearray().join(kept), dtype=np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE),
+        np.array([label for _, label, _ in kept.values()], dtype=np.uint8),
+        np.array([test for _, _, test in kept.values()], dtype=bool),
         skipped,
     )
 
@@ -196,25 +167,13 @@ def _first(skipped: Mapping[str, str]) -> str:
     return "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:NAMED])
 
 
-def _packed(pictures: Pictures, listing: _Listing) -> bytes:
-    file = io.BytesIO()
-    about = json.dumps({**asdict(listing), "names": pictures.names, "skipped": pictures.skipped})
-    np.savez(file, about=np.array(about), images=pictures.images, labels=pictures.labels, test=pictures.test)
-    return file.getvalue()
-
-
-def _cached(cache: Path, listing: _Listing) -> Pictures | None:
+def _cached(cache: Path, listing: Mapping[str, Any]) -> Pictures | None:
     """The pictures in the cache file; None without it, if it is damaged, or if a picture has changed."""
     try:
         with cache.open("rb") as stream, np.load(stream, allow_pickle=False) as file:  # a zip archive has checksums
             about = json.loads(str(file["about"]))
-            images, labels, test = file["images"], file["labels"], file["test"]
-        names, skipped = about.pop("names"), about.pop("skipped")
-        shapes = [(len(names), IMAGE_SIZE, IMAGE_SIZE), (len(names),), (len(names),)]
-        fits = [array.shape for array in (images, labels, test)] == shapes and labels.max() < len(listing.classes)
-        if about != asdict(listing) or not fits or (images.dtype, labels.dtype, test.dtype) != DTYPES:
-            return None
-        skipped = {str(name): str(why) for name, why in skipped.items()}
-    except UNREADABLE:
+            skipped = about.pop("skipped")
+            arrays = file["images"], file["labels"], file["test"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return Pictures(tuple(listing.classes), images, labels, test, tuple(names), skipped)
+    return Pictures(tuple(about["classes"]), *arrays, skipped) if about == listing else None

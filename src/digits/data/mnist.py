@@ -2,8 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from digits.config import DataConfig
 from digits.data.augmentation import Augmentation
 from digits.data.batches import Batch, Batches, Digits, HeldOut, Loader, Parts, move
-from digits.data.reading import Array, Raw, number_of, read, stratified
+from digits.data.reading import Raw, number_of, read, stratified
 from digits.errors import UserError
 from digits.model.spec import DataSpec
 from digits.runs.results import Dataset
@@ -40,46 +40,19 @@ class MNISTDataModule(LightningDataModule):
     """MNIST, or a data set in its form, for training, validation and testing.
 
     Args:
-        name: ``mnist``; ``sample`` for the 5,000 digits that need no download; ``fashion``, ``kmnist`` or ``folder``.
-        root: Folder of the files; missing ones are downloaded into it. For ``folder``: of the pictures.
-        batch_size: Images per batch, in each process.
-        val_size: Training images held out for validation, with the same fraction of each class; or a fraction of them.
-        test_size: Of ``folder``: pictures held out for the test, or a fraction, unless there is a folder ``test``.
-        split_seed: Seed of the split.
-        mirrors: Addresses to download from; None for those that torchvision lists.
-        offline_fallback: Whether to use the sample of MNIST if no mirror answers.
-        prepare: How a picture becomes an image, one of `digits.preparation.photo.PREPARATIONS`.
-        augment: Arguments of an `Augmentation` of the training images; None for no augmentation.
+        cfg: The data set, its split, its batches and its augmentation.
         seed: Seed of the order of the training images and of their augmentation.
     """
 
-    def __init__(
-        self,
-        name: str = "mnist",
-        root: str = "data",
-        batch_size: int = 200,
-        val_size: float = 5_000,
-        test_size: float = 0.2,
-        split_seed: int = 0,
-        mirrors: list[str] | None = None,
-        offline_fallback: bool = True,
-        prepare: str = "photo",
-        augment: Mapping[str, Any] | None = None,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, cfg: DataConfig, seed: int = 0) -> None:
         super().__init__()
-        self.save_hyperparameters()  # an evaluation finds the data with them
-        self.name = name
-        self.root = Path(root)
-        self.batch_size = batch_size
-        self._source = DataConfig(
-            name, root, batch_size, val_size, test_size, split_seed, mirrors, offline_fallback, prepare
-        )
-        self.augmentation = Augmentation(**augment) if augment else None
+        self.save_hyperparameters({**asdict(cfg), "seed": seed})  # an evaluation finds the data with them
+        self.cfg = cfg
+        self.augmentation = Augmentation(cfg.augment) if cfg.augment else None
         self.seed = seed
         self._parts: Parts | None = None
         self._description: Dataset | None = None
-        self._spec = DataSpec(prepare=prepare)  # of MNIST and its sample, before they are read
+        self._spec = DataSpec(prepare=cfg.prepare)  # of MNIST and its sample, before they are read
 
     @property
     def description(self) -> Dataset:
@@ -90,7 +63,7 @@ class MNISTDataModule(LightningDataModule):
     @property
     def spec(self) -> DataSpec:
         """The classes and the pixels, for the network; reads the data unless it is MNIST."""
-        if self.name not in ("mnist", "sample"):
+        if self.cfg.name not in ("mnist", "sample"):
             self._load()
         return self._spec
 
@@ -105,18 +78,9 @@ class MNISTDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of images, (batch, 28, 28) uint8, and labels, (batch,) int64; each process has its own."""
         loader = self._loader(0, shuffle=True)
-        batches = loader.sampler
-        if (world := batches.world) > 1:
-            repeated = batches.repeated
-            log.info(
-                "%d processes with batches of %d: %d images a step%s.",
-                world,
-                self.batch_size,
-                world * self.batch_size,
-                f"; {repeated} of {len(batches.part):,} are used twice per epoch, so that each process has equally many"
-                if repeated
-                else "",
-            )
+        if (world := loader.sampler.world) > 1:
+            images = world * self.cfg.batch_size
+            log.info("%d processes with batches of %d: %d images a step.", world, self.cfg.batch_size, images)
         return loader
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
@@ -177,7 +141,7 @@ class MNISTDataModule(LightningDataModule):
                 f"{before} then. Set data.root to the original files, or start a new run in another hydra.run.dir."
             )
 
-    def _loader(self, number: int, shuffle: bool = False) -> "Loader":
+    def _loader(self, number: int, shuffle: bool = False) -> Loader:
         """Batches of the training, validation or test images, from the memory of the device."""
         world, rank, device = 1, 0, torch.device("cpu")
         if self.trainer:
@@ -185,19 +149,19 @@ class MNISTDataModule(LightningDataModule):
             if shuffle:
                 world, rank = self.trainer.world_size, self.trainer.global_rank
         self._parts = move(self._load(), device)
-        part = self._parts[number]
-        return Loader(part, Batches(part, self.batch_size, world, rank, shuffle, self.seed))
+        return Loader(Batches(self._parts[number], self.cfg.batch_size, world, rank, shuffle, self.seed))
 
     def _load(self) -> Parts:
         """The training, validation and test images; read once per process."""
         if self._parts is None:
-            raw = read(self._source)
-            parts = split(raw, self._source.split_seed)
+            raw = read(self.cfg)
+            parts = split(raw, self.cfg.split_seed)
             train, val, test = map(len, parts)
             self._description = Dataset(name=raw.name, train=train, val=val, test=test, fingerprint=fingerprint(parts))
-            if self.name not in ("mnist", "sample"):
-                self._spec = DataSpec(raw.classes, *_statistics(raw.images), self._source.prepare)
-            self._parts = self._repeated(parts) if self.name == "folder" else parts
+            if self.cfg.name not in ("mnist", "sample"):
+                mean, deviation = float(raw.images.mean()) / 255, float(raw.images.std()) / 255
+                self._spec = DataSpec(raw.classes, round(mean, 4), round(max(deviation, 1e-4), 4), self.cfg.prepare)
+            self._parts = self._repeated(parts) if self.cfg.name == "folder" else parts
         return self._parts
 
     def _repeated(self, parts: Parts) -> Parts:
@@ -206,7 +170,7 @@ class MNISTDataModule(LightningDataModule):
         lost = set(range(len(self._spec.classes))) - set(train.labels[train.members].tolist())
         if lost:
             raise UserError(
-                f"data.val_size={self._source.val_size} takes all training pictures of {self._spec.classes[min(lost)]}."
+                f"data.val_size={self.cfg.val_size} takes all training pictures of {self._spec.classes[min(lost)]}."
             )
         if (repeats := -(-MIN_EPOCH // len(train))) > 1:
             log.info("An epoch takes each of the %d training pictures %d times.", len(train), repeats)
@@ -227,11 +191,3 @@ def split(raw: Raw, seed: int) -> Parts:
     test_images, test_labels = torch.from_numpy(raw.test_images), torch.from_numpy(raw.test_labels).long()
     test = Digits(test_images, test_labels, torch.arange(len(test_labels)))
     return Digits(images, labels, train), Digits(images, labels, val), test
-
-
-def _statistics(images: Array) -> tuple[float, float]:
-    """Mean and standard deviation of all pixels, scaled to 0 to 1, rounded to four digits as for MNIST."""
-    counts = np.bincount(images.ravel(), minlength=256) / images.size
-    levels = np.arange(256) / 255
-    mean = float(counts @ levels)
-    return round(mean, 4), round(max(float(counts @ levels**2) - mean**2, 1e-8) ** 0.5, 4)

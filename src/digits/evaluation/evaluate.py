@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,11 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from digits.config import SAMPLE
+from digits.config import SAMPLE, DataConfig
 from digits.console import lightning_silenced
-from digits.data import MNISTDataModule, download, folder
+from digits.data import download, folder
 from digits.data.batches import Digits, HeldOut
+from digits.data.mnist import MNISTDataModule
 from digits.data.sources import SOURCES, default_root
 from digits.errors import RunError, UserError
 from digits.evaluation.ensemble import IN_PLACE, SHIFTED, Ensemble
@@ -92,7 +92,7 @@ def open_test(trained: Sequence[Trained], tta: bool = False, other: str | None =
         name = state.get("name") if isinstance(state, dict) else None
         if name != data.description["name"]:
             raise UserError(f"{checkpoint.path} was tested on {name}, and the first one on {data.description['name']}.")
-        if data.name == "folder" and state and state["fingerprint"] != data.description["fingerprint"]:
+        if data.cfg.name == "folder" and state and state["fingerprint"] != data.description["fingerprint"]:
             raise UserError(f"{checkpoint.path} was tested on other pictures of {name} than the first one.")
     return network, data.held_out()
 
@@ -121,7 +121,7 @@ def other_data(word: str, checkpoints: Sequence[Checkpoint]) -> HeldOut:
         found = HeldOut(Path(word).resolve().name, pictures.classes, Digits(images, labels, torch.from_numpy(members)))
     elif word in (*SOURCES, "sample"):
         with lightning_silenced():
-            data = MNISTDataModule(word, default_root(word), val_size=0, offline_fallback=False)
+            data = MNISTDataModule(DataConfig(word, default_root(word), val_size=0, offline_fallback=False))
             data.setup()
         found = data.held_out()
         if word == "sample" and any(each.get("name") == "mnist" for each in trained_on):
@@ -196,11 +196,10 @@ def data_of(checkpoint: Checkpoint) -> MNISTDataModule:
         seed = int(arguments.pop("seed"))
 
         def build(**changes: Any) -> MNISTDataModule:
-            checked = parse_data({**arguments, "offline_fallback": False, **changes})
-            return MNISTDataModule(**asdict(checked), seed=seed)
+            return MNISTDataModule(parse_data({**arguments, "offline_fallback": False, **changes}), seed)
 
         data = build(mirrors=[])  # only read: the checkpoint chose this folder, not the user
-        elsewhere = None if data.name == "folder" else build(mirrors=None, root=default_root(str(data.name)))
+        elsewhere = None if data.cfg.name == "folder" else build(mirrors=None, root=default_root(data.cfg.name))
         if state.keys() != Dataset.__required_keys__:
             raise ValueError(f"its data set has {', '.join(state)}")
     except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
@@ -215,8 +214,8 @@ def data_of(checkpoint: Checkpoint) -> MNISTDataModule:
             data.setup()
     except download.DownloadError as error:
         raise download.DownloadError(
-            f"{SOURCES[str(data.name)].title}, on which it is tested, is not in {data.root}, and {error.__cause__}. "
-            f"Put its four files there{', or set MNIST_ROOT to where they are' if data.name == 'mnist' else ''}"
+            f"{SOURCES[data.cfg.name].title}, on which it is tested, is not in {data.cfg.root}, and {error.__cause__}. "
+            f"Put its four files there{', or set MNIST_ROOT to where they are' if data.cfg.name == 'mnist' else ''}"
         ) from error
     data.load_state_dict(state)  # refuses other data
     return data

@@ -1,7 +1,7 @@
 """Shows what a network does with a digit: layers, feature maps, filters, and the importance of pixels."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,7 @@ def draw_augmentation(augment: AugmentConfig | None, home: Path) -> Path:
     images, labels = sample.load()
     before = images[[np.flatnonzero(labels == digit)[0] for digit in range(10)]]
     copies = torch.from_numpy(before).repeat_interleave(AUGMENTED_COPIES, 0)
-    after = Augmentation(**asdict(augment))(copies, torch.Generator().manual_seed(0)).numpy()
+    after = Augmentation(augment)(copies, torch.Generator().manual_seed(0)).numpy()
     figure = drawing.augmentation(before, after.reshape(len(before), AUGMENTED_COPIES, *before.shape[1:]))
     return save(home / "explanation" / "augmentation.png", drawing.png(figure))
 

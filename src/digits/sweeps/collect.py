@@ -11,6 +11,7 @@ from typing import Any
 from digits.config import LATEST
 from digits.errors import UserError, shown
 from digits.runs.differences import differences, flat
+from digits.runs.files import natural
 from digits.runs.find import RUN_FILES, find
 from digits.runs.results import FAILED, Results
 from digits.runs.run import IGNORED_KEYS, Run
@@ -113,7 +114,7 @@ def _find(sweep: Path, prefix: str) -> list[Job]:
     planned, seeds = plan.read(sweep), plan.seeds_per_trial(sweep)
     started = {path.name for path in sweep.glob("[!.]*/") if _is_run(path)}
     jobs = []
-    for name in sorted({*started, *planned}, key=_natural):
+    for name in sorted({*started, *planned}, key=natural):
         run = Run(sweep / name)
         state = _read(run) if name in started else ({}, None, MISSING)
         jobs.append(Job(f"{prefix}{name}", run, planned.get(name, {}), *state, seeds=seeds))
@@ -154,8 +155,3 @@ def distinguishing(changed: Mapping[str, tuple[Any, ...]]) -> list[str]:
         if key not in IGNORED_KEYS and (key == target or not fixed_by_class):
             keys.append(key)
     return keys
-
-
-def _natural(name: str) -> tuple[int, int, str]:
-    """Sort key: job 10 after job 9, and other names after numbers."""
-    return (0, int(name), "") if name.isdecimal() else (1, 0, name)

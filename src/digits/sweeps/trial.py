@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from lightning import Callback, LightningModule, Trainer
 
 from digits.console import ScreenHandler
-from digits.data import MNISTDataModule
+from digits.data.mnist import MNISTDataModule
 from digits.errors import DivergedError, RunError, UserError
 from digits.overrides import compose
 from digits.runs.results import PRUNED, Results
@@ -67,7 +67,7 @@ class Report(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse the sample in place of MNIST, or the other way round: their accuracies do not compare."""
         data = cast(MNISTDataModule, trainer.datamodule)  # type: ignore[attr-defined]
-        study, asked, found = self.trial.study, str(data.name), data.description["name"]
+        study, asked, found = self.trial.study, data.cfg.name, data.description["name"]
         known = study.user_attrs.get(asked)
         if known is None:
             study.set_user_attr(asked, found)

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from digits.data import MNISTDataModule
+from digits.config import AugmentConfig
 from digits.data.augmentation import Augmentation
 from digits.data.batches import Digits
+from digits.data.mnist import MNISTDataModule
 from digits.errors import RunError
 from digits.model.familiarity import RatedNetwork, fit
 from digits.model.inference import observations, ratings
@@ -82,7 +83,7 @@ def _shuffled(part: Digits) -> Tensor:
 def distorted(images: Tensor, generator: torch.Generator) -> Tensor:
     """Copies of images, (n, 28, 28) uint8, with each strength of a distortion that leaves some digits illegible."""
     distort = Augmentation(
-        rotation=45.0, shift=4.0, scale=0.5, shear=30.0, elastic=3.0, thickness=1.0, erase=1.0, erased=16
+        AugmentConfig(rotation=45.0, shift=4.0, scale=0.5, shear=30.0, elastic=3.0, thickness=1.0, erase=1.0, erased=16)
     )
     return torch.cat([distort(images, generator, strength).round().byte() for strength in STRENGTHS])
 

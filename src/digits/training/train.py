@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from digits import processes
 from digits.config import TrainConfig
 from digits.console import layer_table, lightning_silenced
-from digits.data import MNISTDataModule
+from digits.data.mnist import MNISTDataModule
 from digits.errors import EXIT_DONE
 from digits.evaluation.evaluate import measure, score
 from digits.model.classifier import DigitClassifier
@@ -110,7 +110,7 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
     checkpoint = latest_checkpoint(run)
     states = checkpoint.content["callbacks"] if checkpoint else {}
     settings = hardware.choose(cfg, states.get("SpeedUp", {}).get("precision"))
-    data = MNISTDataModule(**asdict(cfg.data), seed=cfg.seed)
+    data = MNISTDataModule(cfg.data, cfg.seed)
     trainer = build_trainer(cfg, run, settings.precision, callbacks)
     spec = data.spec
     log.info("%s\n", layer_table(layers(cfg.model.blocks, cfg.model.head, len(spec.classes))))
