@@ -35,7 +35,10 @@ class Check(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the configuration, the number of processes and the run directory."""
         HydraConfig.instance().set_config(config)  # for ${hydra:…} in values
-        Check.checked = resolve_job(config)
+        job = copy.deepcopy(config)
+        with read_write(job), open_dict(job):
+            del job["hydra"]
+        Check.checked = resolve(job)
         directory = check_directory(config, "hydra.run.dir")
         names_directory = any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra)
         processes.check(Check.checked, names_directory)
@@ -44,14 +47,6 @@ class Check(Callback):
         run.check(Check.checked)
         if processes.is_first() and run.is_locked():
             raise UserError(f"another process is training in {directory}; choose another hydra.run.dir.")
-
-
-def resolve_job(cfg: DictConfig, multirun: bool = False) -> TrainConfig:
-    """Check the configuration of a job that a Hydra callback receives, except for its node ``hydra``."""
-    job = copy.deepcopy(cfg)
-    with read_write(job), open_dict(job):
-        del job["hydra"]
-    return resolve(job, multirun)
 
 
 def check_directory(cfg: DictConfig, key: str) -> Path:

@@ -184,15 +184,8 @@ class TrainerConfig:
 
 
 @dataclass
-class AveragingConfig:
-    """Which average of the weights is validated, saved and tested."""
-
-    _target_: str = MISSING
-
-
-@dataclass
-class EMAConfig(AveragingConfig):
-    """`digits.model.averaging.EMA`."""
+class EMAConfig:
+    """`digits.model.averaging.EMA`: the average of the weights that is validated, saved and tested."""
 
     _target_: Annotated[str, OneOf("digits.model.averaging.EMA")] = MISSING
     decay: Annotated[float, Ge(0), Lt(1), "fraction of the average that is kept at each step"] = 0.998
@@ -280,7 +273,7 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     scheduler: SchedulerConfig | None = None
-    averaging: AveragingConfig | None = None
+    averaging: EMAConfig | None = None
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)

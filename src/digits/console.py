@@ -16,8 +16,6 @@ from digits.model.geometry import Layer
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
-
 
 T = TypeVar("T")
 
@@ -120,26 +118,22 @@ def print_fitting(
     from rich.measure import Measurement
     from rich.table import Table
 
-    def build(columns: Sequence[Sequence[str]], text_width: int) -> "Table":
-        table = Table(title=title, title_justify="left", box=None)
-        cut = []
-        for header, *cells in columns:
-            is_text = header in TEXT_COLUMNS
-            table.add_column(header, overflow="fold", no_wrap=not is_text)
-            cut.append([printable(" ".join(cell.split()))[: text_width if is_text else None] for cell in cells])
-        for row in zip(*cut, strict=True):
-            table.add_row(*row)
-        return table
-
     columns = list(zip(*rows, strict=True))
     for name in ("", *optional):  # first with all columns
         columns = [column for column in columns if column[0] != name]
-        measured = Measurement.get(
-            console, console.options.update(max_width=MAX_TABLE_WIDTH), build(columns, MIN_TEXT_WIDTH)
-        )
-        if measured.maximum <= console.width:
+        table = Table(title=title, title_justify="left", box=None)
+        for header, *_ in columns:
+            is_text = header in TEXT_COLUMNS
+            table.add_column(
+                header, overflow="fold", no_wrap=not is_text, max_width=MIN_TEXT_WIDTH if is_text else None
+            )
+        for row in list(zip(*columns, strict=True))[1:]:
+            table.add_row(*(printable(" ".join(cell.split())) for cell in row))
+        if Measurement.get(console, console.options.update(max_width=MAX_TABLE_WIDTH), table).maximum <= console.width:
             break
-    console.print(build(columns, MAX_TABLE_WIDTH))
+    for column in table.columns:
+        column.max_width = None  # that was the least that a text needs
+    console.print(table)
 
 
 @contextmanager

@@ -39,7 +39,6 @@ SCHEMAS: dict[str, type] = {
     "step": config.StepConfig,
     "cosine": config.CosineConfig,
     "one_cycle": config.OneCycleConfig,
-    "ema": config.EMAConfig,
 }
 for _name, _schema in SCHEMAS.items():
     ConfigStore.instance().store(group="schema", name=_name, node=_schema, provider="digits", **REPLACE)

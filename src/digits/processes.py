@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -31,8 +30,7 @@ def stop_children() -> None:
     """Terminate the processes that this one has started, and wait until they have saved and exited."""
     children = multiprocessing.active_children()
     for child in children:
-        if child.pid:
-            os.kill(child.pid, signal.SIGTERM)
+        child.terminate()  # SIGTERM
     for child in children:
         child.join(SAVE_SECONDS)
 

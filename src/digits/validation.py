@@ -101,7 +101,8 @@ def _not_allowed(error: ValidationError, schema: type, values: Mapping[str, Any]
     if isinstance(given := values[str(name)], int | float):  # of two alternatives, the one of the value's type
         errors = [each for each in errors if type(given).__name__ in str(each["loc"][-1])] or errors
     allowed = " or ".join(dict.fromkeys(each["msg"].replace("Input", "it", 1) for each in errors))
-    meaning = "".join(f" ({note})" for note in _annotation(schema, str(name)) if isinstance(note, str))
+    notes = get_type_hints(schema, include_extras=True)[str(name)].__metadata__
+    meaning = "".join(f" ({note})" for note in notes if isinstance(note, str))
     words = re.findall(r"'([^']+)'", allowed)
     key, value = f"{prefix}{name}", values[str(name)]
     hint = did_you_mean(str(value), words, f"{key}=")
@@ -116,11 +117,6 @@ def _adapter(schema: type) -> TypeAdapter[Any]:
     fields: Any = TypedDict("fields", annotated)  # type: ignore[misc]  # mypy wants the fields written out
     fields.__pydantic_config__ = {"allow_inf_nan": False}  # type: ignore[attr-defined]
     return TypeAdapter(fields)
-
-
-def _annotation(schema: type, name: str) -> tuple[Any, ...]:
-    """The annotations of a dataclass field, besides its type."""
-    return getattr(get_type_hints(schema, include_extras=True)[name], "__metadata__", ())
 
 
 def _to_dataclass(*parts: Any) -> Any:

@@ -101,11 +101,6 @@ class Evaluation:
         """The word for its images in a text."""
         return "digits" if tuple(self.classes) == DIGITS else "images"
 
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of the test accuracy."""
-        return interval(self.test_accuracy, self.images)
-
     def write(self, folder: Path) -> Path:
         """Write ``evaluation.json`` and ``predictions.csv`` into a run directory, and return the path of the first.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from digits.evaluation.metrics import Evaluation
+from digits.evaluation.metrics import Evaluation, interval
 from digits.model.spec import with_article
 
 MAX_NAME_WIDTH = 24  # characters of a class name
@@ -11,7 +11,7 @@ MAX_MATRIX = 10  # classes of the largest confusion matrix that fits a terminal;
 
 def evaluation_text(evaluation: Evaluation) -> str:
     """Format an evaluation: totals, metrics per class, confusion matrix, reliability, and the worst errors."""
-    low, high = evaluation.interval
+    low, high = interval(evaluation.test_accuracy, evaluation.images)
     names = [name if len(name) <= MAX_NAME_WIDTH else f"{name[: MAX_NAME_WIDTH - 1]}…" for name in evaluation.classes]
     width = max(5, *map(len, names))
     such = "" if evaluation.noun == "digits" else "such "

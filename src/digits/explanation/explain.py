@@ -1,7 +1,6 @@
 """Shows what a network does with a digit: layers, feature maps, filters, and the importance of pixels."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,37 +24,19 @@ from digits.runs.find import Trained
 
 Image = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
+Blocks = list[list[tuple[str, Values]]]
 
 AUGMENTED_COPIES = 11  # of each digit
 STAGES = {"conv": "convolution", "norm": "normalisation", "activation": "activation", "pool": "pooling"}
 
 
-@dataclass(frozen=True)
-class Pass:
-    """The outputs of all layers for one digit.
+def follow(network: Network, image: Image) -> tuple[Blocks, list[tuple[str, Values]]]:
+    """Send a digit, (28, 28) uint8, through a network, and keep the output of every layer.
 
-    Attributes:
-        image: (28, 28) uint8.
-        blocks: For each block, the name and output of its layers, (channels, height, width) float32.
-        vectors: Name and output of the layers after the blocks, (features,) float32.
-        probabilities: Probability of each class.
-        classes: The name of each class.
+    Returns:
+        For each block, the name and output of its layers, (channels, height, width) float32; and name and output of the
+        layers after the blocks, (features,) float32, the logits last.
     """
-
-    image: Image
-    blocks: Sequence[Sequence[tuple[str, Values]]]
-    vectors: Sequence[tuple[str, Values]]
-    probabilities: Sequence[float]
-    classes: Sequence[str]
-
-    @property
-    def digit(self) -> int:
-        """The index of the prediction."""
-        return int(np.argmax(self.probabilities))
-
-
-def follow(network: Network, image: Image) -> Pass:
-    """Send a digit, (28, 28) uint8, through a network, and keep the output of every layer."""
     with torch.no_grad():
         features, blocks, vectors = normalise(torch.from_numpy(image[None].copy()), network.data), [], []
         for block in network.blocks:
@@ -67,8 +48,7 @@ def follow(network: Network, image: Image) -> Pass:
         for name, layer in network.head.named_children():
             features = layer(features)
             vectors.append((name, features[0].numpy()))
-        probabilities = features[0].softmax(0)
-    return Pass(image, blocks, vectors, probabilities.tolist(), network.data.classes)
+    return blocks, vectors
 
 
 def importance(network: Network, image: Image, digit: int) -> Values:
@@ -182,30 +162,30 @@ def draw_robustness(accuracies: Mapping[str, Mapping[float, float]], folder: Pat
 
 def figures(network: Network, image: Image) -> Iterator[tuple[str, Figure]]:
     """All drawings of a digit, (28, 28) uint8, in a network, each with its name."""
-    outputs = follow(network, image)
-    yield "input", drawing.digit(outputs.image.astype(np.float32))
-    yield "sizes", drawing.sizes(list(_steps(outputs)), outputs.probabilities, outputs.classes)
-    for number, stages in enumerate(outputs.blocks, start=1):
+    blocks, vectors = follow(network, image)
+    classes, probabilities = network.data.classes, torch.from_numpy(vectors[-1][1]).softmax(0)
+    answer = int(probabilities.argmax())
+    yield "input", drawing.digit(image.astype(np.float32))
+    yield "sizes", drawing.sizes(list(_steps(image, blocks, vectors)), probabilities.tolist(), classes)
+    for number, stages in enumerate(blocks, start=1):
         yield f"block{number}", drawing.block(number, [(name.capitalize(), maps) for name, maps in stages])
     for name, title, weights in _filters(network):
         yield name, drawing.filters(title, weights)
-    named = with_article(outputs.classes[outputs.digit])
-    title = f"Which pixels made it {named} ({100 * max(outputs.probabilities):.1f} %)"
-    mattered = importance(network, image, outputs.digit)
-    yield "pixels", drawing.pixels(outputs.image.astype(np.float32), mattered, title)
+    title = f"Which pixels made it {with_article(classes[answer])} ({100 * float(probabilities.max()):.1f} %)"
+    yield "pixels", drawing.pixels(image.astype(np.float32), importance(network, image, answer), title)
 
 
-def _steps(outputs: Pass) -> Iterator[tuple[str, Values]]:
+def _steps(image: Image, blocks: Blocks, vectors: Sequence[tuple[str, Values]]) -> Iterator[tuple[str, Values]]:
     """The layers that change the size, and their outputs."""
-    yield "input", outputs.image[None].astype(np.float32)
-    for stages in outputs.blocks:
+    yield "input", image[None].astype(np.float32)
+    for stages in blocks:
         by_name = dict(stages)
         if "pooling" in by_name:
             yield "convolution", by_name["convolution"]
             yield stages[-1][0] if stages[-1][0] == "pooling" else f"pooling, {stages[-1][0]}", stages[-1][1]
         else:
             yield "convolution", stages[-1][1]
-    for name, values in outputs.vectors:
+    for name, values in vectors:
         if name != "dropout" and not name.startswith("activation"):
             yield name.replace("hidden", "hidden layer "), values
 

@@ -4,8 +4,7 @@ import datetime
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -132,13 +131,14 @@ def _fit(cfg: TrainConfig, run: Run, callbacks: Sequence[Callback]) -> tuple[MNI
     if trainer.is_global_zero:
         run.write_config(cfg)  # only once everything that the configuration asks for is known to exist
     if not (checkpoint and stopped_early(checkpoint)):
-        with (
-            keyboard_interrupt(),
-            processes.marked_as_launcher(),
-            explained_errors(trainer.world_size),
-            _closing_wandb(cfg),
-        ):
-            trainer.fit(classifier, data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
+        try:
+            with keyboard_interrupt(), processes.marked_as_launcher(), explained_errors(trainer.world_size):
+                trainer.fit(classifier, data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
+        finally:
+            if cfg.logger.wandb:  # otherwise the next training of a sweep would write into the same page
+                import wandb
+
+                wandb.finish()
     return data, settings.precision, trainer.strategy.root_device
 
 
@@ -181,15 +181,3 @@ def _leave_process_group() -> None:
     """Disconnect the processes of a training; torch may abort if one exits while connected."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-@contextmanager
-def _closing_wandb(cfg: TrainConfig) -> Iterator[None]:
-    """Close wandb's page at the end: otherwise the next training of a sweep would write into it."""
-    try:
-        yield
-    finally:
-        if cfg.logger.wandb:
-            import wandb
-
-            wandb.finish()

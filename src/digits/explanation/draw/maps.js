@@ -47,17 +47,7 @@ function imageOf(values, width, most) {
   canvas.height = values.length / width;
   const context = contextOf(canvas);
   const image = context.createImageData(canvas.width, canvas.height);
-  paint(image.data, values, most);
-  context.putImageData(image, 0, 0);
-  return canvas;
-}
-
-/**
- * @param {Uint8ClampedArray} data - red, green, blue and alpha of each value
- * @param {ArrayLike<number>} values
- * @param {number} most
- */
-function paint(data, values, most) {
+  const { data } = image; // red, green, blue and alpha of each value
   const table = most ? colourTable() : null;
   for (let place = 0; place < values.length; place++) {
     const value = values[place];
@@ -71,6 +61,8 @@ function paint(data, values, most) {
     }
     data[4 * place + 3] = 255;
   }
+  context.putImageData(image, 0, 0);
+  return canvas;
 }
 
 /** @type {Partial<Record<string, Uint8Array>>} */
@@ -106,8 +98,6 @@ class Maps {
     this.step = step;
     this.canvas = canvas;
     this.names = names;
-    /** @type {ArrayLike<number>} */
-    this.values = new Float64Array(step.shape[0] * step.shape[1] * step.shape[2]);
     this.most = 1;
     this.columns = 1;
     this.cell = 1; // CSS pixels per value
@@ -160,7 +150,6 @@ class Maps {
    * @param {Place | null} pointed
    */
   draw(values, lit, pointed) {
-    this.values = values;
     this.most = this.isGrey ? 0 : largest(values);
     const [channels, height, width] = this.step.shape;
     const context = contextOf(this.canvas);
@@ -179,8 +168,8 @@ class Maps {
       const middle = x + Math.max(across, this.nameWidth) / 2;
       if (this.names.length) context.fillText(this.names[channel], middle, y + down + 13);
     }
-    for (const region of lit) this.frame(context, region, style.outlineColor, 2);
-    if (pointed) this.frame(context, { ...pointed, side: 1 }, style.color, 2);
+    for (const region of lit) this.frame(context, region, style.outlineColor);
+    if (pointed) this.frame(context, { ...pointed, side: 1 }, style.color);
   }
 
   /**
@@ -195,11 +184,10 @@ class Maps {
    * @param {CanvasRenderingContext2D} context
    * @param {Region} region
    * @param {string} colour
-   * @param {number} line - CSS pixels
    */
-  frame(context, region, colour, line) {
+  frame(context, region, colour) {
     context.strokeStyle = colour;
-    context.lineWidth = line;
+    context.lineWidth = 2;
     const channels = region.channel === null ? [...Array(this.step.shape[0]).keys()] : [region.channel];
     for (const channel of channels) {
       const { x, y } = this.corner(channel);

@@ -14,7 +14,7 @@ function update() {
   state.outputs = pixels ? forward(DATA.steps, currentWeights(), pixels) : [];
   explainPlace();
   showAnswer();
-  showSeen();
+  showImage(canvasById("seen"), pixels ?? new Uint8Array(28 * 28), 0);
   clearWhy();
   drawLayers();
   showPlace();
@@ -44,11 +44,6 @@ function showAnswer() {
     /** @type {HTMLElement} */ (bar.firstElementChild).style.width = `${100 * chance}%`;
     text.textContent = chances ? percent(chance) : "";
   });
-}
-
-/** Shows the image that the network gets. */
-function showSeen() {
-  showImage(canvasById("seen"), state.prepared.pixels ?? new Uint8Array(28 * 28), 0);
 }
 
 /**
@@ -205,11 +200,7 @@ function listen() {
       undo();
     }
   });
-  let timer = 0;
-  addEventListener("resize", () => {
-    clearTimeout(timer);
-    timer = setTimeout(layOut, LAYOUT_PAUSE);
-  });
+  addEventListener("resize", layOut);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     layOut();
     update();

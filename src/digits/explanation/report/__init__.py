@@ -17,7 +17,7 @@ from digits.model.spec import with_article
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.differences import flat
 from digits.runs.files import save
-from digits.runs.find import Trained, find
+from digits.runs.find import find
 from digits.runs.results import Results
 from digits.runs.run import Run
 
@@ -40,16 +40,11 @@ def write(run: Run, results: Results) -> Path:
     """
     evaluation = read(run.path)
     if evaluation is None or evaluation.test_accuracy != results.test_accuracy:  # missing, or of another checkpoint
-        evaluation = _evaluate(find(run.path))
+        from digits.evaluation.evaluate import evaluate  # imports Lightning, which is rarely needed
+
+        evaluation = evaluate(find(run.path))
+        evaluation.write(run.path)
     return save(run.report_file, _page(run, results, evaluation))
-
-
-def _evaluate(trained: Trained) -> Evaluation:
-    from digits.evaluation.evaluate import evaluate  # imports Lightning, which is rarely needed
-
-    evaluation = evaluate(trained)
-    evaluation.write(trained.home)
-    return evaluation
 
 
 def _page(run: Run, results: Results, evaluation: Evaluation) -> str:
