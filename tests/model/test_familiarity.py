@@ -89,8 +89,8 @@ def test_statistics_are_restored_and_impossible_ones_are_refused() -> None:
             restored(net, {**rated.statistics(), name: value})
     with pytest.raises(ValueError, match="not finite"):
         restored(net, {**rated.statistics(), "means": torch.full((2, 2), math.nan)})
-    older = {name: value for name, value in rated.statistics().items() if name != "temperature"}
-    assert restored(net, older).thresholds == Thresholds(0.8, -3.0)
+    with pytest.raises(KeyError, match="temperature"):
+        restored(net, {name: value for name, value in rated.statistics().items() if name != "temperature"})
 
 
 def test_without_statistics_only_a_probability_below_one_half_is_not_trusted() -> None:

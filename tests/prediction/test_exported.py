@@ -1,4 +1,4 @@
-"""ONNX files: those of earlier versions, without familiarity, and those that cannot be used."""
+"""ONNX files: their thresholds, and those that cannot be used."""
 
 import json
 from pathlib import Path
@@ -10,47 +10,47 @@ from onnx import TensorProto, helper, numpy_helper
 
 import digits
 from digits.errors import UserError
-from digits.model.spec import Thresholds
+from digits.model.spec import DIGITS, Thresholds
 
 IMAGES = np.zeros((3, 28, 28), np.uint8)
+ABOUT = {"classes": json.dumps(DIGITS), "prepare": "photo", "thresholds": "{}"}
 
 
-def network(path: Path, familiarity: str | None = None, **about: str) -> Path:
+def network(path: Path, familiarity: str = "unfamiliar", **about: str) -> Path:
     """Write a network to which all classes are equally likely; `familiarity` names the value of its second output."""
     nodes = [
         helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("Flatten", ["pixels"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"]),
+        helper.make_node("ReduceSum", ["logits", "axis"], ["unfamiliar"], keepdims=0),
+        helper.make_node("Identity", [familiarity], ["familiarity"]),
     ]
-    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 10])]
-    if familiarity:
-        nodes.append(helper.make_node("Identity", [familiarity], ["familiarity"]))
-        outputs.append(helper.make_tensor_value_info("familiarity", TensorProto.FLOAT, None))
+    outputs = [
+        helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 10]),
+        helper.make_tensor_value_info("familiarity", TensorProto.FLOAT, None),
+    ]
     graph = helper.make_graph(
         nodes,
         "even",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 28, 28])],
         outputs,
-        [numpy_helper.from_array(np.zeros((784, 10), np.float32), "weights")],
+        [
+            numpy_helper.from_array(np.zeros((784, 10), np.float32), "weights"),
+            numpy_helper.from_array(np.array([1]), "axis"),
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    helper.set_model_props(model, about)
+    helper.set_model_props(model, {**ABOUT, **about})
     onnx.save(model, path)
     return path
-
-
-def test_a_file_without_familiarity_has_the_default_thresholds(tmp_path: Path) -> None:
-    reader = digits.load(network(tmp_path / "old.onnx"))
-    assert reader.thresholds == Thresholds()
-    assert [(each.status, each.familiarity) for each in reader.predict_images(IMAGES)] == [("unsure", 0)] * 3
 
 
 def test_thresholds_are_read_from_the_file(tmp_path: Path) -> None:
     about = {"thresholds": json.dumps({"probability": 0.05, "familiarity": 3.5})}
     reader = digits.load(network(tmp_path / "new.onnx", **about))
     assert [each.status for each in reader.predict_images(IMAGES)] == ["unfamiliar"] * 3
-    assert reader.thresholds == Thresholds(0.05, 3.5, temperature=1)  # older files have no temperature
+    assert reader.thresholds == Thresholds(0.05, 3.5)
 
 
 @pytest.mark.parametrize(
@@ -63,5 +63,16 @@ def test_invalid_thresholds_are_refused(thresholds: str, tmp_path: Path) -> None
 
 def test_a_familiarity_of_another_shape_is_refused(tmp_path: Path) -> None:
     reader = digits.load(network(tmp_path / "wrong.onnx", "logits"))
-    with pytest.raises(UserError, match=r"gives a familiarity of shape \(3, 10\), not \(3,\)"):
+    with pytest.raises(UserError, match=r"\(3, 10\)\) for 3 images: it was not written by digits export"):
         reader.predict_images(IMAGES)
+
+
+@pytest.mark.parametrize("name", list(ABOUT))
+def test_a_file_of_another_program_is_refused(name: str, tmp_path: Path) -> None:
+    """It may read digits, but does not say which classes its outputs are."""
+    path = network(tmp_path / "other.onnx")
+    model = onnx.load(path)
+    helper.set_model_props(model, {key: text for key, text in ABOUT.items() if key != name})
+    onnx.save(model, path)
+    with pytest.raises(UserError, match=f"other.onnx does not name its {name}: it was not written by digits export"):
+        digits.load(path)

@@ -1,5 +1,6 @@
 """A loaded network reads arrays, files and PIL images, one or many; with torch, and with ONNX alone."""
 
+import json
 import math
 import pickle
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 import digits
 from digits.data import sample
 from digits.errors import RunError, UserError
+from digits.model.spec import DIGITS
 from digits.prediction import predict as prediction
 from digits.prediction.predict import DigitReader, Prediction
 from digits.preparation.opening import PictureError
@@ -127,11 +129,19 @@ def test_the_package_refuses_an_unknown_name() -> None:
 def write_constant_onnx(path: Path, dtype: int, shape: list[Any], value: float = 0.1) -> Path:
     """Write an ONNX file as another program might: it gives the same output for every image."""
     node = helper.make_node(
-        "Constant", [], ["out"], value=helper.make_tensor("v", dtype, [1, *shape], [value] * math.prod(shape))
+        "Constant", [], ["probabilities"], value=helper.make_tensor("v", dtype, [1, *shape], [value] * math.prod(shape))
     )
     taken = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 28, 28])
-    graph = helper.make_graph([node], "g", [taken], [helper.make_tensor_value_info("out", dtype, [1, *shape])])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    zero = helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])
+    rating = helper.make_node("Constant", [], ["familiarity"], value=zero)
+    outputs = [
+        helper.make_tensor_value_info("probabilities", dtype, None),
+        helper.make_tensor_value_info("familiarity", TensorProto.FLOAT, None),
+    ]
+    graph = helper.make_graph([node, rating], "g", [taken], outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, {"classes": json.dumps(DIGITS), "prepare": "photo", "thresholds": "{}"})
+    onnx.save(model, path)
     return path
 
 

@@ -21,7 +21,7 @@ from digits.data.mnist import MNISTDataModule
 from digits.errors import RunError, UserError
 from digits.evaluation.evaluate import data_of
 from digits.model.familiarity import RatedNetwork
-from digits.prediction.exported import FAMILIARITY, Images
+from digits.prediction.exported import OUTPUTS, Images
 from digits.prediction.predict import load
 from digits.runs.checkpoint import Checkpoint
 from digits.runs.files import save
@@ -96,7 +96,7 @@ def _write_onnx(trained: Trained, file: Path) -> None:
             (example,),
             dynamo=True,
             input_names=["images"],
-            output_names=["probabilities", FAMILIARITY],
+            output_names=[*OUTPUTS],
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
             verbose=False,
         )

@@ -139,7 +139,7 @@ def restored(network: Network, statistics: Mapping[str, Any] | None) -> RatedNet
     thresholds = Thresholds(
         float(statistics["probability"]),
         float(statistics["familiarity"]),
-        float(statistics.get("temperature", 1.0)),  # older checkpoints have none
+        float(statistics["temperature"]),
     )
     weight = float(statistics["weight"])
     if not math.isfinite(weight):

@@ -132,7 +132,6 @@ def _claim(cfg: SearchConfig, overrides: Sequence[str], directory: Path) -> None
             raise ValueError("not written by a search")
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); choose another --output.") from error
-    before = {"seeds": 1, **before}  # a search of an earlier version has one seed
     for name, now in json.loads(json.dumps(identity)).items():
         if (then := before.get(name)) != now:
             difference = f"{name}={then} instead of {now}" if isinstance(now, int) else f"another {name}"
