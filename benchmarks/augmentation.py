@@ -32,11 +32,8 @@ def main() -> None:
     data.setup()
     digits: Any = data.train_dataloader().dataset
     _, step = plain_step(cfg)
-    augmentations = {
-        name: Augmentation(augment)
-        for name, words in CHOICES.items()
-        if (augment := resolve(configuration(*words)).data.augment)
-    }
+    choices = {name: resolve(configuration(*words)).data.augment for name, words in CHOICES.items()}
+    augmentations = {name: Augmentation(augment) for name, augment in choices.items() if augment}
     times: dict[str, list[float]] = {name: [] for name in ("step", *augmentations)}
     order: Any = torch.randperm(len(digits.members))
     for chosen in order.split(cfg.data.batch_size)[: WARM_UP + STEPS]:

@@ -78,14 +78,21 @@ def did_you_mean(given: str, known: Iterable[str], prefix: str = "") -> str:
 
     Args:
         given: The unknown name, such as ``optimzer.lr`` or ``max_epochs``.
-        known: The known names. Of dotted names, the last parts are compared first.
+        known: The known names. The last part of a dotted name is also compared alone.
         prefix: Text before the suggested name.
 
     Returns:
         A sentence that begins with a space, or an empty string if no name is similar.
     """
-    names = list(known)
-    similar = difflib.get_close_matches(given.rpartition(".")[2], [name.rpartition(".")[2] for name in names], n=1)
-    candidates = [name for name in names if name.rpartition(".")[2] in similar]
-    best = difflib.get_close_matches(given, candidates, n=1, cutoff=0.0)
-    return f" Did you mean {prefix}{best[0]}?" if best else ""
+
+    def similarity(name: str) -> float:
+        (group, _, last), (known_group, _, known_last) = given.rpartition("."), name.rpartition(".")
+        whole = _ratio(given, name) if group != known_group else 0.0  # the same group does not make keys similar
+        return max(whole, _ratio(last, known_last) * (1.0 if group == known_group else 0.9))
+
+    best = max((name for name in known if not given.startswith(f"{name}.")), key=similarity, default="")
+    return f" Did you mean {prefix}{best}?" if best and similarity(best) >= 0.6 else ""
+
+
+def _ratio(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()

@@ -171,7 +171,7 @@ def test_a_checkpoint_loads_alone_and_holds_plain_values(tmp_path: Path) -> None
 )
 def test_a_target_outside_torchs_optimizers_is_refused(target: str) -> None:
     module = classifier(optimizer={**ADAM, "_target_": target})
-    with pytest.raises(UserError, match="^optimizer: "):
+    with pytest.raises(UserError, match="not allowed"):
         module.configure_optimizers()
 
 

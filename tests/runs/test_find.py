@@ -84,13 +84,17 @@ def test_failed_and_pruned_runs_and_sweeps_are_refused(sample_run: Path, tmp_pat
     with pytest.raises(UserError, match=r"results\.json was not written by digits: its status is done\.$"):
         find(tmp_path)
     sweep = tmp_path / "sweep"
-    shutil.copytree(sample_run, sweep / "0")
-    with pytest.raises(UserError, match="There are runs below it, such as .*sweep/0"):
+    shutil.copytree(sample_run, sweep / "1")
+    (sweep / "0").mkdir()
+    shutil.copy(sample_run / "config.yaml", sweep / "0")  # not finished
+    with pytest.raises(UserError, match="There are runs below it, such as .*sweep/1"):
         find(sweep)
 
 
 def test_an_unknown_name_is_refused(tmp_path: Path, sample_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs/unfinished").mkdir(parents=True)
+    shutil.copy(sample_run / "config.yaml", tmp_path / "outputs/unfinished")
     with pytest.raises(UserError, match=r"there is no run directory or checkpoint outputs/frist\.$"):
         find("outputs/frist")
     shutil.copytree(sample_run, tmp_path / "outputs/first")

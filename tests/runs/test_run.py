@@ -54,15 +54,15 @@ def test_another_configuration_is_refused_and_the_keys_named(tmp_path: Path) -> 
     assert run.config_file.read_bytes() == before
 
 
-def test_only_unfinished_files_of_the_run_are_removed(tmp_path: Path) -> None:
-    foreign = [
-        tmp_path / ".notes.2024",
-        tmp_path / ".config.yaml.backup",
-        tmp_path / "results.json.1",
-    ]
-    leftovers = [unfinished(tmp_path / "config.yaml"), unfinished(tmp_path / "results.json")]
+def test_only_unfinished_files_are_removed(tmp_path: Path) -> None:
+    names = ["config.yaml", "model.onnx", "checkpoints/last.ckpt", "checkpoints/epochs/1.ckpt", "draw/index.html"]
+    leftovers = [unfinished(tmp_path / name) for name in names]
+    foreign = [tmp_path / name for name in (".notes.2024", ".config.yaml.backup", "results.json.1")]
     for path in (*foreign, *leftovers):
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+    foreign.append(unfinished(tmp_path / "copy"))
+    foreign[-1].mkdir()  # of another command
     with Run(tmp_path).claim(cfg()):
         assert all(path.exists() for path in foreign)
         assert not any(path.exists() for path in leftovers)

@@ -159,8 +159,9 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
         write_run(tmp_path / name, 0.1 if name == "a" else 0.2, 0, 0.99, 90)
     (tmp_path / "a/predictions.csv").unlink()
     assert [each.text() for each in rank(tmp_path).comparisons] == [""]
-    (tmp_path / "a/predictions.csv").write_text("1,2,3\n")
-    assert [each.text() for each in rank(tmp_path).comparisons] == [""]
+    for damaged in ("", "label,prediction\n", "label,prediction\n1,2,3\n", 'label,prediction\n"1'):
+        (tmp_path / "a/predictions.csv").write_text(damaged)
+        assert [each.text() for each in rank(tmp_path).comparisons] == [""]
     dataset = finished().dataset | {"fingerprint": "other"}
     Run(tmp_path / "a").write_results(finished(dataset=dataset))
     assert rank(tmp_path).comparisons == []

@@ -9,7 +9,7 @@ from digits.console import tracked
 from digits.errors import EXIT_DONE, EXIT_FAILED, UserError, printable
 from digits.prediction import formats, pictures, showing
 from digits.prediction.formats import Writer
-from digits.prediction.predict import load
+from digits.prediction.predict import DigitReader, load, preparation_of
 from digits.preparation import parallel
 from digits.signals import importing
 
@@ -31,9 +31,10 @@ def predict(run: str, images: Sequence[str], form: str, show: bool, are_rows: bo
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     found = pictures.find(images)
     failed = 0
-    with importing():
-        reader = load(run)
-    with pictures.prepare(found, reader.data.prepare, are_rows) as prepared:
+    known_preparation = preparation_of(run)
+    reader = None if known_preparation else _load(run)
+    with pictures.prepare(found, reader.data.prepare if reader else str(known_preparation), are_rows) as prepared:
+        reader = reader or _load(run)
         answers = (pictures.read_rows if are_rows else pictures.read)(reader, prepared)
         with _output(form, reader.data.classes, are_rows) as write:
             # A progress bar, if the answers go into a file while the user looks at a terminal.
@@ -50,6 +51,11 @@ def predict(run: str, images: Sequence[str], form: str, show: bool, are_rows: bo
                     failed += 1
                     print(f"Failed: {printable(answer.picture)}: {problem}", file=sys.stderr)
     return EXIT_FAILED if failed else EXIT_DONE
+
+
+def _load(run: str) -> DigitReader:
+    with importing():
+        return load(run)
 
 
 def _output(form: str, classes: Sequence[str], are_rows: bool) -> AbstractContextManager[Writer]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -113,7 +113,7 @@ class Loader(DataLoader[Batch]):
     def __init__(self, batches: Batches) -> None:
         # Without a generator of its own, each epoch would draw a random number from the one that dropout uses, and
         # Lightning starts the epoch in which a run resumes at another moment.
-        super().__init__(batches.part, None, sampler=batches, generator=torch.Generator())
+        super().__init__(batches.part, None, sampler=batches, collate_fn=_unchanged, generator=torch.Generator())
 
     def state_dict(self) -> dict[str, int]:
         """Number of batches served in this epoch."""
@@ -133,3 +133,7 @@ def move(parts: Parts, device: torch.device) -> Parts:
         Digits(images, labels, val.members.to(device)),
         Digits(test.images.to(device), test.labels.to(device), test.members.to(device)),
     )
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch

@@ -174,6 +174,6 @@ def _cached(cache: Path, listing: Mapping[str, Any]) -> Pictures | None:
             about = json.loads(str(file["about"]))
             skipped = about.pop("skipped")
             arrays = file["images"], file["labels"], file["test"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
         return None
     return Pictures(tuple(about["classes"]), *arrays, skipped) if about == listing else None

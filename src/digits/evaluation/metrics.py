@@ -121,7 +121,11 @@ class Predictions(NamedTuple):
     predictions: Sequence[str]
 
     def write(self, folder: Path) -> None:
-        """Write ``predictions.csv``: a row per image, the first one for image 0."""
+        """Write ``predictions.csv``: a row per image, the first one for image 0.
+
+        Raises:
+            UserError: If it cannot be written.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["label", "prediction"])

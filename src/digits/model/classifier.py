@@ -1,5 +1,6 @@
 """The LightningModule: loss, metrics, optimizer and learning rate around the network."""
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -132,26 +133,26 @@ class DigitClassifier(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer, and the scheduler over all steps of the training."""
         optimizer: torch.optim.Optimizer
-        arguments = dict(self.optimizer)
-        name = arguments.pop("_target_").removeprefix("torch.optim.")
+        optimizer_class, arguments = _class_and_arguments(self.optimizer, "torch.optim", torch.optim.Optimizer)
         try:
-            optimizer = getattr(torch.optim, name)(self.parameters(), **arguments)
-        except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+            optimizer = optimizer_class(self.parameters(), **arguments)
+        except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"optimizer: {error}") from error
         if self.scheduler is None:
             return optimizer
-        arguments = dict(self.scheduler)
-        name = arguments.pop("_target_").removeprefix("torch.optim.lr_scheduler.")
+        scheduler_class, arguments = _class_and_arguments(
+            self.scheduler, "torch.optim.lr_scheduler", torch.optim.lr_scheduler.LRScheduler
+        )
         interval = arguments.pop("interval")
         horizon = int(self.trainer.estimated_stepping_batches if interval == "step" else self.trainer.max_epochs or 1)
         from_length: dict[str, dict[str, float]] = {
             "OneCycleLR": {"max_lr": self.optimizer["lr"], "total_steps": horizon},
             "CosineAnnealingLR": {"T_max": horizon},
         }
-        arguments.update(from_length.get(name, {}))
+        arguments.update(from_length.get(scheduler_class.__name__, {}))
         try:
-            scheduler = getattr(torch.optim.lr_scheduler, name)(optimizer, **arguments)
-        except (AttributeError, TypeError, ValueError, ZeroDivisionError) as error:
+            scheduler = scheduler_class(optimizer, **arguments)
+        except (TypeError, ValueError, ZeroDivisionError) as error:
             raise UserError(f"scheduler: {error}, over {horizon} {interval}s with {arguments}") from error
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
 
@@ -163,3 +164,18 @@ class DigitClassifier(LightningModule):
     def _log(self, metrics: MetricCollection) -> None:
         self.log_dict(metrics.compute())
         metrics.reset()
+
+
+def _class_and_arguments(description: Mapping[str, Any], module: str, base: type) -> tuple[type[Any], dict[str, Any]]:
+    """The class that ``_target_`` names, and its arguments.
+
+    Raises:
+        UserError: If the name is not that of a subclass of ``base`` in ``module``.
+    """
+    arguments = dict(description)
+    target = arguments.pop("_target_")
+    name = target.removeprefix(f"{module}.")
+    found = getattr(importlib.import_module(module), name, None)
+    if not isinstance(found, type) or not issubclass(found, base):
+        raise UserError(f"_target_: {target} is not allowed; it has to be a class of {module}.")
+    return found, arguments

@@ -51,7 +51,7 @@ def read_onnx(path: Path) -> Loaded:
 
     properties = session.get_modelmeta().custom_metadata_map
     if missing := [name for name in PROPERTIES if name not in properties]:
-        raise UserError(f"{path} does not name its {missing[0]}: it was not written by digits export.")
+        raise UserError(f"{path} has no {missing[0]} in its metadata: it was not written by digits export.")
     try:
         data = parse_spec({"classes": json.loads(properties["classes"]), "prepare": properties["prepare"]})
         thresholds = Thresholds(**json.loads(properties["thresholds"]))
@@ -63,11 +63,10 @@ def read_onnx(path: Path) -> Loaded:
             probabilities, familiarity = map(np.asarray, session.run(OUTPUTS, {model_input.name: images}))
         except Exception as error:  # as above
             raise UserError(f"{path} cannot be computed: {first_line(error)}.") from error
-        number = len(images)
-        shapes = probabilities.shape, familiarity.shape
-        if shapes != ((number, len(data.classes)), (number,)) or probabilities.dtype != np.float32:
+        shapes, expected = [probabilities.shape, familiarity.shape], [(len(images), len(data.classes)), (len(images),)]
+        if shapes != expected or probabilities.dtype != np.float32:
             raise UserError(
-                f"{path} gives {probabilities.dtype} of shapes {shapes} for {number} images: "
+                f"{path} gives {probabilities.dtype} of shapes {shapes}, not float32 of {expected}: "
                 "it was not written by digits export."
             )
         return probabilities, familiarity

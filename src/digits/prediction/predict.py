@@ -14,7 +14,7 @@ from digits.model.geometry import IMAGE_SIZE
 from digits.model.spec import DIGITS, READ, DataSpec, Thresholds
 from digits.prediction.exported import Floats, Images, Loaded, Outputs, read_onnx
 from digits.prediction.views import views
-from digits.preparation import inputs
+from digits.preparation import inputs, photo
 
 if TYPE_CHECKING:
     from digits.prediction.rows import Row
@@ -213,6 +213,21 @@ def load(source: str | Path = "latest") -> DigitReader:
         file = find(source).checkpoint
         compute, data, thresholds = _torch(file)
     return DigitReader(compute, file.absolute(), data, thresholds)
+
+
+def preparation_of(source: str | Path) -> str | None:
+    """How the configuration of a run says that pictures are prepared; None if only the network itself says it.
+
+    With it, pictures can be prepared while torch is still being imported.
+    """
+    if Path(source).suffix == ".onnx":
+        return None
+    from digits.runs.find import find
+
+    run = find(source).run
+    data = (run.read_config() or {}).get("data") if run else None
+    how = data.get("prepare", "photo") if isinstance(data, dict) else None
+    return how if how in photo.PREPARATIONS else None
 
 
 def _torch(checkpoint: Path) -> Loaded:

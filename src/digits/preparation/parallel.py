@@ -93,12 +93,16 @@ def _in_order(
 def _ignore_interrupts() -> None:
     """Ignore Ctrl-C and a closed terminal in this process: they reach all processes, and the first stops the others."""
     replace_handlers(signal.SIG_IGN, [number for number in STOP_SIGNALS if number != signal.SIGTERM])
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Block the signals that stop a process for a moment."""
+    """Block the signals that stop a process for a moment, where the system can."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield

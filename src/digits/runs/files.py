@@ -1,4 +1,4 @@
-"""Files of a run: written atomically, JSON that people can read, and numbers without noise."""
+"""Files of a run: written atomically, JSON that people can read, numbers without noise, and names in natural order."""
 
 import json
 import math

@@ -78,7 +78,8 @@ def find(source: str | Path) -> Trained:
         return Trained(path, run.path if path.resolve() == run.best.resolve() else path.parent, run)
     if str(source) == LATEST:
         return find(_latest())
-    hint = " `latest` is the newest finished one." if _newest_first(map(Path, SEARCHED)) else ""
+    has_results = any(run.results_file.exists() for run in _newest_first(map(Path, SEARCHED)))
+    hint = " `latest` is the newest finished one." if has_results else ""
     raise UserError(f"there is no run directory or checkpoint {path}.{hint}")
 
 
@@ -139,7 +140,7 @@ def _not_finished(run: Run) -> str:
         return f"{run.path} has not finished its first epoch."
     if run.results_file.exists():
         return f"{run.results_file} was not written by digits: its status is {printable(state)}."
-    jobs = run_directories(run.path)
+    jobs = [path for path in run_directories(run.path) if Run(path).results_file.exists()]
     hint = f" There are runs below it, such as {jobs[0]}." if jobs else ""
     return f"{run.path} is not a run directory.{hint}"
 
@@ -191,4 +192,6 @@ def _entry(run: Run) -> Entry:
     except (UserError, OSError) as error:
         message = f"{error.filename} cannot be read: {error.strerror}" if isinstance(error, OSError) else error
         config, results, status = {}, None, f"{FAILED}: {message}"
-    return Entry(run.path, time, status, results, config, config.get("tags") or [], str(config.get("notes") or ""))
+    tags = config.get("tags")
+    words = tags if isinstance(tags, list) else []
+    return Entry(run.path, time, status, results, config, words, str(config.get("notes") or ""))

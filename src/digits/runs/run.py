@@ -255,4 +255,5 @@ class Run:
         """Remove incomplete files of a training that was killed."""
         for folder in (self.path, self.checkpoints, self.epochs, self.path / "report", self.path / "draw"):
             for file in folder.glob(UNFINISHED_FILES):
-                file.unlink(missing_ok=True)
+                if file.is_file():
+                    file.unlink(missing_ok=True)

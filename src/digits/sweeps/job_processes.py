@@ -2,7 +2,9 @@
 
 import atexit
 import contextlib
+import getpass
 import itertools
+import math
 import os
 import shutil
 import signal
@@ -47,9 +49,10 @@ def check_one_gpu_each(accelerator: str, devices: Iterable[str]) -> None:
 def take_a_gpu() -> None:
     """Give this process the GPU that the fewest jobs use, if there are several. Call it before torch looks for GPUs."""
     gpus = _gpus()
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()  # in a container, a user may have no name
     for slot in itertools.count() if len(gpus) > 1 else ():
         for gpu in gpus:
-            name = f"digits-gpu-{os.getuid()}-{gpu}-{slot}.lock"
+            name = f"digits-gpu-{user}-{gpu}-{slot}.lock"
             lock = Lock(Path(tempfile.gettempdir()) / name)
             try:
                 lock.acquire(timeout=0)
@@ -77,7 +80,9 @@ def end_with_parent(seconds: float = 1.0) -> None:
 
 def _memory() -> float:
     """Memory that this process may use, in bytes: the machine's, or less in a container."""
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    limits = [math.inf]
+    if hasattr(os, "sysconf"):
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     with contextlib.suppress(OSError, ValueError):  # no file, or the word max: no limit
         limits.append(int(CONTAINER_MEMORY.read_text(encoding="ascii")))
     return min(limits)

@@ -36,7 +36,7 @@ class Sweep(Callback):
         self.jobs: list[list[str]] = []
         self._process = os.getpid()
         self._open: list[int] = []  # numbers of the jobs that had no result at the start
-        self._began = 0.0  # until the sweep is planned
+        self._began = 0.0  # value of time.monotonic(); 0 until the sweep is planned
         self._progress: Progress | None = None
 
     def __getstate__(self) -> dict[str, Any]:

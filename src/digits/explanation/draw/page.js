@@ -200,7 +200,11 @@ function listen() {
       undo();
     }
   });
-  addEventListener("resize", layOut);
+  let timer = 0;
+  addEventListener("resize", () => {
+    clearTimeout(timer);
+    timer = setTimeout(layOut, LAYOUT_PAUSE);
+  });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     layOut();
     update();

@@ -45,6 +45,7 @@ const inputById = (id) => /** @type {HTMLInputElement} */ (byId(id));
 
 /** @type {PageData} */
 const DATA = JSON.parse(byId("data").textContent ?? "");
+const LAYOUT_PAUSE = 150; // milliseconds after a change of size, before everything is laid out again
 
 /** What is shown now. */
 const state = {
