@@ -15,6 +15,7 @@ from torchvision.datasets import MNIST
 
 from digits.config import DataConfig
 from digits.data.mnist import MNISTDataModule
+from digits.model.network import normalise
 from digits.model.spec import DataSpec
 
 BATCH_SIZE = 200
@@ -38,9 +39,8 @@ def main() -> None:
 
             started = time.perf_counter()
             seen = 0
-            for index, batch in enumerate(ours):
-                pixels, labels = data.on_after_batch_transfer(batch, index)
-                assert pixels.dtype == torch.float32
+            for digits, labels in ours:
+                assert normalise(digits, data.spec).dtype == torch.float32  # as the network does
                 seen += len(labels)
             times["digits"].append(time.perf_counter() - started)
             assert images == seen == 60_000
