@@ -25,7 +25,7 @@ Metric = Annotated[str, OneOf("val/accuracy", "val/loss"), "metric"]
 
 @dataclass
 class AugmentConfig:
-    """How much of each change `digits.data.augmentation.Augmentation` makes."""
+    """Settings of `digits.data.augmentation.Augmentation`."""
 
     rotation: Annotated[float, Ge(0), Le(180), "degrees, largest angle in either direction"] = 0.0
     shift: Annotated[float, Ge(0), Lt(IMAGE_SIZE), "pixels, largest shift along each axis"] = 0.0

@@ -132,7 +132,7 @@ def print_fitting(
         if Measurement.get(console, console.options.update(max_width=MAX_TABLE_WIDTH), table).maximum <= console.width:
             break
     for column in table.columns:
-        column.max_width = None  # that was the least that a text needs
+        column.max_width = None  # the limit only served to choose the columns
     console.print(table)
 
 

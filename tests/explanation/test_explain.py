@@ -51,7 +51,7 @@ def test_the_output_of_every_layer_is_that_of_the_network(network: Network) -> N
 
 
 def test_the_importance_of_all_pixels_adds_up_to_the_change_of_the_logit(network: Network) -> None:
-    """The completeness of integrated gradients: their sum is the answer's logit minus that of a blank image."""
+    """The completeness of integrated gradients: their sum is the logit of a class minus its logit for a blank image."""
     digit = 7
     importance = explanation.importance(network, SEVEN, digit)
     assert importance.shape == (28, 28)

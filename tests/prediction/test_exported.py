@@ -1,4 +1,4 @@
-"""ONNX files: their thresholds, and those that cannot be used."""
+"""ONNX files: thresholds are read, and unusable files are refused."""
 
 import json
 from pathlib import Path
@@ -70,8 +70,7 @@ def test_a_familiarity_of_another_shape_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", list(ABOUT))
-def test_a_file_of_another_program_is_refused(name: str, tmp_path: Path) -> None:
-    """It may read digits, but does not say which classes its outputs are."""
+def test_a_file_without_one_of_the_properties_is_refused(name: str, tmp_path: Path) -> None:
     path = network(tmp_path / "other.onnx")
     model = onnx.load(path)
     helper.set_model_props(model, {key: text for key, text in ABOUT.items() if key != name})

@@ -91,7 +91,7 @@ def test_an_empty_folder_has_no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list_runs() == []
 
 
-def test_a_configuration_with_other_tags_does_not_stop_the_list(folder: Path) -> None:
+def test_tags_that_are_not_a_list_do_not_stop_the_list(folder: Path) -> None:
     (folder / "outputs/d/config.yaml").write_text("tags: 5\n")
     assert {entry.path.name: entry.tags for entry in list_runs()}["d"] == []
 

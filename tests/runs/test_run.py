@@ -62,7 +62,7 @@ def test_only_unfinished_files_are_removed(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     foreign.append(unfinished(tmp_path / "copy"))
-    foreign[-1].mkdir()  # of another command
+    foreign[-1].mkdir()  # an unfinished folder, which another command may be writing
     with Run(tmp_path).claim(cfg()):
         assert all(path.exists() for path in foreign)
         assert not any(path.exists() for path in leftovers)

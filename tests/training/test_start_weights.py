@@ -129,10 +129,10 @@ def test_unsuitable_checkpoints_are_refused(source: Path, tmp_path: Path) -> Non
     with pytest.raises(UserError, match="no layer of its network fits; choose the model that it has"):
         load_weights(network([other, "model.head.hidden=[7]"], DataSpec(("a", "b"))), cfg)
     Path(str(cfg.start_from)).write_bytes(b"another")
-    with pytest.raises(UserError, match=r"best\.ckpt has changed since this run began, or is gone"):
+    with pytest.raises(UserError, match=r"best\.ckpt has changed or was deleted since this run began"):
         load_weights(network([]), cfg)
     Path(str(cfg.start_from)).unlink()
-    with pytest.raises(UserError, match="has changed since this run began, or is gone"):
+    with pytest.raises(UserError, match="has changed or was deleted since this run began"):
         load_weights(network([]), cfg)
     with pytest.raises(UserError, match="there is no run directory or checkpoint"):
         pin(resolve(composed(*TINY, f"start_from={tmp_path}/nowhere")), Run(tmp_path))

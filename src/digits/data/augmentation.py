@@ -27,7 +27,7 @@ class Augmentation:
     product: the coefficients of each image times these functions.
 
     Args:
-        cfg: How much of each change.
+        cfg: The settings of the changes.
     """
 
     def __init__(self, cfg: AugmentConfig) -> None:

@@ -90,7 +90,7 @@ class Batches(Sampler[Tensor]):
         else:
             order = torch.arange(len(self.part))
         if self.world > 1:
-            total = math.ceil(len(order) / self.world) * self.world  # a few images twice, so that all get equally many
+            total = math.ceil(len(order) / self.world) * self.world  # some images are used twice
             order = order[torch.arange(self.rank, total, self.world) % len(order)]
         # Move all indices to the device at once: moving those of a batch would wait for the batch before. A generator,
         # because Lightning sets the epoch after it creates the iterator, and before it asks for the first batch.

@@ -81,7 +81,7 @@ def read(root: Path, how: str, keep: bool = True) -> Pictures:
 
 
 def _list(root: Path, how: str) -> dict[str, Any]:
-    """The classes and files of a folder, listed without opening a picture: it changes if a picture changes."""
+    """List the classes and files of a folder without opening a picture. The list changes if a picture changes."""
     if not root.is_dir():
         raise UserError(f"data.root={root} is not a folder; it has to have a folder of pictures for each class.")
     names = _folders(root)

@@ -1,4 +1,4 @@
-"""The content of ``evaluation.json`` and ``predictions.csv``: metrics of the test, the worst mistakes, all answers."""
+"""The content of ``evaluation.json`` and ``predictions.csv``: metrics, the worst mistakes, all predictions."""
 
 import base64
 import csv
@@ -134,7 +134,7 @@ class Predictions(NamedTuple):
 
 
 def read_predictions(folder: Path) -> Predictions | None:
-    """Read ``predictions.csv`` in a run directory; None without the file, or if it is not one that a test writes."""
+    """Read ``predictions.csv`` in a run directory; None if the file is missing, or is not a table with two columns."""
     try:
         _, *rows = csv.reader(io.StringIO((folder / PREDICTIONS_FILE).read_text(encoding="utf-8")))
         labels, predictions = zip(*rows, strict=True)

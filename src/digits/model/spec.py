@@ -68,7 +68,7 @@ def with_article(name: str) -> str:
 
 
 def parse_spec(values: Mapping[str, Any] | None) -> DataSpec:
-    """Build the spec that a checkpoint describes; None stands for MNIST's.
+    """Build the spec that a checkpoint describes; None means the spec of MNIST.
 
     Raises:
         ValueError: If a value is not possible.

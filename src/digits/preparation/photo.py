@@ -152,10 +152,12 @@ def image_of(found: segmentation.Ink) -> npt.NDArray[np.uint8]:
     values = found.strength[rows, columns] * ndimage.binary_dilation(mask, paper.EIGHT) / full
     values = (values / _relative_strength(values, mask)).clip(0, 1)
     height, width = mask.shape
-    if width > SINGLE * paper.stroke_of(mask):  # before the strokes are made thicker, so that loops stay open
+    if width > SINGLE * paper.stroke_of(
+        mask
+    ):  # widen a narrow digit before its strokes are made thicker: loops stay open
         wide = max(width, round(NARROW * height))
-        wider = np.arange(wide) * width // wide
-        values, mask = values[:, wider], mask[:, wider]
+        source_columns = np.arange(wide) * width // wide
+        values, mask = values[:, source_columns], mask[:, source_columns]
     stroke, scale = paper.stroke_of(mask), BOX / max(mask.shape)
     if stroke * scale < MIN_STROKE:
         dilation_side = max(1, round(MIN_STROKE / scale - stroke)) | 1

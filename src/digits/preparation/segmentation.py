@@ -167,7 +167,7 @@ def _joined(strong: Mask, faint: Mask) -> Mask:
 
 
 def _corners(pieces: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The first row and column of each piece, (pieces, 2), and those after the last."""
+    """For each piece, its first row and column, and the row and column after its last ones: two arrays, (pieces, 2)."""
     places = ndimage.find_objects(pieces)
     corners = np.array([[(part.start, part.stop) for part in place] for place in places], np.int64).reshape(-1, 2, 2)
     return corners[..., 0], corners[..., 1]

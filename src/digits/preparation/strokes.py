@@ -79,7 +79,7 @@ def filling(grey: Grey, spread: float = CLEAR) -> tuple[Grey, Mask] | None:
     strength: Grey = ((grey - np.float32(paper)) * np.float32(np.sign(full - paper))).clip(0, None)
     ink = strength > quantile(strength, 0.98) / 2
     pieces, _ = ndimage.label(ink, EIGHT)
-    areas = np.bincount(pieces[ink])  # that of the paper, the first one, is 0
+    areas = np.bincount(pieces[ink])  # areas[0], that of the paper, is 0
     return strength, np.asarray((areas > SPECK * areas.max())[pieces])
 
 

@@ -92,7 +92,7 @@ class Checkpoint:
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
-        """Refuse a wrong description of the model, which raises a GeometryError for example, or wrong weights."""
+        """Raise a UserError if the description of the model or the weights are wrong."""
         try:
             yield
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:

@@ -252,7 +252,7 @@ class Run:
         return read_rows(self.metrics_file)
 
     def _tidy(self) -> None:
-        """Remove incomplete files of a training that was killed."""
+        """Remove incomplete files that a killed process left."""
         for folder in (self.path, self.checkpoints, self.epochs, self.path / "report", self.path / "draw"):
             for file in folder.glob(UNFINISHED_FILES):
                 if file.is_file():

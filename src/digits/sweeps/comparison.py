@@ -175,8 +175,8 @@ def image_test(first: Predictions, second: Predictions) -> tuple[int, int, float
     """
     from scipy.stats import binomtest
 
-    right, also = (np.asarray(each.predictions) == np.asarray(first.labels) for each in (first, second))
-    only_first, only_second = int(np.sum(right & ~also)), int(np.sum(also & ~right))
+    first_right, second_right = (np.asarray(each.predictions) == np.asarray(first.labels) for each in (first, second))
+    only_first, only_second = int(np.sum(first_right & ~second_right)), int(np.sum(second_right & ~first_right))
     different = only_first + only_second
     return only_first, only_second, float(binomtest(only_first, different).pvalue) if different else 1.0
 

@@ -11,7 +11,7 @@ from digits.runs.run import IGNORED_KEYS
 FILE = "sweep.json"
 SEARCH_FILE = "search.json"  # the settings with which a search began
 REMEDY = "Choose another hydra.sweep.dir, or use the original values."
-Jobs = dict[str, dict[int, dict[str, str]]]  # the content of a plan
+Plan = dict[str, dict[int, dict[str, str]]]  # the content of the file
 
 
 def write_plan(sweep: Path, jobs: Sequence[Sequence[str]] | Mapping[int, Sequence[str]]) -> None:
@@ -58,10 +58,10 @@ def read(sweep: Path) -> dict[str, Mapping[str, str]]:
         UserError: If the file is not one that a sweep writes.
     """
     try:
-        jobs = parsed(Jobs, (sweep / FILE).read_text(encoding="utf-8")).get("jobs", {})
+        jobs = parsed(Plan, (sweep / FILE).read_text(encoding="utf-8"))["jobs"]
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{sweep / FILE} cannot be read ({error}); delete it to continue without it.") from error
     return {str(name): job for name, job in jobs.items()}
 

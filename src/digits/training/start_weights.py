@@ -22,12 +22,14 @@ def load_weights(network: Network, cfg: TrainConfig) -> None:
     The last layer fits only if its classes are the same; layers that do not fit keep their random weights.
 
     Raises:
-        UserError: If the checkpoint has changed, no layer fits, or ``freeze`` would keep random weights.
+        UserError: If the checkpoint has changed or does not exist, no layer fits, or ``freeze`` would keep random
+            weights.
     """
     path = Path(str(cfg.start_from))
     if not path.exists() or checksum(path) != cfg.start_sha256:
         raise UserError(
-            f"start_from={path} has changed since this run began, or is gone; start a new run in another hydra.run.dir."
+            f"start_from={path} has changed or was deleted since this run began; "
+            "start a new run in another hydra.run.dir."
         )
     origin = Checkpoint(path).network()
     theirs = _layers(origin)
