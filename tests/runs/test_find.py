@@ -98,7 +98,7 @@ def test_an_unknown_name_is_refused(tmp_path: Path, sample_run: Path, monkeypatc
     with pytest.raises(UserError, match=r"there is no run directory or checkpoint outputs/frist\.$"):
         find("outputs/frist")
     shutil.copytree(sample_run, tmp_path / "outputs/first")
-    with pytest.raises(UserError, match="`latest` is the newest"):
+    with pytest.raises(UserError, match="`latest` means the newest finished run"):
         find("outputs/frist")
 
 

@@ -18,6 +18,7 @@ from digits.errors import UserError
 from digits.model.geometry import IMAGE_SIZE
 from digits.model.spec import DIGITS
 from digits.runs.files import Count, Fraction, NonNegative, as_json, parsed, rounded, save
+from digits.runs.rows import as_csv
 
 FILE = "evaluation.json"
 PREDICTIONS_FILE = "predictions.csv"
@@ -126,11 +127,9 @@ class Predictions(NamedTuple):
         Raises:
             UserError: If it cannot be written.
         """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["label", "prediction"])
-        writer.writerows(zip(self.labels, self.predictions, strict=True))
-        save(folder / PREDICTIONS_FILE, text.getvalue())
+        pairs = zip(self.labels, self.predictions, strict=True)
+        rows = [{"label": label, "prediction": prediction} for label, prediction in pairs]
+        save(folder / PREDICTIONS_FILE, as_csv(rows))
 
 
 def read_predictions(folder: Path) -> Predictions | None:

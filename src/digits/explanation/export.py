@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from digits.data import sample
-from digits.data.batches import Digits
-from digits.data.mnist import MNISTDataModule
 from digits.errors import RunError, UserError
 from digits.evaluation.evaluate import data_of
 from digits.model.familiarity import RatedNetwork
@@ -77,9 +75,8 @@ def export(trained: Trained, output: Path | None = None, int8: bool = False) -> 
             f"Agrees with torch on {CHECKED_DIGITS:,} digits: largest difference of a probability {difference:.1e}"
         )
         if int8:
-            data = data_of(Checkpoint(trained.checkpoint))
-            file = _quantised(file, data.training_set())
-            summary.append(_measure_int8(trained, file, data))
+            file = _quantised(file, _calibration(trained, chosen))
+            summary.append(_measure_int8(trained, file))
         save(path, file.read_bytes())
     summary.append(f"Written to {path}, {path.stat().st_size / 1000:,.0f} kB: uint8 (batch, 28, 28) to probabilities")
     return "\n".join(summary)
@@ -133,12 +130,19 @@ def _check(checkpoint: Path, file: Path, images: Images) -> float:
     return difference
 
 
-def _quantised(file: Path, part: Digits) -> Path:
-    """Quantise the weights to 7 bits and the feature maps to 8, with ranges calibrated on some training images."""
-    from onnxruntime import quantization
-
+def _calibration(trained: Trained, digits: Images) -> Images:
+    """Images for the ranges of the 8-bit values: digits, or training images of other classes."""
+    checkpoint = Checkpoint(trained.checkpoint)
+    if checkpoint.data.are_digits:
+        return digits[:CALIBRATION_IMAGES]
+    part = data_of(checkpoint).training_set()
     chosen = part.images[part.members].numpy()
-    images = np.resize(np.random.default_rng(0).permutation(chosen), (CALIBRATION_IMAGES, *chosen.shape[1:]))
+    return np.resize(np.random.default_rng(0).permutation(chosen), (CALIBRATION_IMAGES, *chosen.shape[1:]))
+
+
+def _quantised(file: Path, images: Images) -> Path:
+    """Quantise the weights to 7 bits and the feature maps to 8, with ranges calibrated on some digits."""
+    from onnxruntime import quantization
 
     class Calibration(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
         def __init__(self) -> None:
@@ -174,8 +178,9 @@ def _silent() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _measure_int8(trained: Trained, file: Path, data: MNISTDataModule) -> str:
+def _measure_int8(trained: Trained, file: Path) -> str:
     """Measure the test accuracy with 32 bits and with 8; record that of 8 bits in the file."""
+    data = data_of(Checkpoint(trained.checkpoint))
     test = data.test_set()
     images, labels = test.images.numpy(), test.labels.numpy()
     full, small = (

@@ -79,7 +79,7 @@ def find(source: str | Path) -> Trained:
     if str(source) == LATEST:
         return find(_latest())
     has_results = any(run.results_file.exists() for run in _newest_first(map(Path, SEARCHED)))
-    hint = " `latest` is the newest finished one." if has_results else ""
+    hint = " `latest` means the newest finished run." if has_results else ""
     raise UserError(f"there is no run directory or checkpoint {path}.{hint}")
 
 
